@@ -1,0 +1,162 @@
+//! Routes and rules.
+//!
+//! Tables and protocols are numbers of the caller's choice; the lab's own namespaces hold nobody else's routes. A table above 255
+//! travels in an attribute, the header's byte being too small.
+
+use super::link::family;
+use super::{Attempt, Netlink, NetlinkError};
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use std::net::IpAddr;
+
+/// The table that is asked when no rule says otherwise.
+pub const TABLE_MAIN: u32 = 254;
+/// The protocol of routes that an administrator has set.
+pub const PROTOCOL_STATIC: u8 = 4;
+
+/// A route to a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Where to; `0.0.0.0/0` and `::/0` are the default routes.
+    pub destination: IpNet,
+    /// Out of which device.
+    pub device: String,
+    /// Through which neighbour, if not directly.
+    pub gateway: Option<IpAddr>,
+    /// Source address of packets that have none yet.
+    pub preferred_source: Option<IpAddr>,
+    /// In which table.
+    pub table: u32,
+    /// Who has set it.
+    pub protocol: u8,
+    /// Of two routes to the same prefix the one with the smaller metric counts.
+    pub metric: Option<u32>,
+}
+
+impl Route {
+    /// A route out of a device in the main table.
+    pub fn new(destination: IpNet, device: &str) -> Self {
+        Self {
+            destination,
+            device: device.into(),
+            gateway: None,
+            preferred_source: None,
+            table: TABLE_MAIN,
+            protocol: PROTOCOL_STATIC,
+            metric: None,
+        }
+    }
+}
+
+/// A rule that sends packets to a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// Rules are asked in this order.
+    pub priority: u32,
+    /// The table to ask.
+    pub table: u32,
+    /// For IPv6 rather than IPv4, where no prefix says it.
+    pub ipv6: bool,
+    /// For packets from here.
+    pub from: Option<IpNet>,
+    /// For packets to there.
+    pub to: Option<IpNet>,
+    /// For packets with this firewall mark, under this mask.
+    pub mark: Option<(u32, u32)>,
+}
+
+impl Netlink {
+    /// Adds a route; an existing one to the same prefix with the same metric in the same table is an error.
+    pub fn add_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
+        self.new_route(route, "add", NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Adds a route or replaces the existing one.
+    pub fn replace_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
+        self.new_route(route, "replace", NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// Removes a route.
+    pub fn remove_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
+        let message = self.route_message(route)?;
+        let attempt = Attempt::on(&route.device, format!("remove route {}", route.destination));
+        self.request(&attempt, RouteNetlinkMessage::DelRoute(message), 0).map(drop)
+    }
+
+    /// Adds a rule.
+    pub fn add_rule(&mut self, rule: &Rule) -> Result<(), NetlinkError> {
+        let message = RouteNetlinkMessage::NewRule(rule_message(rule));
+        self.request(&rule_attempt("add", rule), message, NLM_F_CREATE | NLM_F_EXCL).map(drop)
+    }
+
+    /// Removes a rule.
+    pub fn remove_rule(&mut self, rule: &Rule) -> Result<(), NetlinkError> {
+        let message = RouteNetlinkMessage::DelRule(rule_message(rule));
+        self.request(&rule_attempt("remove", rule), message, 0).map(drop)
+    }
+
+    fn new_route(&mut self, route: &Route, verb: &str, flags: u16) -> Result<(), NetlinkError> {
+        let message = self.route_message(route)?;
+        let attempt = Attempt::on(&route.device, format!("{verb} route {}", route.destination));
+        self.request(&attempt, RouteNetlinkMessage::NewRoute(message), flags).map(drop)
+    }
+
+    fn route_message(&mut self, route: &Route) -> Result<RouteMessage, NetlinkError> {
+        let index = self.link_index(&route.device)?;
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(route.destination.addr());
+        message.header.destination_prefix_length = route.destination.prefix_len();
+        message.header.protocol = RouteProtocol::from(route.protocol);
+        message.header.kind = RouteType::Unicast;
+        message.header.scope = match (route.gateway, route.destination) {
+            (None, IpNet::V4(_)) => RouteScope::Link,
+            _ => RouteScope::Universe,
+        };
+        message.header.table = u8::try_from(route.table).unwrap_or(0);
+        let attributes = &mut message.attributes;
+        attributes.push(RouteAttribute::Destination(address(route.destination.trunc().addr())));
+        attributes.push(RouteAttribute::Oif(index));
+        attributes.push(RouteAttribute::Table(route.table));
+        attributes.extend(route.gateway.map(|gateway| RouteAttribute::Gateway(address(gateway))));
+        attributes.extend(route.preferred_source.map(|source| RouteAttribute::PrefSource(address(source))));
+        attributes.extend(route.metric.map(RouteAttribute::Priority));
+        Ok(message)
+    }
+}
+
+fn rule_attempt(verb: &str, rule: &Rule) -> Attempt {
+    Attempt::new(format!("{verb} rule {} for table {}", rule.priority, rule.table))
+}
+
+fn rule_message(rule: &Rule) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    let ipv6 = rule.ipv6 || [rule.from, rule.to].into_iter().flatten().any(|prefix| matches!(prefix, IpNet::V6(_)));
+    message.header.family = if ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    message.header.action = RuleAction::ToTable;
+    message.header.table = u8::try_from(rule.table).unwrap_or(0);
+    message.attributes.push(RuleAttribute::Table(rule.table));
+    message.attributes.push(RuleAttribute::Priority(rule.priority));
+    if let Some(prefix) = rule.from {
+        message.header.src_len = prefix.prefix_len();
+        message.attributes.push(RuleAttribute::Source(prefix.trunc().addr()));
+    }
+    if let Some(prefix) = rule.to {
+        message.header.dst_len = prefix.prefix_len();
+        message.attributes.push(RuleAttribute::Destination(prefix.trunc().addr()));
+    }
+    if let Some((mark, mask)) = rule.mark {
+        message.attributes.push(RuleAttribute::FwMark(mark));
+        message.attributes.push(RuleAttribute::FwMask(mask));
+    }
+    message
+}
+
+fn address(address: IpAddr) -> RouteAddress {
+    match address {
+        IpAddr::V4(v4) => RouteAddress::Inet(v4),
+        IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+    }
+}

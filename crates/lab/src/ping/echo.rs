@@ -1,0 +1,90 @@
+//! The bytes of an ICMP echo.
+//!
+//! A raw socket receives every echo reply of its namespace, so a probe carries a number that only this run knows, and which probe it
+//! is. The sixteen bits of identifier and sequence are for whoever looks at the packets.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of a probe: as many as the classic ping sends.
+pub(super) const PROBE_BYTES: usize = 64;
+
+/// What marks the probes of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity(u64);
+
+impl Identity {
+    pub(super) fn fresh() -> Self {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        Self(super::socket::clock_ns().rotate_left(16) ^ (u64::from(std::process::id()) << 32) ^ run)
+    }
+}
+
+/// Which probe of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Probe {
+    pub target: u32,
+    pub round: u32,
+}
+
+impl Probe {
+    /// An echo request. For IPv6 the kernel fills in the checksum.
+    pub(super) fn request(self, identity: Identity, v4: bool) -> [u8; PROBE_BYTES] {
+        let mut bytes = [0; PROBE_BYTES];
+        bytes[0] = if v4 { 8 } else { 128 };
+        bytes[4..6].copy_from_slice(&(identity.0 as u16).to_be_bytes());
+        bytes[6..8].copy_from_slice(&(self.round as u16).to_be_bytes());
+        bytes[8..16].copy_from_slice(&identity.0.to_be_bytes());
+        bytes[16..20].copy_from_slice(&self.target.to_be_bytes());
+        bytes[20..24].copy_from_slice(&self.round.to_be_bytes());
+        if v4 {
+            let sum = checksum(&bytes);
+            bytes[2..4].copy_from_slice(&sum.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// The probe that a received packet answers. IPv4 packets come with their header.
+    pub(super) fn from_reply(packet: &[u8], identity: Identity, v4: bool) -> Option<Self> {
+        let header = if v4 { usize::from(packet.first()? & 15) * 4 } else { 0 };
+        let bytes = packet.get(header..)?;
+        let reply = if v4 { 0 } else { 129 };
+        if *bytes.first()? != reply || bytes.get(8..16)? != identity.0.to_be_bytes() {
+            return None;
+        }
+        let number = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        Some(Self { target: number(16)?, round: number(20)? })
+    }
+}
+
+/// RFC 1071.
+fn checksum(bytes: &[u8; PROBE_BYTES]) -> u16 {
+    let words = bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let mut total: u32 = words.sum();
+    while total > 0xffff {
+        total = (total & 0xffff) + (total >> 16);
+    }
+    !(total as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_names_its_probe() {
+        let (identity, probe) = (Identity(0x1234_5678_9abc_def0), Probe { target: 7, round: 70_000 });
+        let mut reply = vec![0x45; 20];
+        reply.extend(probe.request(identity, true));
+        reply[20] = 0;
+        assert_eq!(Probe::from_reply(&reply, identity, true), Some(probe));
+        assert_eq!(Probe::from_reply(&reply, Identity(1), true), None);
+        assert_eq!(Probe::from_reply(&reply[..30], identity, true), None);
+        assert_eq!(Probe::from_reply(&[], identity, true), None);
+    }
+
+    #[test]
+    fn the_checksum_verifies() {
+        assert_eq!(checksum(&Probe { target: 1, round: 2 }.request(Identity(3), true)), 0);
+    }
+}

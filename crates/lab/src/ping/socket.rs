@@ -1,0 +1,196 @@
+//! Raw ICMP sockets with source addresses and receive timestamps.
+//!
+//! One socket per IP version serves all targets: the source address travels beside each message (`IP_PKTINFO`), the kernel's
+//! time of reception comes back the same way (`SO_TIMESTAMPNS`). Filters keep everything but echo replies away.
+
+use super::PingError;
+use super::echo::PROBE_BYTES;
+use crate::limits;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+const ICMP_FILTER: libc::c_int = 1;
+const ICMPV6_FILTER: libc::c_int = 1;
+/// An IPv4 header with all options, and the probe.
+const RECEIVE_BYTES: usize = 60 + PROBE_BYTES;
+/// More than the timestamp and whatever else the kernel adds.
+const CONTROL_BYTES: usize = 128;
+
+/// Wall clock, because that's what receive timestamps are in.
+pub(super) fn clock_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure lives through the call, which can't fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
+    nanoseconds(time)
+}
+
+fn nanoseconds(time: libc::timespec) -> u64 {
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// Space for control messages, aligned as the kernel wants it.
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_BYTES]);
+
+pub(super) struct EchoSocket {
+    descriptor: OwnedFd,
+}
+
+impl AsRawFd for EchoSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
+    }
+}
+
+impl EchoSocket {
+    pub(super) fn v4() -> Result<Self, PingError> {
+        let socket = Self::open(libc::AF_INET, libc::IPPROTO_ICMP)?;
+        let all_but_reply: u32 = !1;
+        socket.set("filter", libc::SOL_RAW, ICMP_FILTER, &all_but_reply)?;
+        Ok(socket)
+    }
+
+    pub(super) fn v6() -> Result<Self, PingError> {
+        let socket = Self::open(libc::AF_INET6, libc::IPPROTO_ICMPV6)?;
+        // Set bits are blocked; 129 is the echo reply.
+        let mut blocked = [u32::MAX; 8];
+        blocked[129 / 32] &= !(1 << (129 % 32));
+        socket.set("filter", libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &blocked)?;
+        Ok(socket)
+    }
+
+    fn open(family: libc::c_int, protocol: libc::c_int) -> Result<Self, PingError> {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: no pointer; the result is checked.
+        let raw = unsafe { libc::socket(family, kind, protocol) };
+        if raw < 0 {
+            return Err(PingError::Socket { attempt: "open a raw socket", source: io::Error::last_os_error() });
+        }
+        // SAFETY: the kernel has just made it, and nobody else has it.
+        let socket = Self { descriptor: unsafe { OwnedFd::from_raw_fd(raw) } };
+        socket.set("ask for timestamps", libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32)?;
+        // Beyond the system's bound this takes privilege in the machine's own namespace; a smaller buffer does as well.
+        let _ = socket.set("set the buffer", libc::SOL_SOCKET, libc::SO_RCVBUF, &limits::PING_RECEIVE_BYTES);
+        let _ = socket.set("set the buffer", libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &limits::PING_RECEIVE_BYTES);
+        Ok(socket)
+    }
+
+    fn set<T: Copy>(&self, attempt: &'static str, level: i32, option: i32, value: &T) -> Result<(), PingError> {
+        let length = size_of::<T>() as libc::socklen_t;
+        // SAFETY: the value lives through the call, its size goes with it; only plain integers are given.
+        let result =
+            unsafe { libc::setsockopt(self.as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), length) };
+        if result < 0 {
+            return Err(PingError::Socket { attempt, source: io::Error::last_os_error() });
+        }
+        Ok(())
+    }
+
+    /// Sends a probe.
+    pub(super) fn send(&self, source: Option<IpAddr>, destination: IpAddr, probe: &[u8]) -> io::Result<()> {
+        let (mut address, length) = socket_address(destination);
+        let mut part = libc::iovec { iov_base: probe.as_ptr().cast_mut().cast(), iov_len: probe.len() };
+        let mut control = Control([0; CONTROL_BYTES]);
+        // SAFETY: plain data, for which all zeroes are valid.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_name = (&raw mut address).cast();
+        message.msg_namelen = length;
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        match source {
+            Some(IpAddr::V4(v4)) => {
+                put_control(&mut message, &mut control, libc::IPPROTO_IP, libc::IP_PKTINFO, info_v4(v4))
+            }
+            Some(IpAddr::V6(v6)) => {
+                put_control(&mut message, &mut control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info_v6(v6));
+            }
+            None => {}
+        }
+        // SAFETY: the message and all it points to live through the call, which only reads them.
+        let sent = unsafe { libc::sendmsg(self.as_raw_fd(), &raw const message, 0) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// The next packet and when it was received, or nothing if none waits.
+    pub(super) fn receive(&self) -> Option<(Vec<u8>, u64)> {
+        let mut bytes = vec![0; RECEIVE_BYTES];
+        let mut control = Control([0; CONTROL_BYTES]);
+        let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        // SAFETY: plain data, for which all zeroes are valid.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = CONTROL_BYTES as _;
+        // SAFETY: the message and all it points to live through the call and may be written.
+        let length = unsafe { libc::recvmsg(self.as_raw_fd(), &raw mut message, 0) };
+        bytes.truncate(usize::try_from(length).ok()?);
+        Some((bytes, timestamp(&message).unwrap_or_else(clock_ns)))
+    }
+}
+
+fn timestamp(message: &libc::msghdr) -> Option<u64> {
+    // SAFETY: the kernel has filled in the control messages of this header, and these macros stay within them.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while let Some(control) = header.as_ref() {
+            if control.cmsg_level == libc::SOL_SOCKET && control.cmsg_type == libc::SCM_TIMESTAMPNS {
+                let time: libc::timespec = std::ptr::read_unaligned(libc::CMSG_DATA(control).cast());
+                return Some(nanoseconds(time));
+            }
+            header = libc::CMSG_NXTHDR(message, control);
+        }
+    }
+    None
+}
+
+fn put_control<T: Copy>(message: &mut libc::msghdr, control: &mut Control, level: i32, kind: i32, value: T) {
+    let size = size_of::<T>() as u32;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    // SAFETY: arithmetic only.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(size) } as _;
+    // SAFETY: the buffer has room for both kinds of packet info (at most 40 bytes) and is aligned, so the first header is there.
+    unsafe {
+        let Some(header) = libc::CMSG_FIRSTHDR(message).as_mut() else { return };
+        header.cmsg_level = level;
+        header.cmsg_type = kind;
+        header.cmsg_len = libc::CMSG_LEN(size) as _;
+        std::ptr::write_unaligned(libc::CMSG_DATA(header).cast(), value);
+    }
+}
+
+fn info_v4(source: Ipv4Addr) -> libc::in_pktinfo {
+    let nothing = libc::in_addr { s_addr: 0 };
+    libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: in_addr(source), ipi_addr: nothing }
+}
+
+fn info_v6(source: Ipv6Addr) -> libc::in6_pktinfo {
+    libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: source.octets() }, ipi6_ifindex: 0 }
+}
+
+fn in_addr(address: Ipv4Addr) -> libc::in_addr {
+    libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) }
+}
+
+fn socket_address(address: IpAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: plain data, for which all zeroes are valid.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let length = match address {
+        IpAddr::V4(v4) => {
+            // SAFETY: the storage is larger than every socket address and aligned for it.
+            let inet = unsafe { &mut *(&raw mut storage).cast::<libc::sockaddr_in>() };
+            inet.sin_family = libc::AF_INET as libc::sa_family_t;
+            inet.sin_addr = in_addr(v4);
+            size_of::<libc::sockaddr_in>()
+        }
+        IpAddr::V6(v6) => {
+            // SAFETY: as above.
+            let inet6 = unsafe { &mut *(&raw mut storage).cast::<libc::sockaddr_in6>() };
+            inet6.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            inet6.sin6_addr = libc::in6_addr { s6_addr: v6.octets() };
+            size_of::<libc::sockaddr_in6>()
+        }
+    };
+    (storage, length as libc::socklen_t)
+}

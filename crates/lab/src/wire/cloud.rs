@@ -1,0 +1,391 @@
+//! The internet as a state machine: directory, NATs, links and the packets under way, without clock or socket.
+//!
+//! Order of calls: [`Cloud::handle_packet`] for what a port sends; [`Cloud::poll_delivery`] until it returns nothing, for what has
+//! arrived by now; [`Cloud::poll_timeout`] says when to ask again. Everything else changes the surroundings at any time.
+//!
+//! A packet's way is decided when it is sent, but a NAT in front of the receiver judges it when it arrives: two nodes that open
+//! their NATs towards each other at the same moment must meet. A cut way also swallows what is on it. A source address that
+//! would lead an answer to somebody else is refused, as providers do.
+
+use super::chance::Chance;
+use super::handle::WireError;
+use super::model::{Link, LinkDrop, LinkModel, Verdict};
+use super::nat::{Mapping, Nat, NatConfig};
+use super::packet;
+use super::queue::DeadlineQueue;
+use super::route::{Directory, NatId, PortId, Target, UnderlayId};
+use super::stats::{LinkStats, NatStats, WireDrops};
+use crate::limits;
+use ipnet::{IpNet, Ipv4Net};
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A packet that has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The port it came from.
+    pub from: PortId,
+    /// The port it is for.
+    pub to: PortId,
+    /// When it was due.
+    pub due_ns: u64,
+    /// The packet as the receiver sees it.
+    pub packet: Vec<u8>,
+}
+
+/// The whole emulated internet.
+#[derive(Debug)]
+pub struct Cloud {
+    directory: Directory,
+    ports: BTreeMap<PortId, Port>,
+    nats: BTreeMap<NatId, Translator>,
+    paths: HashMap<(PortId, PortId), Path>,
+    default_model: LinkModel,
+    queue: DeadlineQueue<Flight>,
+    chance: Chance,
+    drops: WireDrops,
+}
+
+#[derive(Debug)]
+struct Port {
+    up: bool,
+    nat: Option<NatId>,
+    /// Group of the present partition.
+    group: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Translator {
+    nat: Nat,
+    inside: UnderlayId,
+}
+
+#[derive(Debug)]
+struct Path {
+    link: Link,
+    stats: LinkStats,
+}
+
+#[derive(Debug)]
+struct Flight {
+    from: PortId,
+    to: PortId,
+    through: Option<NatId>,
+    packet: Vec<u8>,
+}
+
+impl Cloud {
+    /// An internet without anybody; `seed` decides all its chances.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            directory: Directory::default(),
+            ports: BTreeMap::new(),
+            nats: BTreeMap::new(),
+            paths: HashMap::new(),
+            default_model: LinkModel::default(),
+            queue: DeadlineQueue::new(limits::WIRE_PACKETS_MAX, limits::WIRE_BYTES_MAX),
+            chance: Chance::new(seed),
+            drops: WireDrops::default(),
+        }
+    }
+
+    /// Takes a packet that a port has sent. The buffer may be changed.
+    pub fn handle_packet(&mut self, now_ns: u64, from: PortId, packet: &mut [u8]) {
+        let Some((source, destination)) = packet::addresses(packet) else {
+            self.drops.malformed += 1;
+            return;
+        };
+        if is_local(destination) {
+            self.drops.local += 1;
+            return;
+        }
+        let Some((underlay, target)) = self.directory.lookup(from, destination) else {
+            self.drops.unroutable += 1;
+            return;
+        };
+        if let Some(id) = self.nat_for(from, source, underlay) {
+            let outcome = self.nats.get_mut(&id).map(|t| t.nat.handle_outbound(now_ns, packet));
+            if !matches!(outcome, Some(Ok(()))) {
+                self.drops.nat += 1;
+                return;
+            }
+        } else if !self.leads_back(from, source, target) {
+            self.drops.foreign_source += 1;
+            return;
+        }
+        let (to, through) = match target {
+            Target::Port(port) => (port, None),
+            Target::Nat(id) => match self.port_behind(id, packet) {
+                Some(port) => (port, Some(id)),
+                None => {
+                    self.drops.unroutable += 1;
+                    return;
+                }
+            },
+        };
+        self.send(now_ns, Flight { from, to, through, packet: packet.to_vec() });
+    }
+
+    /// The next packet that has arrived by `now_ns`.
+    pub fn poll_delivery(&mut self, now_ns: u64) -> Option<Delivery> {
+        loop {
+            let (due_ns, flight) = self.queue.pop_due(now_ns)?;
+            let Flight { from, to, through, mut packet } = flight;
+            let cut = self.is_cut(from, to);
+            let Some(path) = self.paths.get_mut(&(from, to)) else { continue };
+            if cut || !path.link.model().up {
+                path.stats.cut += 1;
+                continue;
+            }
+            let mut receiver = Some(to);
+            if let Some(id) = through {
+                receiver = self.nats.get_mut(&id).and_then(|translator| {
+                    translator.nat.handle_inbound(now_ns, &mut packet).ok()?;
+                    let (_, destination) = packet::addresses(&packet)?;
+                    self.directory.owner(translator.inside, destination).and_then(port_of)
+                });
+            }
+            let Some(receiver) = receiver else {
+                path.stats.nat += 1;
+                continue;
+            };
+            path.stats.delivered_packets += 1;
+            path.stats.delivered_bytes += packet.len() as u64;
+            return Some(Delivery { from, to: receiver, due_ns, packet });
+        }
+    }
+
+    /// When the next packet arrives.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.queue.deadline()
+    }
+
+    /// Says that the receiver's device didn't take a delivery.
+    pub fn handle_refused(&mut self, delivery: &Delivery) {
+        if let Some(path) = self.paths.get_mut(&(delivery.from, delivery.to)) {
+            path.stats.refused += 1;
+            path.stats.delivered_packets = path.stats.delivered_packets.saturating_sub(1);
+            path.stats.delivered_bytes = path.stats.delivered_bytes.saturating_sub(delivery.packet.len() as u64);
+        }
+    }
+
+    /// Adds a port.
+    pub fn add_port(&mut self, port: PortId) {
+        self.ports.insert(port, Port { up: true, nat: None, group: None });
+    }
+
+    /// Forgets a port with its addresses and links.
+    pub fn remove_port(&mut self, port: PortId) {
+        self.ports.remove(&port);
+        self.directory.remove_target(Target::Port(port));
+        self.paths.retain(|&(from, to), _| from != port && to != port);
+    }
+
+    /// Gives an address or prefix to a port.
+    pub fn add_address(&mut self, port: PortId, prefix: IpNet, underlay: UnderlayId) -> Result<(), WireError> {
+        self.port(port)?;
+        Ok(self.directory.add(Target::Port(port), prefix, underlay)?)
+    }
+
+    /// Takes an address or prefix away.
+    pub fn remove_address(&mut self, prefix: IpNet, underlay: UnderlayId) {
+        self.directory.remove(prefix, underlay);
+    }
+
+    /// Adds a NAT in front of an underlay, with its outside address.
+    pub fn add_nat(&mut self, id: NatId, config: NatConfig, inside: UnderlayId) -> Result<(), WireError> {
+        let outside = host_prefix(config.outside);
+        self.directory.add(Target::Nat(id), outside, UnderlayId::PUBLIC)?;
+        let seed = self.chance.bits();
+        self.nats.insert(id, Translator { nat: Nat::new(config, seed), inside });
+        Ok(())
+    }
+
+    /// Sends a port's packets through a NAT, or through none.
+    pub fn set_nat(&mut self, port: PortId, nat: Option<NatId>) -> Result<(), WireError> {
+        if let Some(id) = nat.filter(|id| !self.nats.contains_key(id)) {
+            return Err(WireError::UnknownNat(id));
+        }
+        self.port(port)?.nat = nat;
+        Ok(())
+    }
+
+    /// Makes a NAT forget its mappings and perhaps move to another address.
+    pub fn rebind_nat(&mut self, id: NatId, outside: Option<Ipv4Addr>) -> Result<(), WireError> {
+        let translator = self.nats.get_mut(&id).ok_or(WireError::UnknownNat(id))?;
+        let old = translator.nat.config().outside;
+        if let Some(new) = outside.filter(|&new| new != old) {
+            self.directory.add(Target::Nat(id), host_prefix(new), UnderlayId::PUBLIC)?;
+            self.directory.remove(host_prefix(old), UnderlayId::PUBLIC);
+        }
+        translator.nat.rebind(outside);
+        Ok(())
+    }
+
+    /// The live mappings of a NAT.
+    pub fn mappings(&self, now_ns: u64, id: NatId) -> Result<Vec<Mapping>, WireError> {
+        let translator = self.nats.get(&id).ok_or(WireError::UnknownNat(id))?;
+        Ok(translator.nat.mappings(now_ns))
+    }
+
+    /// Sets the model of pairs that have none of their own and haven't been used.
+    pub fn set_default_link(&mut self, model: LinkModel) {
+        self.default_model = model;
+    }
+
+    /// Sets the model of one direction.
+    pub fn set_link(&mut self, from: PortId, to: PortId, model: LinkModel) {
+        self.path(from, to).link.set_model(model);
+    }
+
+    /// Cuts or mends one direction.
+    pub fn set_link_up(&mut self, from: PortId, to: PortId, up: bool) {
+        self.path(from, to).link.set_up(up);
+    }
+
+    /// Cuts off or mends a port.
+    pub fn set_port_up(&mut self, port: PortId, up: bool) {
+        if let Some(port) = self.ports.get_mut(&port) {
+            port.up = up;
+        }
+    }
+
+    /// Separates groups of ports from each other.
+    pub fn set_partition(&mut self, groups: &[Vec<PortId>]) {
+        for (id, port) in &mut self.ports {
+            port.group = groups.iter().position(|group| group.contains(id));
+        }
+    }
+
+    /// Counters of all links, in order.
+    pub fn link_stats(&self) -> Vec<LinkStats> {
+        let up = |path: &Path| path.link.model().up && !self.is_cut(path.stats.from, path.stats.to);
+        let mut links: Vec<LinkStats> =
+            self.paths.values().map(|path| LinkStats { up: up(path), ..path.stats.clone() }).collect();
+        links.sort_unstable_by_key(|link| (link.from, link.to));
+        links
+    }
+
+    /// State of all NATs, in order.
+    pub fn nat_stats(&self) -> Vec<NatStats> {
+        let stats = |(&nat, translator): (&NatId, &Translator)| NatStats {
+            nat,
+            outside: translator.nat.config().outside,
+            mappings: translator.nat.mapping_count(),
+        };
+        self.nats.iter().map(stats).collect()
+    }
+
+    /// Packets that never reached a link.
+    pub fn drops(&self) -> WireDrops {
+        self.drops
+    }
+
+    /// Packets and bytes under way.
+    pub fn held(&self) -> (usize, usize) {
+        (self.queue.len(), self.queue.bytes())
+    }
+
+    /// The NAT that a packet from this source to this underlay goes through.
+    fn nat_for(&self, from: PortId, source: IpAddr, underlay: UnderlayId) -> Option<NatId> {
+        if underlay != UnderlayId::PUBLIC || source.is_ipv6() {
+            return None;
+        }
+        let id = self.ports.get(&from)?.nat?;
+        let inside = self.nats.get(&id)?.inside;
+        (self.directory.owner(inside, source) == Some(Target::Port(from))).then_some(id)
+    }
+
+    /// Whether an answer from `target` to this source would come to `from`.
+    fn leads_back(&self, from: PortId, source: IpAddr, target: Target) -> bool {
+        let answered = match target {
+            Target::Port(to) => self.directory.lookup(to, source).map(|(_, target)| target),
+            Target::Nat(_) => self.directory.owner(UnderlayId::PUBLIC, source),
+        };
+        answered == Some(Target::Port(from))
+    }
+
+    /// The port behind a NAT that a packet is on its way to. One that nobody inside expects travels as far as the NAT, which is
+    /// where the first of its ports is.
+    fn port_behind(&self, id: NatId, packet: &[u8]) -> Option<PortId> {
+        let translator = self.nats.get(&id)?;
+        let expecting = translator.nat.inside_of(packet).map(IpAddr::from);
+        expecting
+            .and_then(|address| self.directory.owner(translator.inside, address))
+            .and_then(port_of)
+            .or_else(|| self.ports.iter().find(|(_, port)| port.nat == Some(id)).map(|(&port, _)| port))
+    }
+
+    fn send(&mut self, now_ns: u64, flight: Flight) {
+        let (from, to, length) = (flight.from, flight.to, flight.packet.len());
+        let cut = self.is_cut(from, to);
+        let path = path(&mut self.paths, &self.default_model, from, to);
+        path.stats.sent_packets += 1;
+        path.stats.sent_bytes += length as u64;
+        if cut {
+            path.stats.cut += 1;
+            return;
+        }
+        let (at_ns, again_ns) = match path.link.decide(now_ns, length, &mut self.chance) {
+            Verdict::Deliver { at_ns, again_ns } => (at_ns, again_ns),
+            Verdict::Drop(reason) => {
+                match reason {
+                    LinkDrop::Down => path.stats.cut += 1,
+                    LinkDrop::Loss => path.stats.lost += 1,
+                    LinkDrop::QueueFull => path.stats.queue_full += 1,
+                }
+                return;
+            }
+        };
+        let twin = again_ns.map(|again_ns| (again_ns, Flight { packet: flight.packet.clone(), ..flight }));
+        for (at_ns, flight) in [(at_ns, flight)].into_iter().chain(twin) {
+            if self.queue.push(at_ns, length, flight).is_err() {
+                path.stats.wire_full += 1;
+            }
+        }
+    }
+
+    fn is_cut(&self, from: PortId, to: PortId) -> bool {
+        let (Some(from), Some(to)) = (self.ports.get(&from), self.ports.get(&to)) else { return true };
+        let separated = matches!((from.group, to.group), (Some(a), Some(b)) if a != b);
+        !from.up || !to.up || separated
+    }
+
+    fn path(&mut self, from: PortId, to: PortId) -> &mut Path {
+        path(&mut self.paths, &self.default_model, from, to)
+    }
+
+    fn port(&mut self, port: PortId) -> Result<&mut Port, WireError> {
+        self.ports.get_mut(&port).ok_or(WireError::UnknownPort(port))
+    }
+}
+
+fn path<'a>(
+    paths: &'a mut HashMap<(PortId, PortId), Path>,
+    default_model: &LinkModel,
+    from: PortId,
+    to: PortId,
+) -> &'a mut Path {
+    paths
+        .entry((from, to))
+        .or_insert_with(|| Path { link: Link::new(default_model.clone()), stats: LinkStats::new(from, to) })
+}
+
+fn port_of(target: Target) -> Option<PortId> {
+    match target {
+        Target::Port(port) => Some(port),
+        Target::Nat(_) => None,
+    }
+}
+
+fn host_prefix(address: Ipv4Addr) -> IpNet {
+    Ipv4Net::from(address).into()
+}
+
+/// What never leaves the neighbourhood, and there are no neighbours here.
+fn is_local(destination: IpAddr) -> bool {
+    match destination {
+        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast() || v4.is_link_local() || v4.is_unspecified(),
+        IpAddr::V6(v6) => v6.is_multicast() || v6.is_unicast_link_local() || v6.is_unspecified(),
+    }
+}
