@@ -1,0 +1,96 @@
+//! What a finding can be, with the facts that its sentence needs.
+//!
+//! Each kind has a stable code that issues, scripts and documents can cite; a code is never reused. The severity
+//! belongs to the kind, so that the same thing is never an error here and a warning there.
+
+use super::{Meaning, Reading, Severity};
+
+/// The closed list of findings. Texts inside are names as written, ready to be shown.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The text is not TOML, YAML or JSON.
+    #[error("{message}")]
+    Syntax {
+        /// What the parser says.
+        message: String,
+    },
+    /// Something else about the text.
+    #[error(transparent)]
+    Reading(#[from] Reading),
+    /// Something about what the file means.
+    #[error(transparent)]
+    Meaning(#[from] Meaning),
+    /// A node has no public key.
+    #[error("{}", no_key(.node, *.others))]
+    NoKey {
+        /// The first node or client without.
+        node: String,
+        /// How many others there are.
+        others: usize,
+    },
+    /// A hub is isolated from a node, which addresses can't enforce.
+    #[error("{hub} is a hub and relays for others, so it can't be kept apart from {other} by addresses alone")]
+    HubIsolated {
+        /// The hub.
+        hub: String,
+        /// The node it is isolated from.
+        other: String,
+    },
+    /// No free address is left in a pool.
+    #[error("{pool} is full: no address is left for {owner}")]
+    PoolFull {
+        /// The prefix.
+        pool: String,
+        /// Who went without.
+        owner: String,
+    },
+    /// A wanted pair has no path.
+    #[error("{}", no_path(.pairs, *.count))]
+    NoPath {
+        /// Some of the pairs, ready to be shown.
+        pairs: Vec<String>,
+        /// How many there are.
+        count: usize,
+    },
+}
+
+impl Kind {
+    /// The stable code, `WL` and three digits.
+    pub fn code(&self) -> &'static str {
+        self.row().0
+    }
+
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        self.row().1
+    }
+
+    /// Code and severity of each kind. 0xx: reading, 1xx: meaning, 2xx: planning.
+    fn row(&self) -> (&'static str, Severity) {
+        use Severity::{Error, Warning};
+        match self {
+            Kind::Syntax { .. } => ("WL001", Error),
+            Kind::Reading(reading) => reading.row(),
+            Kind::Meaning(meaning) => meaning.row(),
+            Kind::NoKey { .. } => ("WL201", Warning),
+            Kind::PoolFull { .. } => ("WL202", Error),
+            Kind::NoPath { .. } => ("WL203", Error),
+            Kind::HubIsolated { .. } => ("WL204", Warning),
+        }
+    }
+}
+
+fn no_key(node: &str, others: usize) -> String {
+    match others {
+        0 => format!("{node} has no public key"),
+        1 => format!("{node} and another have no public key"),
+        _ => format!("{node} and {others} others have no public key"),
+    }
+}
+
+fn no_path(pairs: &[String], count: usize) -> String {
+    let more = count.saturating_sub(pairs.len());
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("no path between {}{tail}", pairs.join(", "))
+}

@@ -1,0 +1,297 @@
+//! Findings 1xx: what can be wrong with a network whose text is in order.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::Severity;
+
+/// Something wrong or odd about what a network file means. Owners are shown as "node hkg", "site dublin".
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Meaning {
+    /// Two things have one name.
+    #[error("{first} and {second} have the same name")]
+    NameTwice {
+        /// The earlier one.
+        first: String,
+        /// The later one.
+        second: String,
+    },
+    /// Something is named that does not exist.
+    #[error("there is no {what} {name:?}")]
+    UnknownName {
+        /// What was looked for: "region", "node", "node or region".
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Two prefixes overlap.
+    #[error("{a_prefix} of {a} overlaps {b_prefix} of {b}")]
+    Overlap {
+        /// The owner of the inner or later prefix.
+        a: String,
+        /// Its prefix.
+        a_prefix: IpNet,
+        /// The owner of the other.
+        b: String,
+        /// Its prefix.
+        b_prefix: IpNet,
+    },
+    /// A prefix that belongs inside the overlay prefixes is outside.
+    #[error("{prefix} of {owner} is outside the network's prefixes")]
+    OutsideOverlay {
+        /// Whose it is.
+        owner: String,
+        /// The prefix.
+        prefix: IpNet,
+    },
+    /// Two nodes or clients have one key.
+    #[error("{first} and {second} have the same public key")]
+    KeyReused {
+        /// The earlier one.
+        first: String,
+        /// The later one.
+        second: String,
+    },
+    /// Two nodes or clients have one address.
+    #[error("{first} and {second} have the same address {address}")]
+    AddressReused {
+        /// The earlier one.
+        first: String,
+        /// The later one.
+        second: String,
+        /// The address.
+        address: IpAddr,
+    },
+    /// An address outside the range it has to come from.
+    #[error("address {address} of {owner} is outside {range}")]
+    AddressOutside {
+        /// Whose it is.
+        owner: String,
+        /// The address.
+        address: IpAddr,
+        /// The range, with whose it is.
+        range: String,
+    },
+    /// A network's own or broadcast address given to a node.
+    #[error("address {address} of {owner} is the {role} of {prefix}")]
+    AddressReserved {
+        /// Whose it is.
+        owner: String,
+        /// The address.
+        address: IpAddr,
+        /// "network address", "broadcast address".
+        role: &'static str,
+        /// The prefix.
+        prefix: IpNet,
+    },
+    /// Two prefixes or addresses of one family where one is allowed.
+    #[error("{owner} has two {family} {what}")]
+    FamilyTwice {
+        /// Whose they are.
+        owner: String,
+        /// "IPv4" or "IPv6".
+        family: &'static str,
+        /// "prefixes" or "addresses".
+        what: &'static str,
+    },
+    /// A public endpoint inside a prefix that the overlay carries: packets to it would loop.
+    #[error("endpoint {endpoint} of {node} is inside {prefix} of {owner}, which is reached through the overlay itself")]
+    EndpointRouted {
+        /// The node.
+        node: String,
+        /// The endpoint.
+        endpoint: String,
+        /// The prefix.
+        prefix: IpNet,
+        /// Whose prefix.
+        owner: String,
+    },
+    /// The same for a private endpoint, which is how clouds are: tunnel packets need the agent's own routing table.
+    #[error("private endpoint {endpoint} of {node} is inside {prefix} of {owner}")]
+    PrivateEndpointRouted {
+        /// The node.
+        node: String,
+        /// The endpoint.
+        endpoint: String,
+        /// The prefix.
+        prefix: IpNet,
+        /// Whose prefix.
+        owner: String,
+    },
+    /// Two nodes are dialled at one place: only one of them can answer there.
+    #[error("{first} and {second} have the same endpoint {endpoint}")]
+    EndpointReused {
+        /// The earlier one.
+        first: String,
+        /// The later one.
+        second: String,
+        /// The endpoint.
+        endpoint: String,
+    },
+    /// A link between two named nodes neither of which can be dialled by the other.
+    #[error("{a} and {b} can't be linked: neither has an endpoint that the other can dial")]
+    NoEndpoint {
+        /// One node.
+        a: String,
+        /// The other.
+        b: String,
+    },
+    /// Pairs that a rule selects but that can't be linked.
+    #[error("{}", no_endpoint_among(.pairs, *.count))]
+    NoEndpointAmong {
+        /// Some of the pairs, ready to be shown.
+        pairs: Vec<String>,
+        /// How many there are.
+        count: usize,
+    },
+    /// A site without gateways or without prefixes.
+    #[error("site {site} has no {what}")]
+    EmptySite {
+        /// The site.
+        site: String,
+        /// "gateway" or "prefix".
+        what: &'static str,
+    },
+    /// The same node twice where different ones are meant.
+    #[error("{list} of {owner} has {name} twice")]
+    ListedTwice {
+        /// The key of the list.
+        list: &'static str,
+        /// Whose list.
+        owner: String,
+        /// What is there twice.
+        name: String,
+    },
+    /// A client is told to connect to a node that can't be dialled from everywhere.
+    #[error("client {client} can't connect to {node}, which has no public endpoint")]
+    ViaNotPublic {
+        /// The client.
+        client: String,
+        /// The node.
+        node: String,
+    },
+    /// A client has nowhere to connect to.
+    #[error("client {client} has no node to connect to: no entry node and no hub has a public endpoint")]
+    NoEntry {
+        /// The client.
+        client: String,
+    },
+    /// Public addresses used as a private range.
+    #[error("{prefix} of {owner} is public address space")]
+    PublicPrefix {
+        /// Whose it is.
+        owner: String,
+        /// The prefix.
+        prefix: IpNet,
+    },
+    /// A prefix that many a client's own LAN has too.
+    #[error("{prefix} of {owner} is also what {habit} use")]
+    CommonLan {
+        /// Whose it is.
+        owner: String,
+        /// The prefix.
+        prefix: IpNet,
+        /// Who uses it.
+        habit: &'static str,
+    },
+    /// More than the product is made for.
+    #[error("{count} {what} are more than {max}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Two keys that exclude each other.
+    #[error("{owner} has both {a:?} and {b:?}")]
+    Both {
+        /// Whose they are.
+        owner: String,
+        /// One key.
+        a: &'static str,
+        /// The other.
+        b: &'static str,
+    },
+    /// A link or isolation rule that is not complete.
+    #[error("this rule is not complete: {why}")]
+    RuleIncomplete {
+        /// What is missing.
+        why: &'static str,
+    },
+    /// A selector or a rule that selects nothing.
+    #[error("{what} selects nothing")]
+    SelectsNothing {
+        /// The selector or "this rule".
+        what: String,
+    },
+    /// Two different round-trip times for one pair.
+    #[error("the round-trip time of {a} and {b} is given twice: {first_ms} and {second_ms} ms")]
+    RttTwice {
+        /// One end.
+        a: String,
+        /// The other.
+        b: String,
+        /// The earlier value.
+        first_ms: f64,
+        /// The later value.
+        second_ms: f64,
+    },
+    /// A round-trip time of a node with itself.
+    #[error("{name} has no round-trip time with itself")]
+    RttSelf {
+        /// The node or client.
+        name: String,
+    },
+    /// A region without nodes or clients.
+    #[error("region {region} has no nodes")]
+    EmptyRegion {
+        /// The region.
+        region: String,
+    },
+}
+
+impl Meaning {
+    /// Code and severity.
+    pub(super) fn row(&self) -> (&'static str, Severity) {
+        use Severity::{Error, Note, Warning};
+        match self {
+            Meaning::NameTwice { .. } => ("WL101", Error),
+            Meaning::UnknownName { .. } => ("WL102", Error),
+            Meaning::Overlap { .. } => ("WL103", Error),
+            Meaning::OutsideOverlay { .. } => ("WL104", Error),
+            Meaning::KeyReused { .. } => ("WL105", Error),
+            Meaning::AddressReused { .. } => ("WL106", Error),
+            Meaning::AddressOutside { .. } => ("WL107", Error),
+            Meaning::AddressReserved { .. } => ("WL108", Error),
+            Meaning::FamilyTwice { .. } => ("WL109", Error),
+            Meaning::EndpointRouted { .. } => ("WL110", Error),
+            Meaning::PrivateEndpointRouted { .. } => ("WL111", Note),
+            Meaning::NoEndpoint { .. } => ("WL112", Error),
+            Meaning::NoEndpointAmong { .. } => ("WL113", Note),
+            Meaning::EmptySite { .. } => ("WL114", Error),
+            Meaning::ListedTwice { .. } => ("WL115", Error),
+            Meaning::ViaNotPublic { .. } => ("WL116", Error),
+            Meaning::NoEntry { .. } => ("WL117", Error),
+            Meaning::PublicPrefix { .. } => ("WL118", Error),
+            Meaning::CommonLan { .. } => ("WL119", Warning),
+            Meaning::TooMany { .. } => ("WL120", Error),
+            Meaning::Both { .. } => ("WL121", Error),
+            Meaning::RuleIncomplete { .. } => ("WL122", Error),
+            Meaning::SelectsNothing { .. } => ("WL123", Warning),
+            Meaning::RttTwice { .. } => ("WL124", Error),
+            Meaning::RttSelf { .. } => ("WL125", Error),
+            Meaning::EmptyRegion { .. } => ("WL126", Note),
+            Meaning::EndpointReused { .. } => ("WL127", Warning),
+        }
+    }
+}
+
+fn no_endpoint_among(pairs: &[String], count: usize) -> String {
+    let more = count.saturating_sub(pairs.len());
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("not linked directly, since neither side has an endpoint: {}{tail}", pairs.join(", "))
+}

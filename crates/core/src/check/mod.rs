@@ -1,0 +1,15 @@
+//! Findings: what is wrong or odd in a file or a network, with its place and a fix.
+//!
+//! A [`Finding`] carries a kind (an enum with the facts), a severity, a place in a source and other places that
+//! explain it. The sentence is made at the edge, by the kind's `Display`; carets are drawn by the command line.
+//! Rules live beside this file, one small function each, and never stop at the first thing they find.
+
+mod findings;
+mod kind;
+mod meaning;
+mod reading;
+
+pub use findings::{Finding, Findings, Severity, Source, SourceIx, Sources, Span};
+pub use kind::Kind;
+pub use meaning::Meaning;
+pub use reading::Reading;

@@ -1,0 +1,194 @@
+//! The tables of a network file, as written: every one and every key is declared here, once.
+//!
+//! The doc comments are the reference for users (`docs/network-file.md`) and the descriptions in the JSON Schema.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::decode::{Map, OneOrMore};
+use super::record::{REQUIRED, record};
+use super::scalars::{Domain, EndpointText, Milliseconds, Mtu, Port, Seconds, Selector, SourcePath, Within};
+use super::tree::Spanned;
+use crate::keys::PublicKey;
+use crate::names::{DeviceName, Name};
+use crate::network::Platform;
+
+/// A list with the place of each item.
+pub type List<T> = Vec<Spanned<T>>;
+
+record! {
+    /// One source file. All keys may be spread over several files by `include`; `[network]` stands in one of them.
+    "file" SourceTable {
+        /// Other files that belong to this network, relative to this file. They may be TOML, YAML or JSON.
+        include: List<SourcePath> = "none";
+        /// The network as a whole, and defaults for its nodes.
+        network: NetworkTable = "required in one of the files";
+        /// Regions: nodes near each other.
+        regions: Map<RegionTable> = "none";
+        /// Nodes: machines in the network.
+        nodes: Map<NodeTable> = "none";
+        /// Sites: prefixes behind one or more gateways.
+        sites: Map<SiteTable> = "none";
+        /// Clients: road warriors, which dial and are never dialled.
+        clients: Map<ClientTable> = "none";
+        /// Which pairs of nodes are linked directly. Rules add up; their order does not matter.
+        links: List<LinkRule> = "with hubs: every node with every hub; without: every node with every other";
+        /// Pairs of nodes that must not reach each other.
+        isolate: List<IsolateRule> = "none";
+        /// Round-trip times in milliseconds between nodes, regions or clients, the same both ways. They weigh paths
+        /// and are the lab's latencies. The entry that names nodes wins over the one that names their regions.
+        rtt_ms: Map<Map<Milliseconds>> = "1 within a region, 50 between regions";
+    }
+}
+
+record! {
+    /// The network as a whole. Port, MTU, keepalive, device and platform are defaults for all nodes.
+    "network" NetworkTable {
+        /// The network's name.
+        name: Name = REQUIRED;
+        /// The overlay's own prefixes, at most one IPv4 and one IPv6. Every node and client has an address of each.
+        prefixes: List<IpNet> = REQUIRED;
+        /// Ranges inside the overlay prefixes from which clients get their addresses.
+        client_prefixes: List<IpNet> = "the overlay prefixes";
+        /// Range of the link addresses, one per node, over which links are probed whatever the routes are.
+        link_prefix: IpNet = "an fd00::/8 prefix made from the network's name";
+        /// UDP port on which nodes listen.
+        port: Port = "51820";
+        /// MTU of the WireGuard devices in bytes.
+        mtu: Mtu = "1420";
+        /// Seconds between keepalives where NAT makes them necessary; 0 sends none.
+        keepalive_s: Seconds = "25";
+        /// Name of the WireGuard device on each host.
+        device: DeviceName = "wg0";
+        /// What runs on the hosts: `wg-quick`, `agent`, `edgeos` or `app`.
+        platform: Platform = "wg-quick";
+        /// DNS domain under which nodes have names.
+        domain: Domain = "none";
+        /// Allows prefixes of public addresses as overlay, client or site prefixes.
+        allow_public_prefixes: bool = "false";
+    }
+}
+
+record! {
+    /// A region: nodes near each other. Its other keys are defaults for its nodes.
+    "region" RegionTable {
+        /// The prefix from which its nodes get their addresses, inside the overlay prefix.
+        prefix: IpNet = "the overlay prefixes";
+        /// The same for IPv4 and IPv6, instead of `prefix`.
+        prefixes: List<IpNet> = "the overlay prefixes";
+        /// UDP port on which its nodes listen.
+        port: Port = "the network's";
+        /// MTU of its nodes' devices in bytes.
+        mtu: Mtu = "the network's";
+        /// Seconds between its nodes' keepalives.
+        keepalive_s: Seconds = "the network's";
+        /// Name of its nodes' devices.
+        device: DeviceName = "the network's";
+        /// What runs on its nodes.
+        platform: Platform = "the network's";
+    }
+}
+
+record! {
+    /// A node: a machine in the network. Without an endpoint it is behind NAT and dials the others.
+    "node" NodeTable {
+        /// The region it is in.
+        region: Name = "none";
+        /// Words by which rules select it, as `tag:WORD`.
+        tags: List<Name> = "none";
+        /// Whether it relays between other nodes.
+        hub: bool = "false";
+        /// Whether clients connect to it.
+        entry: bool = "false";
+        /// Where it can be dialled from anywhere: `host:port`, `[v6]:port`, or without the port.
+        endpoint: EndpointText = "none: behind NAT";
+        /// Where it can be dialled, by network: `public` is everywhere, any other name is a private network that only
+        /// nodes on it can use. One endpoint or a list of them each. Instead of `endpoint`.
+        endpoints: Map<OneOrMore<EndpointText>> = "none: behind NAT";
+        /// Private networks it is on without being dialled there.
+        underlays: List<Name> = "those of its endpoints";
+        /// Its WireGuard public key.
+        public_key: PublicKey = "none: to be made";
+        /// Its overlay address.
+        address: IpAddr = "allocated, and kept in the lock file";
+        /// Its IPv4 and IPv6 overlay addresses, instead of `address`.
+        addresses: List<IpAddr> = "allocated, and kept in the lock file";
+        /// Prefixes behind it. They make a site with the node's name, with the node as its gateway.
+        prefixes: List<IpNet> = "none";
+        /// UDP port on which it listens.
+        port: Port = "the region's, or the network's";
+        /// MTU of its device in bytes.
+        mtu: Mtu = "the region's, or the network's";
+        /// Seconds between its keepalives where NAT makes them necessary; 0 sends none.
+        keepalive_s: Seconds = "the region's, or the network's";
+        /// Name of its device.
+        device: DeviceName = "the region's, or the network's";
+        /// What runs on it.
+        platform: Platform = "the region's, or the network's";
+    }
+}
+
+record! {
+    /// A site: prefixes behind gateways, such as an office's LAN or a cloud's VPC.
+    "site" SiteTable {
+        /// Its prefixes.
+        prefixes: List<IpNet> = REQUIRED;
+        /// The nodes in front of it, the preferred one first.
+        gateways: List<Name> = REQUIRED;
+    }
+}
+
+record! {
+    /// A client: a road warrior, which dials its nodes and is never dialled.
+    "client" ClientTable {
+        /// The nodes it connects to, the preferred one first; each needs a public endpoint.
+        via: List<Name> = "all entry nodes by name; without any, all hubs";
+        /// The region it is usually in, for round-trip times.
+        region: Name = "none";
+        /// Its WireGuard public key.
+        public_key: PublicKey = "none: to be made";
+        /// Its overlay address.
+        address: IpAddr = "allocated, and kept in the lock file";
+        /// Its IPv4 and IPv6 overlay addresses, instead of `address`.
+        addresses: List<IpAddr> = "allocated, and kept in the lock file";
+        /// Prefixes behind it, such as a LAN at home.
+        prefixes: List<IpNet> = "none";
+        /// MTU of its device in bytes.
+        mtu: Mtu = "the network's";
+        /// Seconds between its keepalives; 0 sends none.
+        keepalive_s: Seconds = "the network's";
+        /// Name of its device.
+        device: DeviceName = "the network's";
+        /// What runs on it.
+        platform: Platform = "wg-quick";
+    }
+}
+
+record! {
+    /// A rule that links pairs of nodes, or with `remove` takes pairs away. Either `mesh`, or `from` and `to`.
+    "link" LinkRule {
+        /// Every pair among the nodes selected.
+        mesh: List<Selector> = "none";
+        /// Every pair of one of these nodes ...
+        from: List<Selector> = "none";
+        /// ... with one of these.
+        to: List<Selector> = "none";
+        /// `region`: only pairs within one region.
+        within: Within = "no limit";
+        /// Nodes that this rule leaves out.
+        except: List<Selector> = "none";
+        /// Pairs of nodes that this rule leaves out.
+        except_pairs: List<List<Name>> = "none";
+        /// Takes the pairs away from all other rules.
+        remove: bool = "false";
+    }
+}
+
+record! {
+    /// A rule for nodes that must not reach each other.
+    "isolate" IsolateRule {
+        /// Two lists of selectors: no node of the first reaches one of the second, nor the other way round.
+        between: List<List<Selector>> = REQUIRED;
+    }
+}

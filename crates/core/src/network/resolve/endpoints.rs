@@ -1,0 +1,59 @@
+//! Endpoints against everything else: none inside a prefix that is reached through the overlay, none used twice.
+//!
+//! A tunnel's own packets to an endpoint inside a routed prefix would go into the tunnel again. Private endpoints inside
+//! a site are how clouds are (a server's address is in the VPC it is the gateway of) and only need their own routing
+//! table, which the agent has; public ones are mistakes.
+
+use std::collections::BTreeMap;
+
+use super::Context;
+use super::nodes::{made, written_endpoints};
+use super::prefixes::Role;
+use crate::check::{Finding, Findings, Meaning, Span};
+use crate::network::{Endpoint, Host, Network};
+
+/// Checks the endpoints of all nodes.
+pub(super) fn check(context: &Context<'_>, network: &Network, findings: &mut Findings) {
+    let mut owners: BTreeMap<Endpoint, (String, Span)> = BTreeMap::new();
+    for (node, (name, table)) in network.nodes.iter().zip(&context.names.nodes) {
+        for (underlay, text, place) in written_endpoints(&table.value) {
+            let label = format!("node {}", name.value);
+            let endpoint = made(underlay, text, node.port);
+            routed(context, &label, &endpoint, place, findings);
+            twice(&mut owners, label, endpoint, place, findings);
+        }
+    }
+}
+
+fn routed(context: &Context<'_>, label: &str, endpoint: &Endpoint, place: Span, findings: &mut Findings) {
+    let Host::Ip(address) = endpoint.host else { return };
+    let through_overlay = |role| matches!(role, Role::Overlay | Role::Links | Role::Site | Role::Client);
+    let Some(claim) = context.claims.holding(address, through_overlay) else { return };
+    let (node, owner, prefix) = (label.to_owned(), claim.to_string(), claim.prefix);
+    let written = endpoint.to_string();
+    findings.push(if endpoint.underlay.is_some() && claim.role == Role::Site {
+        let kind = Meaning::PrivateEndpointRouted { node, endpoint: written, prefix, owner };
+        Finding::new(kind, place)
+            .with_fix("Run platform agent on nodes that dial it, or keep the site's prefix off them.")
+    } else {
+        let kind = Meaning::EndpointRouted { node, endpoint: written, prefix, owner };
+        Finding::new(kind, place).with_fix("Give the node's address on the internet, or change the prefix.")
+    });
+}
+
+fn twice(
+    owners: &mut BTreeMap<Endpoint, (String, Span)>,
+    label: String,
+    endpoint: Endpoint,
+    place: Span,
+    findings: &mut Findings,
+) {
+    let written = endpoint.to_string();
+    let Some((first, earlier)) = owners.insert(endpoint, (label.clone(), place)) else { return };
+    let kind = Meaning::EndpointReused { first, second: label, endpoint: written };
+    findings.push(
+        Finding::new(kind, place)
+            .with_related(earlier, "also used here")
+            .with_fix("Give each node a port of its own behind a shared address."),
+    );
+}

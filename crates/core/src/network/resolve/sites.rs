@@ -1,0 +1,63 @@
+//! Sites: those of the file, and one for each node that has prefixes of its own.
+
+use super::Context;
+use crate::check::{Finding, Findings, Meaning, Span};
+use crate::file::Spanned;
+use crate::file::written::SiteTable;
+use crate::names::Name;
+use crate::network::{NodeIx, Site};
+
+/// Resolves all sites, sorted by name.
+pub(super) fn resolve(context: &Context<'_>, findings: &mut Findings) -> Vec<Site> {
+    let mut sites: Vec<Site> =
+        context.names.sites.iter().map(|(name, table)| site(context, name, &table.value, findings)).collect();
+    for (at, (name, table)) in context.names.nodes.iter().enumerate() {
+        let Some(prefixes) = table.value.prefixes.as_ref().filter(|prefixes| !prefixes.value.is_empty()) else {
+            continue;
+        };
+        let gateways = vec![NodeIx(at as u32)];
+        sites.push(Site {
+            name: name.value.clone(),
+            prefixes: sorted(&prefixes.value),
+            gateways,
+            place: prefixes.span,
+        });
+    }
+    sites.sort_by(|a, b| (&a.name, a.place).cmp(&(&b.name, b.place)));
+    sites
+}
+
+fn site(context: &Context<'_>, name: &Spanned<Name>, table: &SiteTable, findings: &mut Findings) -> Site {
+    let mut gateways = Vec::new();
+    for wanted in table.gateways.iter().flat_map(|list| &list.value) {
+        let Some(node) = context.names.node(&wanted.value, wanted.span, findings) else { continue };
+        if gateways.contains(&node) {
+            let owner = format!("site {}", name.value);
+            let kind = Meaning::ListedTwice { list: "gateways", owner, name: wanted.value.to_string() };
+            findings.push(
+                Finding::new(kind, wanted.span).with_fix("Name another node; the same one can't replace itself."),
+            );
+        } else {
+            gateways.push(node);
+        }
+    }
+    if let Some(list) = table.gateways.as_ref().filter(|list| list.value.is_empty()) {
+        empty(name, "gateway", list.span, "Name the nodes in front of it in gateways.", findings);
+    }
+    if let Some(list) = table.prefixes.as_ref().filter(|list| list.value.is_empty()) {
+        empty(name, "prefix", list.span, "Name its prefixes, or remove the site.", findings);
+    }
+    let prefixes = table.prefixes.as_ref().map_or_else(Vec::new, |list| sorted(&list.value));
+    Site { name: name.value.clone(), prefixes, gateways, place: name.span }
+}
+
+fn empty(name: &Spanned<Name>, what: &'static str, place: Span, fix: &str, findings: &mut Findings) {
+    let kind = Meaning::EmptySite { site: name.value.to_string(), what };
+    findings.push(Finding::new(kind, place).with_fix(fix));
+}
+
+fn sorted(list: &[Spanned<ipnet::IpNet>]) -> Vec<ipnet::IpNet> {
+    let mut prefixes: Vec<ipnet::IpNet> = list.iter().map(|prefix| prefix.value).collect();
+    prefixes.sort();
+    prefixes
+}
