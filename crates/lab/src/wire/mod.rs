@@ -3,7 +3,7 @@
 //! A node's outside is a *port* of the wire. A packet read from a port is looked up by its destination address ([`route`]), perhaps
 //! translated by the sender's NAT ([`nat`]), judged by the link between the two ports ([`model`]), held until its time
 //! ([`queue`]) and handed to the other port, through that one's NAT if it has one. The pure parts know neither clock nor socket;
-//! [`thread`](self::thread) turns descriptors and deadlines into calls of [`cloud::Cloud`], which ties them together.
+//! `thread` turns descriptors and deadlines into calls of [`cloud::Cloud`], which ties them together.
 //!
 //! It is a cloud at layer 3: it doesn't count down hop limits, doesn't fragment and doesn't answer; what it can't deliver it drops
 //! and counts.

@@ -280,9 +280,9 @@ impl Nat {
         let key = Key::new(config.mapping, flow.protocol, flow.source, flow.destination);
         let timeout_ns = config.timeout_ns(flow.protocol);
         let remembers = config.filtering != NatFiltering::EndpointIndependent;
-        let exists = self.table.from_inside(&key, now_ns, timeout_ns).is_some();
+        let exists = self.table.of_inside(&key, now_ns, timeout_ns).is_some();
         let entry = if exists {
-            self.table.from_inside(&key, now_ns, timeout_ns)
+            self.table.of_inside(&key, now_ns, timeout_ns)
         } else {
             let preferred =
                 Some(flow.source.port()).filter(|&port| config.preserve_ports && !self.rebound && port != 0);
@@ -307,7 +307,7 @@ impl Nat {
         }
         let key = Key::new(self.config.mapping, quoted.protocol, inside, remote);
         let timeout_ns = self.config.timeout_ns(quoted.protocol);
-        self.table.from_inside(&key, now_ns, timeout_ns).map(|entry| entry.outside_port)
+        self.table.of_inside(&key, now_ns, timeout_ns).map(|entry| entry.outside_port)
     }
 
     /// Who inside receives what `remote` sends to an outside port.
@@ -323,7 +323,7 @@ impl Nat {
         }
         let timeout_ns = self.config.timeout_ns(protocol);
         let (filtering, refresh) = (self.config.filtering, self.config.refresh_inbound);
-        let (key, entry) = self.table.from_outside(protocol, port, now_ns, timeout_ns).ok_or(NatDrop::NoMapping)?;
+        let (key, entry) = self.table.of_outside(protocol, port, now_ns, timeout_ns).ok_or(NatDrop::NoMapping)?;
         // Expired is what is as old as the timeout, so the contact must be one nanosecond younger.
         let since_ns = now_ns.saturating_sub(timeout_ns.saturating_sub(1));
         let allowed = match filtering {

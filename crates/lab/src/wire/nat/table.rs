@@ -92,7 +92,7 @@ impl Table {
     }
 
     /// The live mapping of an inside endpoint.
-    pub(super) fn from_inside(&mut self, key: &Key, now_ns: u64, timeout_ns: u64) -> Option<&mut Entry> {
+    pub(super) fn of_inside(&mut self, key: &Key, now_ns: u64, timeout_ns: u64) -> Option<&mut Entry> {
         let expired = is_expired(self.entries.get(key)?, now_ns, timeout_ns);
         if expired {
             self.remove(key);
@@ -102,7 +102,7 @@ impl Table {
     }
 
     /// The live mapping of an outside port.
-    pub(super) fn from_outside(
+    pub(super) fn of_outside(
         &mut self,
         protocol: u8,
         port: u16,
@@ -110,7 +110,7 @@ impl Table {
         timeout_ns: u64,
     ) -> Option<(Key, &mut Entry)> {
         let key = *self.by_outside.get(&(protocol, port))?;
-        self.from_inside(&key, now_ns, timeout_ns).map(|entry| (key, entry))
+        self.of_inside(&key, now_ns, timeout_ns).map(|entry| (key, entry))
     }
 
     /// Who inside has an outside port, alive or not.
@@ -157,7 +157,7 @@ impl Table {
 
     fn is_free(&mut self, protocol: u8, port: u16, now_ns: u64, timeout_ns: u64) -> bool {
         // Asking for it also removes it if it has expired.
-        !self.reserved.contains(&(protocol, port)) && self.from_outside(protocol, port, now_ns, timeout_ns).is_none()
+        !self.reserved.contains(&(protocol, port)) && self.of_outside(protocol, port, now_ns, timeout_ns).is_none()
     }
 
     fn sweep(&mut self, now_ns: u64, timeout_of: impl Fn(u8) -> u64) {
