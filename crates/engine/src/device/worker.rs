@@ -1,0 +1,303 @@
+//! The device's thread: waits for descriptors, tells the tunnel, and does what the tunnel wants.
+//!
+//! Descriptors: wake-up (commands), link notifications, UAPI listener, TUN, the two sockets. From each of the last three at most
+//! one batch is taken before the others get their turn, and the tunnel's outputs are drained after each packet. The wait ends at
+//! the tunnel's next deadline. The thread ends on a stop command or when the interface is deleted.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use super::clock::Clock;
+use super::tun::{LinkState, LinkWatch, Tun};
+use super::udp::{Family, Sockets};
+use super::{Command, DeviceError, DeviceHandle, Events, sys};
+use crate::config::{ConfigureDevice, DeviceDescription, Event};
+use crate::limits::{BATCH_PACKETS, PACKET_BYTES_MAX, POOLED_BUFFERS_MAX, Timing};
+use crate::packet::PacketBuf;
+use crate::rng::SystemRng;
+use crate::tunnel::{Transmit, Tunnel};
+use crate::uapi::UapiSocket;
+
+/// Everything that the thread owns.
+pub struct Worker {
+    tunnel: Tunnel,
+    clock: Clock,
+    tun: Tun,
+    link: LinkWatch,
+    sockets: Option<Sockets>,
+    listen_port: u16,
+    fwmark: u32,
+    uapi: Option<UapiSocket>,
+    handle: DeviceHandle,
+    commands: Receiver<Command>,
+    events: Arc<Events>,
+    pool: Pool,
+    up: bool,
+    ended: bool,
+}
+
+/// Buffers to use again, and one large enough for anything to read into.
+struct Pool {
+    free: Vec<Vec<u8>>,
+    scratch: Vec<u8>,
+}
+
+impl Pool {
+    fn take(&mut self, len: usize) -> PacketBuf {
+        PacketBuf::reuse(self.free.pop().unwrap_or_default(), &self.scratch[..len.min(PACKET_BYTES_MAX)])
+    }
+
+    fn give(&mut self, packet: PacketBuf) {
+        if self.free.len() < POOLED_BUFFERS_MAX {
+            self.free.push(packet.into_storage());
+        }
+    }
+}
+
+impl Worker {
+    pub fn new(
+        tun: Tun,
+        timing: Timing,
+        uapi: Option<UapiSocket>,
+        handle: DeviceHandle,
+        commands: Receiver<Command>,
+        events: Arc<Events>,
+    ) -> io::Result<Worker> {
+        Ok(Worker {
+            tunnel: Tunnel::new(Box::new(SystemRng), timing),
+            clock: Clock::new(),
+            link: LinkWatch::open(&tun)?,
+            tun,
+            sockets: None,
+            listen_port: 0,
+            fwmark: 0,
+            uapi,
+            handle,
+            commands,
+            events,
+            pool: Pool { free: Vec::new(), scratch: vec![0; PACKET_BYTES_MAX] },
+            up: false,
+            ended: false,
+        })
+    }
+
+    /// Runs until the device ends.
+    pub fn run(mut self) {
+        while !self.ended {
+            let now = self.clock.now().monotonic;
+            let timeout = self.tunnel.poll_timeout().map(|deadline| deadline.since(now));
+            let socket = |family| self.sockets.as_ref().map_or(-1, |sockets| sockets.raw_fd(family));
+            let tun: RawFd = if self.up { self.tun.raw_fd() } else { -1 };
+            let fds = [
+                self.handle.wake.as_raw_fd(),
+                self.link.raw_fd(),
+                self.uapi.as_ref().map_or(-1, UapiSocket::raw_fd),
+                tun,
+                socket(Family::V4),
+                socket(Family::V6),
+            ];
+            let Ok(ready) = sys::poll_readable(&fds, timeout) else { break };
+            self.handle_ready(&ready);
+        }
+        if let Some(uapi) = self.uapi.take() {
+            uapi.close();
+        }
+    }
+
+    fn handle_ready(&mut self, ready: &[bool]) {
+        let &[commands, link, uapi, tun, v4, v6] = ready else { return };
+        if commands {
+            self.handle_commands();
+        }
+        if link {
+            self.handle_link();
+        }
+        if uapi && let Some(uapi) = &mut self.uapi {
+            uapi.handle_connections(&self.handle);
+        }
+        if v4 {
+            self.handle_datagrams(Family::V4);
+        }
+        if v6 {
+            self.handle_datagrams(Family::V6);
+        }
+        if tun {
+            self.handle_tun();
+        }
+        let now = self.clock.now();
+        self.tunnel.handle_timeout(now);
+        self.drain();
+    }
+
+    fn handle_commands(&mut self) {
+        // Reading resets the counter; a command sent after this wakes the thread again.
+        let _ = sys::read(self.handle.wake.as_fd(), &mut [0; 8]);
+        while let Ok(command) = self.commands.try_recv() {
+            // Nobody waits for an answer any more if sending it fails.
+            match command {
+                Command::Configure(change, reply) => drop(reply.send(self.configure(&change))),
+                Command::Describe(reply) => drop(reply.send(self.describe())),
+                Command::Initiate(peer, reply) => drop(reply.send(self.tunnel.initiate(self.clock.now(), &peer))),
+                Command::Stop => self.ended = true,
+            }
+            self.drain();
+        }
+    }
+
+    /// Looks at the interface and follows it up, down or out.
+    pub fn handle_link(&mut self) {
+        match self.link.state(&self.tun) {
+            LinkState::Gone => {
+                self.events.push(Event::InterfaceGone);
+                self.ended = true;
+            }
+            LinkState::Down { mtu } => {
+                self.tunnel.handle_mtu(mtu);
+                self.tunnel.handle_down();
+                self.sockets = None;
+                self.up = false;
+            }
+            LinkState::Up { mtu } => {
+                self.tunnel.handle_mtu(mtu);
+                self.up = true;
+                self.open_sockets();
+            }
+        }
+        self.drain();
+    }
+
+    /// Binds the sockets if they should be there and are not, and lets the tunnel run.
+    fn open_sockets(&mut self) {
+        if self.sockets.is_none() {
+            match Sockets::bind(self.listen_port, self.fwmark) {
+                Ok(sockets) => {
+                    self.listen_port = sockets.port;
+                    self.sockets = Some(sockets);
+                }
+                Err(error) => {
+                    let (port, errno) = (self.listen_port, error.raw_os_error().unwrap_or(0));
+                    self.events.push(Event::ListenFailed { port, errno });
+                    return;
+                }
+            }
+        }
+        self.tunnel.handle_up(self.clock.now());
+    }
+
+    fn configure(&mut self, change: &ConfigureDevice) -> Result<(), DeviceError> {
+        let fwmark = change.fwmark.unwrap_or(self.fwmark);
+        let port = change.listen_port.unwrap_or(self.listen_port);
+        let rebind = self.up && (self.sockets.as_ref().is_none_or(|sockets| port == 0 || sockets.port != port));
+        let new = if rebind && change.listen_port.is_some() {
+            let bound = Sockets::bind(port, fwmark);
+            Some(bound.map_err(|source| DeviceError::Listen { port, source })?)
+        } else {
+            if let Some(sockets) = self.sockets.as_ref().filter(|_| fwmark != self.fwmark) {
+                sockets.set_fwmark(fwmark).map_err(|source| DeviceError::Fwmark { fwmark, source })?;
+            }
+            None
+        };
+        if let Err(error) = self.tunnel.configure(self.clock.now(), change) {
+            if let Some(sockets) = &self.sockets {
+                // It worked a moment ago with another value.
+                let _ = sockets.set_fwmark(self.fwmark);
+            }
+            return Err(error.into());
+        }
+        let changed = new.is_some() || fwmark != self.fwmark;
+        self.fwmark = fwmark;
+        self.listen_port = new.as_ref().map_or(port, |sockets| sockets.port);
+        if new.is_some() {
+            self.sockets = new;
+            self.open_sockets();
+        }
+        if changed {
+            self.tunnel.handle_sockets_changed();
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> DeviceDescription {
+        DeviceDescription {
+            name: self.tun.name().unwrap_or_default(),
+            listen_port: self.listen_port,
+            fwmark: self.fwmark,
+            ..self.tunnel.describe()
+        }
+    }
+
+    fn handle_tun(&mut self) {
+        let now = self.clock.now();
+        for _ in 0..BATCH_PACKETS {
+            match self.tun.read(&mut self.pool.scratch) {
+                Ok(len) => {
+                    let packet = self.pool.take(len);
+                    self.tunnel.handle_tun_packet(now, packet);
+                    self.drain_transmits();
+                }
+                Err(error) => {
+                    if error.raw_os_error() == Some(libc::EBADFD) {
+                        self.handle_link();
+                    }
+                    break;
+                }
+            }
+        }
+        self.drain();
+    }
+
+    fn handle_datagrams(&mut self, family: Family) {
+        let now = self.clock.now();
+        for _ in 0..BATCH_PACKETS {
+            let Some(sockets) = &self.sockets else { return };
+            match sockets.receive(family, &mut self.pool.scratch) {
+                Ok((len, source)) => {
+                    let datagram = self.pool.take(len);
+                    self.tunnel.handle_datagram(now, source, datagram);
+                    self.drain();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // An error that belongs to one datagram, or to one that we sent before; the next may be fine.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Does everything that the tunnel wants done.
+    fn drain(&mut self) {
+        self.drain_transmits();
+        while let Some(packet) = self.tunnel.poll_tun() {
+            if self.tun.write(packet.packet()).is_err() {
+                self.tunnel.handle_tun_refused();
+            }
+            self.pool.give(packet);
+        }
+        while let Some(event) = self.tunnel.poll_event() {
+            self.events.push(event);
+        }
+    }
+
+    fn drain_transmits(&mut self) {
+        while let Some(transmit) = self.tunnel.poll_transmit() {
+            self.send(&transmit);
+            self.pool.give(transmit.packet);
+        }
+    }
+
+    fn send(&mut self, transmit: &Transmit) {
+        let Some(sockets) = &self.sockets else { return };
+        let Err(error) = sockets.send(&transmit.endpoint, transmit.packet.packet()) else { return };
+        let source_lost = transmit.endpoint.local.is_some()
+            && matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH));
+        if source_lost {
+            self.tunnel.handle_transmit_failed(transmit, true);
+            let anywhere = crate::tunnel::Endpoint::from(transmit.endpoint.remote);
+            if sockets.send(&anywhere, transmit.packet.packet()).is_ok() {
+                return;
+            }
+        }
+        self.tunnel.handle_transmit_failed(transmit, false);
+    }
+}

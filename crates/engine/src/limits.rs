@@ -1,0 +1,103 @@
+//! Every bound, interval and queue length of the engine, with its reason.
+//!
+//! Three groups: the protocol's own constants (whitepaper section 6, values of the kernel module), the bounds of our queues and
+//! tables (what an attacker or a stuck socket could otherwise grow), and [`Timing`], the protocol intervals as a value, so that
+//! a test may rekey after seconds instead of minutes. Production code uses [`Timing::default`] and nothing else.
+
+use std::time::Duration;
+
+/// A session has to be replaced after this many packets (whitepaper 6.1): far from the nonce's end, so that rekeying has time.
+pub const REKEY_AFTER_MESSAGES: u64 = 1 << 60;
+/// A session is dead after this many packets: 2^64 less one replay window, so a counter can never wrap inside the window.
+pub const REJECT_AFTER_MESSAGES: u64 = u64::MAX - REPLAY_WINDOW_BITS as u64;
+/// Bits of replay memory: large enough that several worker threads may reorder packets as much as they do in the kernel.
+pub const REPLAY_WINDOW_BITS: usize = 8192;
+/// Initiations from one peer closer together than this are dropped (kernel: 50 a second), since each costs three X25519.
+pub const INITIATION_INTERVAL_MIN: Duration = Duration::from_millis(20);
+/// A cookie's secret lives this long (whitepaper 5.4.7).
+pub const COOKIE_SECRET_LIFETIME: Duration = Duration::from_secs(120);
+/// The receiver of a cookie stops using it this much before the secret changes, to cover the way there.
+pub const COOKIE_LATENCY: Duration = Duration::from_secs(5);
+
+/// Packets kept for one peer while its handshake is under way; the oldest goes first (kernel: `MAX_STAGED_PACKETS`).
+pub const STAGED_PACKETS_MAX: usize = 128;
+/// Peers of one device (kernel: `MAX_PEERS_PER_DEVICE`).
+pub const PEERS_MAX: usize = 1 << 20;
+/// Bytes of one UAPI request: as many peers as there may be, with a key and a prefix or two each, fit; more is abuse.
+pub const UAPI_REQUEST_BYTES_MAX: usize = 256 << 20;
+/// UAPI connections served at once; tools open one at a time, so more means a leak on the other side.
+pub const UAPI_CONNECTIONS_MAX: usize = 16;
+/// A UAPI client that says nothing for this long is cut off, so that it does not hold its slot for ever.
+pub const UAPI_IDLE: Duration = Duration::from_secs(30);
+/// Events nobody has read yet; beyond it the oldest goes and is counted. One entry a peer for a device of ordinary size.
+pub const EVENTS_MAX: usize = 4096;
+/// Events about datagrams that match no session, per second: an attacker must not push out those about peers.
+pub const UNKNOWN_SESSION_EVENTS_PER_S: u32 = 100;
+
+/// Handshake messages within [`LOAD_WINDOW`] above which senders must prove their address: about a fifth of a core at
+/// 200 microseconds a message.
+pub const LOAD_MESSAGES_MAX: u32 = 100;
+/// The window in which handshake messages are counted.
+pub const LOAD_WINDOW: Duration = Duration::from_millis(100);
+/// "Under load" lasts this much longer than its cause (kernel: one second), so that the answer does not flap.
+pub const LOAD_HOLD: Duration = Duration::from_secs(1);
+/// Under load, proven addresses may still send this many handshake messages a second (kernel: 20) ...
+pub const HANDSHAKES_PER_ADDRESS_PER_S: u32 = 20;
+/// ... after a burst of this many (kernel: 5).
+pub const HANDSHAKES_PER_ADDRESS_BURST: u32 = 5;
+/// Addresses remembered by the rate limiter. Only proven addresses get in, yet a /64 per entry must not eat memory.
+pub const RATE_LIMITED_ADDRESSES_MAX: usize = 65_536;
+
+/// The largest packet we read: an IP packet is never longer than 65,535 bytes.
+pub const PACKET_BYTES_MAX: usize = 65_535;
+/// Packets taken from one descriptor before the others get their turn.
+pub const BATCH_PACKETS: usize = 64;
+/// Buffers kept for reuse: one batch from each of the three descriptors. What is beyond goes back to the allocator.
+pub const POOLED_BUFFERS_MAX: usize = 256;
+/// `SO_RCVBUF` and `SO_SNDBUF`: what wireguard-go asks for. It holds 80 ms at 700 Mbit/s.
+pub const SOCKET_BUFFER_BYTES: usize = 7 << 20;
+/// Ports tried when the v6 socket can't have the port that the kernel chose for the v4 socket.
+pub const PORT_PAIR_TRIES: usize = 32;
+
+/// The intervals of whitepaper section 6 as a value. `Default` gives the protocol's; tests shrink them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// The initiator of a session replaces it when it sends after this (120 s).
+    pub rekey_after: Duration,
+    /// A session neither seals nor opens after this (180 s).
+    pub reject_after: Duration,
+    /// An unanswered initiation is repeated after this, plus up to `rekey_jitter` (5 s).
+    pub rekey_timeout: Duration,
+    /// Upper bound of what is added to `rekey_timeout`, so that two ends don't stay in step (334 ms: a third of a second).
+    pub rekey_jitter: Duration,
+    /// Initiations are given up after this long (90 s).
+    pub rekey_attempt_time: Duration,
+    /// A peer that got data and sent nothing for this long sends a keepalive (10 s).
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            rekey_after: Duration::from_secs(120),
+            reject_after: Duration::from_secs(180),
+            rekey_timeout: Duration::from_secs(5),
+            rekey_jitter: Duration::from_millis(334),
+            rekey_attempt_time: Duration::from_secs(90),
+            keepalive_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Timing {
+    /// Retries before an initiation is given up (kernel: `MAX_TIMER_HANDSHAKES`, 18).
+    pub fn attempts_max(&self) -> u32 {
+        let timeout_ms = self.rekey_timeout.as_millis().max(1);
+        u32::try_from(self.rekey_attempt_time.as_millis() / timeout_ms).unwrap_or(u32::MAX)
+    }
+
+    /// Age at which a session's initiator renews it although it only receives (165 s).
+    pub fn receive_rekey_after(&self) -> Duration {
+        self.reject_after.saturating_sub(self.keepalive_timeout + self.rekey_timeout)
+    }
+}

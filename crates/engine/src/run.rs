@@ -1,0 +1,54 @@
+//! The engine as a program: what `wayleave engine IFACE` does, in place of `wireguard-go IFACE`.
+//!
+//! Makes the interface and its UAPI socket, then waits until the interface is deleted or the process is told to end. Stays in the
+//! foreground; whoever wants it in the background starts it there and waits for the socket to appear.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use crate::config::Event;
+use crate::device::{Device, DeviceError, DeviceOptions, Tun, poll_readable, termination_signals};
+use crate::uapi;
+
+/// Why the engine could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The interface could not be made.
+    #[error("can't make the interface {name}")]
+    Tun {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The device could not be started.
+    #[error("can't start the engine")]
+    Device(#[from] DeviceError),
+    /// The process could not be set up to run and end in order.
+    #[error("can't set up the process")]
+    Process(#[source] io::Error),
+}
+
+/// Runs the engine for the interface `name` in the foreground. Returns when the interface is deleted or on SIGTERM or SIGINT.
+pub fn run(name: &str) -> Result<(), RunError> {
+    let signals = termination_signals().map_err(RunError::Process)?;
+    let tun = Tun::create(name).map_err(|source| RunError::Tun { name: name.to_owned(), source })?;
+    let device = Device::start(DeviceOptions::new(tun).with_uapi(uapi::default_path(name)))?;
+    let events = device.events();
+    loop {
+        let fds = [signals.as_raw_fd(), events.as_fd().as_raw_fd()];
+        let ready = poll_readable(&fds, None).map_err(RunError::Process)?;
+        if ready.first() == Some(&true) {
+            break;
+        }
+        match events.poll() {
+            Some(Event::InterfaceGone) => break,
+            Some(Event::ListenFailed { port, errno }) => {
+                eprintln!("can't listen on UDP port {port}: {}", io::Error::from_raw_os_error(errno));
+            }
+            _ => {}
+        }
+    }
+    device.stop();
+    Ok(())
+}

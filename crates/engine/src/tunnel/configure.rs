@@ -1,0 +1,198 @@
+//! Changes to a tunnel, and its description.
+//!
+//! The order inside one change is the kernel's: device key, then removal of all peers, then peer by peer. The device's own key
+//! is never a peer. Sessions of peers that a change does not name go on; a new device key ends all of them, since they belong to
+//! another identity. Port and mark are the device's business and are ignored here.
+
+use super::peer::{Peer, retire};
+use super::{Endpoint, PeerId, Tunnel};
+use crate::config::{ConfigureDevice, ConfigurePeer, DeviceDescription, PeerDescription};
+use crate::keys::{PrivateKey, PublicKey};
+use crate::limits::PEERS_MAX;
+use crate::noise::cookie::CookieChecker;
+use crate::noise::handshake::Identity;
+use crate::time::Now;
+
+/// Why a change was refused. Nothing of it was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigureError {
+    /// The device would have more peers than it may.
+    #[error("more than {PEERS_MAX} peers in one device")]
+    TooManyPeers,
+}
+
+impl Tunnel {
+    /// Applies a change, all of it or nothing.
+    pub fn configure(&mut self, now: Now, change: &ConfigureDevice) -> Result<(), ConfigureError> {
+        let kept = if change.replace_peers { 0 } else { self.by_key.len() };
+        if kept + change.peers.iter().filter(|peer| !peer.remove && !peer.update_only).count() > PEERS_MAX
+            && self.count_after(change) > PEERS_MAX
+        {
+            return Err(ConfigureError::TooManyPeers);
+        }
+        if let Some(key) = &change.private_key {
+            self.set_private_key(key);
+        }
+        if change.replace_peers {
+            self.remove_all_peers();
+        }
+        for peer in &change.peers {
+            self.configure_peer(now, peer);
+        }
+        Ok(())
+    }
+
+    /// The number of peers after a change, at most: the slow exact count for when the fast estimate is too high.
+    fn count_after(&self, change: &ConfigureDevice) -> usize {
+        let mut keys: std::collections::HashSet<&PublicKey> =
+            if change.replace_peers { Default::default() } else { self.by_key.keys().collect() };
+        let mut most = keys.len();
+        for peer in &change.peers {
+            if peer.remove {
+                keys.remove(&peer.public_key);
+            } else if !peer.update_only {
+                keys.insert(&peer.public_key);
+                most = most.max(keys.len());
+            }
+        }
+        most
+    }
+
+    fn set_private_key(&mut self, key: &PrivateKey) {
+        let old = self.shared.identity.as_ref().map(Identity::private);
+        if old == Some(key) || (old.is_none() && key.is_zero()) {
+            return;
+        }
+        if key.is_zero() {
+            self.shared.identity = None;
+            self.checker = None;
+        } else {
+            let identity = Identity::new(key.clone());
+            self.remove_peer(&identity.public());
+            self.checker = Some(CookieChecker::new(&identity.public()));
+            self.shared.identity = Some(identity);
+        }
+        self.each_peer(|peer, shared| {
+            peer.static_secret = shared.identity.as_ref().map(|identity| identity.static_secret(&peer.public_key));
+            peer.clear_pending(shared);
+            for session in [&peer.sessions.current, &peer.sessions.next].into_iter().flatten() {
+                session.expire();
+            }
+        });
+    }
+
+    fn configure_peer(&mut self, now: Now, change: &ConfigurePeer) {
+        if change.remove {
+            return self.remove_peer(&change.public_key);
+        }
+        let id = match self.by_key.get(&change.public_key) {
+            Some(&id) => id,
+            None if change.update_only || self.is_own_key(&change.public_key) => return,
+            None => self.add_peer(change.public_key),
+        };
+        self.change_allowed_ips(id, change);
+        self.with_peer(id, |peer, shared| {
+            if let Some(psk) = &change.preshared_key {
+                peer.psk = psk.clone();
+            }
+            if let Some(remote) = change.endpoint {
+                peer.endpoint = Some(Endpoint::from(remote));
+            }
+            if let Some(interval) = change.persistent_keepalive_s {
+                let begins = std::mem::replace(&mut peer.persistent_keepalive_s, interval) == 0 && interval > 0;
+                if begins && shared.up {
+                    peer.send_keepalive(now, shared);
+                }
+            }
+            peer.send_staged(now, shared);
+        });
+    }
+
+    fn is_own_key(&self, key: &PublicKey) -> bool {
+        self.shared.identity.as_ref().is_some_and(|identity| identity.public() == *key)
+    }
+
+    fn add_peer(&mut self, public_key: PublicKey) -> PeerId {
+        let static_secret = self.shared.identity.as_ref().map(|identity| identity.static_secret(&public_key));
+        let id = self.free.pop().unwrap_or(PeerId(self.peers.len() as u32));
+        let peer = Some(Box::new(Peer::new(id, public_key, static_secret)));
+        match self.peers.get_mut(id.0 as usize) {
+            Some(slot) => *slot = peer,
+            None => self.peers.push(peer),
+        }
+        self.by_key.insert(public_key, id);
+        id
+    }
+
+    fn change_allowed_ips(&mut self, id: PeerId, change: &ConfigurePeer) {
+        let Some(Some(peer)) = self.peers.get_mut(id.0 as usize) else { return };
+        if change.replace_allowed_ips {
+            for prefix in std::mem::take(&mut peer.allowed_ips) {
+                self.shared.allowed_ips.remove(prefix);
+            }
+        }
+        for prefix in change.remove_allowed_ips.iter().map(ipnet::IpNet::trunc) {
+            if peer.allowed_ips.remove(&prefix) {
+                self.shared.allowed_ips.remove(prefix);
+            }
+        }
+        for prefix in change.allowed_ips.iter().map(ipnet::IpNet::trunc) {
+            let old = self.shared.allowed_ips.insert(prefix, id);
+            if old == Some(id) {
+                continue;
+            }
+            if let Some(Some(loser)) = old.and_then(|old| self.peers.get_mut(old.0 as usize)) {
+                loser.allowed_ips.remove(&prefix);
+            }
+            if let Some(Some(peer)) = self.peers.get_mut(id.0 as usize) {
+                peer.allowed_ips.insert(prefix);
+            }
+        }
+    }
+
+    fn remove_peer(&mut self, key: &PublicKey) {
+        let Some(id) = self.by_key.remove(key) else { return };
+        let Some(mut peer) = self.peers.get_mut(id.0 as usize).and_then(Option::take) else { return };
+        for prefix in &peer.allowed_ips {
+            self.shared.allowed_ips.remove(*prefix);
+        }
+        self.shared.deadlines.disarm(id, &mut peer.timers);
+        peer.clear_pending(&mut self.shared);
+        let retired = peer.sessions.clear();
+        retire(retired, &mut self.shared);
+        self.free.push(id);
+    }
+
+    fn remove_all_peers(&mut self) {
+        let keys: Vec<PublicKey> = self.by_key.keys().copied().collect();
+        for key in keys {
+            self.remove_peer(&key);
+        }
+    }
+
+    /// Everything that `get` reports, except for the device's own name, port and mark.
+    pub fn describe(&self) -> DeviceDescription {
+        let mut peers: Vec<PeerDescription> = self.peers.iter().flatten().map(|peer| describe_peer(peer)).collect();
+        peers.sort_by_key(|peer| peer.public_key);
+        DeviceDescription {
+            private_key: self.shared.identity.as_ref().map(|identity| identity.private().clone()),
+            public_key: self.shared.identity.as_ref().map(Identity::public),
+            peers,
+            counters: self.shared.out.counters,
+            ..DeviceDescription::default()
+        }
+    }
+}
+
+fn describe_peer(peer: &Peer) -> PeerDescription {
+    PeerDescription {
+        public_key: peer.public_key,
+        preshared_key: peer.psk.clone(),
+        endpoint: peer.endpoint.map(|endpoint| endpoint.remote),
+        persistent_keepalive_s: peer.persistent_keepalive_s,
+        last_handshake: peer.last_handshake,
+        rx_bytes: peer.rx_bytes,
+        tx_bytes: peer.tx_bytes,
+        allowed_ips: peer.allowed_ips.iter().copied().collect(),
+    }
+}

@@ -1,0 +1,159 @@
+//! Handshake messages: initiations, responses, cookie replies.
+//!
+//! Cheap checks come before dear ones: first MAC, then (under load) the cookie and the rate limit of the sender's address, then
+//! X25519. An initiation is answered at once; its session waits as `next` for the initiator's first packet. A response completes
+//! this end's initiation and is followed by a packet, so that the other end may use the session too.
+
+use std::sync::Arc;
+
+use super::peer::{Peer, retire};
+use super::session::{Role, Session};
+use super::{Endpoint, Shared, Transmit, Tunnel};
+use crate::limits::INITIATION_INTERVAL_MIN;
+use crate::noise::handshake::{Caller, Initiation, SessionKeys};
+use crate::noise::messages::{COOKIE_REPLY_BYTES, INITIATION_BYTES, RESPONSE_BYTES, u32_at};
+use crate::packet::PacketBuf;
+use crate::time::{Monotonic, Now};
+
+impl Tunnel {
+    pub(super) fn handle_initiation(&mut self, now: Now, source: Endpoint, message: &[u8; INITIATION_BYTES]) {
+        if !self.admit(now.monotonic, source, message) {
+            return;
+        }
+        let Some(identity) = &self.shared.identity else { return };
+        let Some(caller) = Caller::open(identity, message) else {
+            self.shared.out.counters.rx_bad_handshake += 1;
+            return;
+        };
+        let Some(&id) = self.by_key.get(&caller.public_key) else {
+            self.shared.out.counters.rx_unknown_peer += 1;
+            return;
+        };
+        self.with_peer(id, |peer, shared| {
+            let initiation = peer.static_secret.as_ref().and_then(|secret| caller.authenticate(secret));
+            let Some(initiation) = initiation else {
+                shared.out.counters.rx_bad_handshake += 1;
+                return;
+            };
+            if initiation.timestamp <= peer.latest_timestamp {
+                shared.out.counters.rx_replayed_handshake += 1;
+                return;
+            }
+            if peer.initiation_accepted.is_some_and(|at| now.monotonic.since(at) < INITIATION_INTERVAL_MIN) {
+                shared.out.counters.rx_rate_limited += 1;
+                return;
+            }
+            peer.latest_timestamp = initiation.timestamp;
+            peer.initiation_accepted = Some(now.monotonic);
+            peer.note_endpoint(source, shared);
+            peer.respond(now, initiation, shared);
+            peer.note_handshake_message_received(now, message.len());
+        });
+    }
+
+    pub(super) fn handle_response(&mut self, now: Now, source: Endpoint, message: &[u8; RESPONSE_BYTES]) {
+        if !self.admit(now.monotonic, source, message) {
+            return;
+        }
+        let receiver = u32_at(message, 8);
+        let id = self.shared.indices.lookup(receiver).map(super::index::Indexed::peer);
+        let completed = id.and_then(|id| {
+            self.with_peer(id, |peer, shared| {
+                let keys = peer.open_response(receiver, message, shared)?;
+                peer.note_endpoint(source, shared);
+                peer.complete(now, receiver, keys, shared);
+                peer.note_handshake_message_received(now, message.len());
+                Some(())
+            })
+        });
+        if completed.flatten().is_none() {
+            self.shared.out.counters.rx_bad_handshake += 1;
+        }
+    }
+
+    pub(super) fn handle_cookie_reply(&mut self, now: Now, message: &[u8; COOKIE_REPLY_BYTES]) {
+        let id = self.shared.indices.lookup(u32_at(message, 4)).map(super::index::Indexed::peer);
+        let taken = id.and_then(|id| self.with_peer(id, |peer, _| peer.macs.handle_reply(now.monotonic, message)));
+        if taken != Some(true) {
+            self.shared.out.counters.rx_bad_handshake += 1;
+        }
+    }
+
+    /// Whether a handshake message deserves X25519. Sends a cookie to who has to prove its address first.
+    fn admit(&mut self, now: Monotonic, source: Endpoint, message: &[u8]) -> bool {
+        let Some(checker) = &mut self.checker else { return false };
+        let counters = &mut self.shared.out.counters;
+        if !checker.mac1_is_valid(message) {
+            counters.rx_bad_mac += 1;
+            return false;
+        }
+        if !self.load.count(now) {
+            return true;
+        }
+        if checker.mac2_is_valid(now, message, source.remote) {
+            let allowed = self.limiter.allow(now, source.remote.ip());
+            counters.rx_rate_limited += u64::from(!allowed);
+            return allowed;
+        }
+        if let Some(reply) = checker.reply(now, message, source.remote, self.shared.rng.as_mut()) {
+            counters.cookies_sent += 1;
+            let packet = PacketBuf::new(&reply);
+            self.shared.out.transmits.push_back(Transmit { endpoint: source, packet, peer: None });
+        }
+        false
+    }
+}
+
+impl Peer {
+    /// Answers an initiation and keeps the new session until the other end uses it.
+    fn respond(&mut self, now: Now, initiation: Initiation, shared: &mut Shared) {
+        let timestamp = initiation.timestamp;
+        let remote_index = initiation.remote_index;
+        let local_index = shared.indices.reserve(self.id, shared.rng.as_mut());
+        let Some((mut message, keys)) = initiation.respond(&self.psk, local_index, shared.rng.as_mut()) else {
+            return shared.indices.remove(local_index);
+        };
+        self.handshake_sent = Some(now.monotonic);
+        self.macs.sign(now.monotonic, &mut message);
+        let session = Session::new(self.id, Role::Responder, (local_index, remote_index), &keys, now.monotonic);
+        let session = Arc::new(session);
+        shared.indices.promote(Arc::clone(&session));
+        let retired = self.sessions.put_responded(session);
+        retire(retired, shared);
+        self.answered_timestamp = Some(timestamp);
+        self.note_session_derived(now, &shared.timing);
+        self.note_any_sent(now);
+        self.transmit(PacketBuf::new(&message), shared);
+    }
+
+    fn open_response(
+        &self,
+        receiver: u32,
+        message: &[u8; RESPONSE_BYTES],
+        shared: &Shared,
+    ) -> Option<(SessionKeys, u32)> {
+        let pending = self.pending.as_ref().filter(|pending| pending.local_index == receiver)?;
+        pending.initiator.open_response(shared.identity.as_ref()?, &self.psk, message)
+    }
+
+    /// This end's initiation was answered.
+    fn complete(&mut self, now: Now, local_index: u32, (keys, remote_index): (SessionKeys, u32), shared: &mut Shared) {
+        self.pending = None;
+        let session = Session::new(self.id, Role::Initiator, (local_index, remote_index), &keys, now.monotonic);
+        let session = Arc::new(session);
+        shared.indices.promote(Arc::clone(&session));
+        // Of two ends that started at once, the one with the smaller key follows the other.
+        let yields = shared.identity.as_ref().is_some_and(|identity| identity.public() < self.public_key);
+        let retired = self.sessions.put_initiated(session, yields);
+        retire(retired, shared);
+        self.note_session_derived(now, &shared.timing);
+        self.note_handshake_complete(now, None, shared);
+        self.send_keepalive(now, shared);
+    }
+
+    fn note_handshake_message_received(&mut self, now: Now, bytes: usize) {
+        self.rx_bytes += bytes as u64;
+        self.note_any_received();
+        self.note_traversal(now);
+    }
+}

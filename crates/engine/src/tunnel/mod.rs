@@ -1,0 +1,284 @@
+//! The whole device's protocol state, without I/O and without a clock.
+//!
+//! A [`Tunnel`] is told what happened (`handle_*`, always with the time) and asked what to do next (`poll_*`). After one `handle_*`
+//! or [`Tunnel::configure`] the owner drains [`Tunnel::poll_transmit`] (datagrams to send), [`Tunnel::poll_tun`] (packets for the
+//! interface) and [`Tunnel::poll_event`], then sleeps until [`Tunnel::poll_timeout`] at the latest and calls
+//! [`Tunnel::handle_timeout`]. It starts down; nothing is sent or accepted before [`Tunnel::handle_up`].
+//!
+//! Files: `peer` (a peer's state and timers), `handshakes` and `data` (the two kinds of datagrams), `configure` (changes and
+//! description), `session`, `replay`, `allowed_ips`, `index`, `timers`, `load` (one structure each).
+
+pub mod allowed_ips;
+mod configure;
+mod data;
+mod handshakes;
+mod index;
+mod load;
+mod peer;
+mod replay;
+mod session;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use allowed_ips::AllowedIps;
+use index::IndexTable;
+use load::{LoadMeter, PerSecond, RateLimiter};
+use peer::Peer;
+pub use peer::PeerId;
+use timers::Deadlines;
+
+use crate::config::{Counters, Event};
+use crate::keys::PublicKey;
+use crate::limits::{EVENTS_MAX, Timing};
+use crate::noise::cookie::CookieChecker;
+use crate::noise::handshake::Identity;
+use crate::noise::messages::Message;
+use crate::packet::PacketBuf;
+use crate::rng::Rng;
+use crate::time::{Monotonic, Now};
+
+pub use configure::ConfigureError;
+
+/// The local end of a path: which of our addresses, on which interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalAddress {
+    /// The address the other end sent to, and so expects answers from.
+    pub address: IpAddr,
+    /// The interface it came in by.
+    pub interface: u32,
+}
+
+/// Both ends of a path through the outer network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The other end.
+    pub remote: SocketAddr,
+    /// This end; none lets the kernel choose.
+    pub local: Option<LocalAddress>,
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(remote: SocketAddr) -> Endpoint {
+        Endpoint { remote, local: None }
+    }
+}
+
+/// A datagram to send.
+#[derive(Debug)]
+pub struct Transmit {
+    /// From where to where.
+    pub endpoint: Endpoint,
+    /// The datagram.
+    pub packet: PacketBuf,
+    /// To which peer; none for a cookie reply.
+    pub peer: Option<PeerId>,
+}
+
+/// What the tunnel wants done.
+#[derive(Debug, Default)]
+struct Outputs {
+    transmits: VecDeque<Transmit>,
+    packets: VecDeque<PacketBuf>,
+    events: VecDeque<Event>,
+    counters: Counters,
+}
+
+impl Outputs {
+    fn event(&mut self, event: Event) {
+        if self.events.len() >= EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}
+
+/// All of a tunnel but its peers, so that a peer and this can be borrowed at once.
+struct Shared {
+    identity: Option<Identity>,
+    allowed_ips: AllowedIps,
+    indices: IndexTable,
+    deadlines: Deadlines,
+    out: Outputs,
+    rng: Box<dyn Rng>,
+    timing: Timing,
+    mtu: usize,
+    up: bool,
+}
+
+/// The protocol state of one device.
+pub struct Tunnel {
+    peers: Vec<Option<Box<Peer>>>,
+    free: Vec<PeerId>,
+    by_key: HashMap<PublicKey, PeerId>,
+    checker: Option<CookieChecker>,
+    load: LoadMeter,
+    limiter: RateLimiter,
+    unknown_sessions: PerSecond,
+    shared: Shared,
+}
+
+impl Tunnel {
+    /// A tunnel without key and peers, down.
+    pub fn new(rng: Box<dyn Rng>, timing: Timing) -> Tunnel {
+        Tunnel {
+            peers: Vec::new(),
+            free: Vec::new(),
+            by_key: HashMap::new(),
+            checker: None,
+            load: LoadMeter::default(),
+            limiter: RateLimiter::default(),
+            unknown_sessions: PerSecond::default(),
+            shared: Shared {
+                identity: None,
+                allowed_ips: AllowedIps::default(),
+                indices: IndexTable::default(),
+                deadlines: Deadlines::default(),
+                out: Outputs::default(),
+                rng,
+                timing,
+                mtu: 1420,
+                up: false,
+            },
+        }
+    }
+
+    /// A datagram came in. Its buffer is used for the packet inside, if there is one.
+    pub fn handle_datagram(&mut self, now: Now, source: Endpoint, datagram: PacketBuf) {
+        if !self.shared.up {
+            return;
+        }
+        match Message::parse(datagram.packet()) {
+            Some(Message::Data { receiver, counter }) => self.handle_data(now, source, receiver, counter, datagram),
+            Some(Message::Initiation(message)) => self.handle_initiation(now, source, message),
+            Some(Message::Response(message)) => self.handle_response(now, source, message),
+            Some(Message::CookieReply(message)) => self.handle_cookie_reply(now, message),
+            None => self.shared.out.counters.rx_malformed += 1,
+        }
+    }
+
+    /// What is due is done. May be called at any time.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some(id) = self.shared.deadlines.peek_due(now.monotonic) {
+            let Some(Some(peer)) = self.peers.get_mut(id.0 as usize) else { return };
+            self.shared.deadlines.disarm(id, &mut peer.timers);
+            peer.handle_timeout(now, &mut self.shared);
+            self.shared.deadlines.arm(id, &mut peer.timers);
+        }
+    }
+
+    /// The interface came up.
+    pub fn handle_up(&mut self, now: Now) {
+        if !std::mem::replace(&mut self.shared.up, true) {
+            self.each_peer(|peer, shared| {
+                peer.send_staged(now, shared);
+                if peer.persistent_keepalive_s > 0 {
+                    peer.send_keepalive(now, shared);
+                }
+            });
+        }
+    }
+
+    /// The interface went down.
+    pub fn handle_down(&mut self) {
+        if std::mem::replace(&mut self.shared.up, false) {
+            self.each_peer(|peer, shared| peer.handle_down(shared));
+            self.shared.out.transmits.clear();
+            self.shared.out.packets.clear();
+        }
+    }
+
+    /// The interface's MTU, which bounds the padding.
+    pub fn handle_mtu(&mut self, mtu: usize) {
+        self.shared.mtu = mtu;
+    }
+
+    /// The socket did not take a datagram. With `source_lost`, because the local address is not ours any more.
+    pub fn handle_transmit_failed(&mut self, transmit: &Transmit, source_lost: bool) {
+        if source_lost {
+            if let Some((peer, _)) = transmit.peer.and_then(|id| self.peer(id)) {
+                peer.clear_source();
+            }
+            return;
+        }
+        self.shared.out.counters.tx_socket_errors += 1;
+        if let Some((peer, _)) = transmit.peer.and_then(|id| self.peer(id)) {
+            peer.tx_bytes = peer.tx_bytes.saturating_sub(transmit.packet.len() as u64);
+        }
+    }
+
+    /// The interface did not take a packet.
+    pub fn handle_tun_refused(&mut self) {
+        self.shared.out.counters.rx_tun_errors += 1;
+    }
+
+    /// All local addresses may have changed (the sockets were made anew): none is kept for answers.
+    pub fn handle_sockets_changed(&mut self) {
+        self.each_peer(|peer, _| peer.clear_source());
+    }
+
+    /// Starts a handshake with a peer, for an owner that knows it to be worthwhile. False if there is no such peer.
+    pub fn initiate(&mut self, now: Now, peer: &PublicKey) -> bool {
+        let Some(&id) = self.by_key.get(peer) else { return false };
+        self.with_peer(id, |peer, shared| peer.send_initiation(now, shared, false));
+        true
+    }
+
+    /// Treats the device as under load until `until`: senders of handshakes have to prove their address.
+    pub fn hold_under_load(&mut self, until: Monotonic) {
+        self.load.hold(until);
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.shared.out.transmits.pop_front()
+    }
+
+    /// The next packet for the interface.
+    pub fn poll_tun(&mut self) -> Option<PacketBuf> {
+        self.shared.out.packets.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.shared.out.events.pop_front()
+    }
+
+    /// When [`Tunnel::handle_timeout`] is due; none means not before something else happens.
+    pub fn poll_timeout(&self) -> Option<Monotonic> {
+        self.shared.deadlines.earliest()
+    }
+
+    /// What went through or was dropped so far.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.out.counters
+    }
+
+    /// Number of peers that have any timer running, and of session indices in use: zero when all is quiet.
+    pub fn activity(&self) -> (usize, usize) {
+        (self.shared.deadlines.len(), self.shared.indices.len())
+    }
+
+    fn peer(&mut self, id: PeerId) -> Option<(&mut Peer, &mut Shared)> {
+        let peer = self.peers.get_mut(id.0 as usize)?.as_deref_mut()?;
+        Some((peer, &mut self.shared))
+    }
+
+    /// Does something to a peer and arms its deadline anew.
+    fn with_peer<T>(&mut self, id: PeerId, act: impl FnOnce(&mut Peer, &mut Shared) -> T) -> Option<T> {
+        let (peer, shared) = self.peer(id)?;
+        let done = act(peer, shared);
+        shared.deadlines.arm(id, &mut peer.timers);
+        Some(done)
+    }
+
+    fn each_peer(&mut self, mut act: impl FnMut(&mut Peer, &mut Shared)) {
+        for peer in self.peers.iter_mut().flatten() {
+            act(peer, &mut self.shared);
+            self.shared.deadlines.arm(peer.id, &mut peer.timers);
+        }
+    }
+}

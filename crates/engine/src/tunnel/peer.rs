@@ -1,0 +1,379 @@
+//! One peer: its keys, sessions, waiting packets and timers, moved exactly as the kernel's module moves them.
+//!
+//! The kernel's names for what happens (`timers.c`) are kept: *data sent*, *any authenticated packet received*, and so on. Methods
+//! take the time and the device's [`Shared`] part, change the peer and leave messages in `shared.out`. The five timers:
+//! retransmit (5 s + jitter after an initiation, at most 18 times), keepalive (10 s after data came and nothing left), new handshake
+//! (15 s after data left and nothing came), zero keys (three session lifetimes after the last session), persistent keepalive.
+//! The caller arms the peer's deadline after each call.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::session::{Retired, Session, Sessions};
+use super::timers::{PeerTimers, Timer};
+use super::{Endpoint, Shared, Transmit};
+use crate::config::Event;
+use crate::keys::{PresharedKey, PublicKey};
+use crate::limits::{STAGED_PACKETS_MAX, Timing};
+use crate::noise::cookie::PeerMacs;
+use crate::noise::handshake::{Initiator, StaticSecret, initiate};
+use crate::noise::messages::KEEPALIVE_BYTES;
+use crate::packet::PacketBuf;
+use crate::rng::random_u32;
+use crate::time::{Monotonic, Now, Tai64N};
+
+/// A peer's place in its tunnel. Used again after the peer is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u32);
+
+/// An initiation that waits for its response.
+pub struct PendingInitiation {
+    /// The index reserved for it.
+    pub local_index: u32,
+    /// The handshake's state.
+    pub initiator: Initiator,
+}
+
+/// Everything about one peer.
+pub struct Peer {
+    /// Its place.
+    pub id: PeerId,
+    /// Its name.
+    pub public_key: PublicKey,
+    /// All zero if there is none.
+    pub psk: PresharedKey,
+    /// The secret of both static keys; none while the device has no key.
+    pub static_secret: Option<StaticSecret>,
+    /// Signs handshake messages to it.
+    pub macs: PeerMacs,
+    /// Where it is.
+    pub endpoint: Option<Endpoint>,
+    /// Seconds; 0 is off.
+    pub persistent_keepalive_s: u16,
+    /// Its prefixes: the other direction of the trie.
+    pub allowed_ips: BTreeSet<IpNet>,
+    /// Its sessions.
+    pub sessions: Sessions,
+    /// Its timers.
+    pub timers: PeerTimers,
+    /// This end's initiation, if one waits. Apart from what the other end may start, so that crossing handshakes both complete.
+    pub pending: Option<Box<PendingInitiation>>,
+    /// The greatest timestamp that it has sent.
+    pub latest_timestamp: Tai64N,
+    /// Its clock in the initiation that this end answered last; reported when that session is confirmed.
+    pub answered_timestamp: Option<Tai64N>,
+    /// When its last initiation was accepted.
+    pub initiation_accepted: Option<Monotonic>,
+    /// When a handshake message was last sent to it.
+    pub handshake_sent: Option<Monotonic>,
+    /// Bytes accepted from it.
+    pub rx_bytes: u64,
+    /// Bytes sent to it.
+    pub tx_bytes: u64,
+    /// Wall-clock time of its last completed handshake.
+    pub last_handshake: Option<Duration>,
+    timestamp_sent: Option<Tai64N>,
+    staged: VecDeque<PacketBuf>,
+    attempts: u32,
+    sent_lastminute_handshake: bool,
+    need_another_keepalive: bool,
+}
+
+impl Peer {
+    /// A peer that has only its key.
+    pub fn new(id: PeerId, public_key: PublicKey, static_secret: Option<StaticSecret>) -> Peer {
+        Peer {
+            id,
+            public_key,
+            psk: PresharedKey::default(),
+            static_secret,
+            macs: PeerMacs::new(&public_key),
+            endpoint: None,
+            persistent_keepalive_s: 0,
+            allowed_ips: BTreeSet::new(),
+            sessions: Sessions::default(),
+            timers: PeerTimers::default(),
+            pending: None,
+            latest_timestamp: Tai64N::default(),
+            answered_timestamp: None,
+            initiation_accepted: None,
+            handshake_sent: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+            last_handshake: None,
+            timestamp_sent: None,
+            staged: VecDeque::new(),
+            attempts: 0,
+            sent_lastminute_handshake: false,
+            need_another_keepalive: false,
+        }
+    }
+
+    /// Keeps a packet until it can be sent; the oldest goes when there are too many.
+    pub fn stage(&mut self, packet: PacketBuf, shared: &mut Shared) {
+        if self.staged.len() >= STAGED_PACKETS_MAX {
+            self.staged.pop_front();
+            shared.out.counters.tx_staged_dropped += 1;
+        }
+        self.staged.push_back(packet);
+    }
+
+    /// Drops what waits.
+    pub fn purge_staged(&mut self, shared: &mut Shared) {
+        shared.out.counters.tx_staged_dropped += self.staged.iter().filter(|packet| !packet.is_empty()).count() as u64;
+        self.staged = VecDeque::new();
+    }
+
+    /// Seals and sends what waits, or starts a handshake for it.
+    pub fn send_staged(&mut self, now: Now, shared: &mut Shared) {
+        if self.staged.is_empty() || self.endpoint.is_none() || !shared.up {
+            return;
+        }
+        let mut data_sent = false;
+        let usable = |session: &&Arc<Session>| session.can_seal(now.monotonic, &shared.timing);
+        if let Some(session) = self.sessions.current.as_ref().filter(usable).cloned() {
+            while let Some(mut packet) = self.staged.pop_front() {
+                let is_keepalive = packet.is_empty();
+                if !session.seal(&mut packet, shared.mtu) {
+                    self.staged.push_front(packet);
+                    break;
+                }
+                data_sent |= !is_keepalive;
+                shared.out.counters.tx_packets += u64::from(!is_keepalive);
+                self.transmit(packet, shared);
+            }
+            self.note_any_sent(now);
+            if data_sent {
+                self.note_data_sent(now, shared);
+            }
+            self.keep_key_fresh_sending(now, shared);
+        }
+        if !self.staged.is_empty() {
+            self.send_initiation(now, shared, false);
+        }
+    }
+
+    /// Sends what waits or, if nothing does, an empty packet.
+    pub fn send_keepalive(&mut self, now: Now, shared: &mut Shared) {
+        if self.endpoint.is_none() {
+            return;
+        }
+        if self.staged.is_empty() {
+            self.staged.push_back(PacketBuf::new(&[]));
+        }
+        self.send_staged(now, shared);
+    }
+
+    /// Starts a handshake, unless one was started or answered just before.
+    pub fn send_initiation(&mut self, now: Now, shared: &mut Shared, is_retry: bool) {
+        if !is_retry {
+            self.attempts = 0;
+        }
+        let timeout = shared.timing.rekey_timeout;
+        let recent = self.handshake_sent.is_some_and(|sent| now.monotonic.since(sent) < timeout);
+        let (Some(identity), Some(static_secret)) = (&shared.identity, &self.static_secret) else { return };
+        if recent || self.endpoint.is_none() || !shared.up {
+            return;
+        }
+        self.handshake_sent = Some(now.monotonic);
+        // The wall clock may have stepped back since the last initiation; the other end would take a smaller stamp for a replay.
+        let clock = Tai64N::from_unix(now.unix);
+        let timestamp = self.timestamp_sent.map_or(clock, |sent| clock.max(sent.successor()));
+        self.timestamp_sent = Some(timestamp);
+        let index = shared.indices.reserve(self.id, shared.rng.as_mut());
+        let made = initiate(identity, &self.public_key, static_secret, index, timestamp, shared.rng.as_mut());
+        let Some((initiator, mut message)) = made else {
+            return shared.indices.remove(index);
+        };
+        self.macs.sign(now.monotonic, &mut message);
+        self.clear_pending(shared);
+        self.pending = Some(Box::new(PendingInitiation { local_index: index, initiator }));
+        self.note_any_sent(now);
+        self.note_traversal(now);
+        let jitter = jitter(shared);
+        self.timers.set(Timer::Retransmit, now.monotonic + timeout + jitter);
+        self.transmit(PacketBuf::new(&message), shared);
+    }
+
+    /// Hands a message to the socket and counts it.
+    pub fn transmit(&mut self, packet: PacketBuf, shared: &mut Shared) {
+        let Some(endpoint) = self.endpoint else { return };
+        self.tx_bytes += packet.len() as u64;
+        shared.out.transmits.push_back(Transmit { endpoint, packet, peer: Some(self.id) });
+    }
+
+    /// Runs what is due.
+    pub fn handle_timeout(&mut self, now: Now, shared: &mut Shared) {
+        while let Some(timer) = self.timers.poll(now.monotonic) {
+            match timer {
+                Timer::Retransmit => self.handle_retransmit(now, shared),
+                Timer::Keepalive => {
+                    self.send_keepalive(now, shared);
+                    if std::mem::take(&mut self.need_another_keepalive) {
+                        self.timers.set(Timer::Keepalive, now.monotonic + shared.timing.keepalive_timeout);
+                    }
+                }
+                Timer::NewHandshake => {
+                    self.clear_source();
+                    self.send_initiation(now, shared, false);
+                }
+                Timer::ZeroKeys => self.clear_keys(shared),
+                Timer::Persistent => {
+                    if self.persistent_keepalive_s > 0 {
+                        // Sending moves the timer; without a session it is the handshake that does, so make sure it runs.
+                        self.note_traversal(now);
+                        self.send_keepalive(now, shared);
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle_retransmit(&mut self, now: Now, shared: &mut Shared) {
+        if self.attempts > shared.timing.attempts_max() {
+            self.timers.stop(Timer::Keepalive);
+            self.purge_staged(shared);
+            self.timers.set_if_idle(Timer::ZeroKeys, now.monotonic + shared.timing.reject_after * 3);
+            return;
+        }
+        self.attempts += 1;
+        self.clear_source();
+        self.send_initiation(now, shared, true);
+    }
+
+    /// A packet was opened by `session`: authenticated, not yet looked into. Sends what that allows.
+    pub fn note_opened(&mut self, now: Now, session: &Arc<Session>, source: Endpoint, shared: &mut Shared) {
+        self.note_endpoint(source, shared);
+        if let Some(retired) = self.sessions.confirm(session) {
+            retire(retired, shared);
+            let timestamp = self.answered_timestamp.take();
+            self.note_handshake_complete(now, timestamp, shared);
+            self.send_staged(now, shared);
+        }
+        self.keep_key_fresh_receiving(now, shared);
+        self.note_any_received();
+        self.note_traversal(now);
+    }
+
+    /// Data, not a keepalive, was received: an answer is owed.
+    pub fn note_data_received(&mut self, now: Now, timing: &Timing) {
+        if self.timers.is_running(Timer::Keepalive) {
+            self.need_another_keepalive = true;
+        } else {
+            self.timers.set(Timer::Keepalive, now.monotonic + timing.keepalive_timeout);
+        }
+    }
+
+    fn note_data_sent(&mut self, now: Now, shared: &mut Shared) {
+        let jitter = jitter(shared);
+        let timeout = shared.timing.keepalive_timeout + shared.timing.rekey_timeout + jitter;
+        self.timers.set_if_idle(Timer::NewHandshake, now.monotonic + timeout);
+    }
+
+    /// Something authenticated was sent: no keepalive is owed.
+    pub fn note_any_sent(&mut self, now: Now) {
+        self.timers.stop(Timer::Keepalive);
+        self.note_traversal(now);
+    }
+
+    /// Something authenticated was received: the other end lives.
+    pub fn note_any_received(&mut self) {
+        self.timers.stop(Timer::NewHandshake);
+    }
+
+    /// Something went either way: the persistent keepalive can wait.
+    pub fn note_traversal(&mut self, now: Now) {
+        if self.persistent_keepalive_s > 0 {
+            let interval = Duration::from_secs(u64::from(self.persistent_keepalive_s));
+            self.timers.set(Timer::Persistent, now.monotonic + interval);
+        }
+    }
+
+    /// A session was made, confirmed or not.
+    pub fn note_session_derived(&mut self, now: Now, timing: &Timing) {
+        self.timers.set(Timer::ZeroKeys, now.monotonic + timing.reject_after * 3);
+    }
+
+    /// A session was made and the other end has proven that it has its keys.
+    pub fn note_handshake_complete(&mut self, now: Now, timestamp: Option<Tai64N>, shared: &mut Shared) {
+        self.timers.stop(Timer::Retransmit);
+        self.attempts = 0;
+        self.sent_lastminute_handshake = false;
+        self.last_handshake = Some(now.unix);
+        shared.out.counters.handshakes += 1;
+        let endpoint = self.endpoint.map(|endpoint| endpoint.remote);
+        shared.out.event(Event::HandshakeDone { peer: self.public_key, endpoint, timestamp });
+    }
+
+    /// An authenticated message came from `source`: that is where the peer is.
+    pub fn note_endpoint(&mut self, source: Endpoint, shared: &mut Shared) {
+        let old = self.endpoint.replace(source).map(|endpoint| endpoint.remote);
+        if old != Some(source.remote) {
+            shared.out.event(Event::EndpointChanged { peer: self.public_key, old, new: source.remote });
+        }
+    }
+
+    /// Lets the next packet choose its source address anew.
+    pub fn clear_source(&mut self) {
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.local = None;
+        }
+    }
+
+    fn keep_key_fresh_sending(&mut self, now: Now, shared: &mut Shared) {
+        let stale = |session: &Arc<Session>| session.is_stale_for_sending(now.monotonic, &shared.timing);
+        if self.sessions.current.as_ref().is_some_and(stale) {
+            self.send_initiation(now, shared, false);
+        }
+    }
+
+    fn keep_key_fresh_receiving(&mut self, now: Now, shared: &mut Shared) {
+        let stale = |session: &Arc<Session>| session.is_stale_for_receiving(now.monotonic, &shared.timing);
+        if !self.sent_lastminute_handshake && self.sessions.current.as_ref().is_some_and(stale) {
+            self.sent_lastminute_handshake = true;
+            self.send_initiation(now, shared, false);
+        }
+    }
+
+    /// Forgets the handshake that waits for a response.
+    pub fn clear_pending(&mut self, shared: &mut Shared) {
+        if let Some(pending) = self.pending.take() {
+            shared.indices.remove(pending.local_index);
+        }
+    }
+
+    /// Forgets all keys but the long-lived ones.
+    pub fn clear_keys(&mut self, shared: &mut Shared) {
+        self.clear_pending(shared);
+        let retired = self.sessions.clear();
+        retire(retired, shared);
+    }
+
+    /// The interface went down: forgets everything that was under way.
+    pub fn handle_down(&mut self, shared: &mut Shared) {
+        self.purge_staged(shared);
+        self.timers.stop_all();
+        self.clear_keys(shared);
+        self.handshake_sent = None;
+    }
+}
+
+/// Whether a message of this length is a keepalive.
+pub fn is_keepalive(message_bytes: usize) -> bool {
+    message_bytes == KEEPALIVE_BYTES
+}
+
+/// Takes sessions that lost their slot out of the index table; with the last reference their keys are wiped.
+pub fn retire(retired: Retired, shared: &mut Shared) {
+    for session in retired.into_iter().flatten() {
+        shared.indices.remove(session.local_index);
+    }
+}
+
+fn jitter(shared: &mut Shared) -> Duration {
+    let span_us = shared.timing.rekey_jitter.as_micros().max(1) as u64;
+    Duration::from_micros(u64::from(random_u32(shared.rng.as_mut())) % span_us)
+}

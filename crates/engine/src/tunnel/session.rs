@@ -1,0 +1,236 @@
+//! A session: the keys of one completed handshake, its packet counter and its replay window.
+//!
+//! A [`Session`] is shared and needs no lock to seal, so that worker threads can later use it beside the tunnel that owns it. Time
+//! limits are judged by the caller, who has the time. [`Sessions`] are the three slots of a peer, moved by the kernel's rule.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::peer::PeerId;
+use super::replay::ReplayWindow;
+use crate::limits::{REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, Timing};
+use crate::noise::cipher::TransportKey;
+use crate::noise::handshake::SessionKeys;
+use crate::noise::messages::{DATA_HEADER_BYTES, KEEPALIVE_BYTES, TAG_BYTES, write_data_header};
+use crate::packet::PacketBuf;
+use crate::time::Monotonic;
+
+/// Who started the handshake of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// This end.
+    Initiator,
+    /// The other end.
+    Responder,
+}
+
+/// Why a data message was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// It does not authenticate.
+    Forged,
+    /// Its counter was seen or is too old.
+    Replayed,
+}
+
+/// The keys of one handshake.
+#[derive(Debug)]
+pub struct Session {
+    /// Whose session it is.
+    pub peer: PeerId,
+    /// Who started it.
+    pub role: Role,
+    /// This end's name for it.
+    pub local_index: u32,
+    remote_index: u32,
+    born: Monotonic,
+    send: TransportKey,
+    receive: TransportKey,
+    counter: AtomicU64,
+    window: Mutex<ReplayWindow>,
+    expired: AtomicBool,
+}
+
+impl Session {
+    /// A new session from a handshake's keys.
+    pub fn new(
+        peer: PeerId,
+        role: Role,
+        (local_index, remote_index): (u32, u32),
+        keys: &SessionKeys,
+        born: Monotonic,
+    ) -> Session {
+        Session {
+            peer,
+            role,
+            local_index,
+            remote_index,
+            born,
+            send: TransportKey::new(&keys.send),
+            receive: TransportKey::new(&keys.receive),
+            counter: AtomicU64::new(0),
+            window: Mutex::default(),
+            expired: AtomicBool::new(false),
+        }
+    }
+
+    /// Pads and seals a packet in place into a data message. False, with the packet unchanged, when the counter is used up.
+    pub fn seal(&self, packet: &mut PacketBuf, mtu: usize) -> bool {
+        if self.counter.load(Ordering::Relaxed) >= REJECT_AFTER_MESSAGES {
+            return false;
+        }
+        let counter = self.counter.fetch_add(1, Ordering::Relaxed);
+        packet.pad(padding(packet.len(), mtu));
+        let tag = self.send.seal(counter, packet.packet_mut());
+        packet.extend(&tag);
+        write_data_header(packet.prepend_header(), self.remote_index, counter);
+        true
+    }
+
+    /// Opens a data message in place; what is left is the padded packet.
+    pub fn open(&self, counter: u64, message: &mut PacketBuf) -> Result<(), Rejection> {
+        if message.len() < KEEPALIVE_BYTES {
+            return Err(Rejection::Forged);
+        }
+        message.advance(DATA_HEADER_BYTES);
+        if !self.receive.open(counter, message.packet_mut()) {
+            return Err(Rejection::Forged);
+        }
+        message.truncate(message.len() - TAG_BYTES);
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.accept(counter) { Ok(()) } else { Err(Rejection::Replayed) }
+    }
+
+    /// How old the session is.
+    pub fn age(&self, now: Monotonic) -> std::time::Duration {
+        now.since(self.born)
+    }
+
+    /// Whether the session may still seal.
+    pub fn can_seal(&self, now: Monotonic, timing: &Timing) -> bool {
+        !self.expired.load(Ordering::Relaxed)
+            && self.age(now) < timing.reject_after
+            && self.counter.load(Ordering::Relaxed) < REJECT_AFTER_MESSAGES
+    }
+
+    /// Whether the session may still open. Expiry by [`Session::expire`] concerns sealing only, as in the kernel.
+    pub fn can_open(&self, now: Monotonic, timing: &Timing) -> bool {
+        self.age(now) < timing.reject_after
+    }
+
+    /// Whether the session should be replaced when something is sent.
+    pub fn is_stale_for_sending(&self, now: Monotonic, timing: &Timing) -> bool {
+        self.counter.load(Ordering::Relaxed) > REKEY_AFTER_MESSAGES
+            || (self.role == Role::Initiator && self.age(now) >= timing.rekey_after)
+    }
+
+    /// Whether the session should be replaced when something is received: shortly before it ends.
+    pub fn is_stale_for_receiving(&self, now: Monotonic, timing: &Timing) -> bool {
+        self.role == Role::Initiator && self.age(now) >= timing.receive_rekey_after()
+    }
+
+    /// Forbids sealing from here on: the device's key changed.
+    pub fn expire(&self) {
+        self.expired.store(true, Ordering::Relaxed);
+    }
+
+    /// Sets the packet counter, to test what happens at its end.
+    #[cfg(test)]
+    pub fn set_counter(&self, counter: u64) {
+        self.counter.store(counter, Ordering::Relaxed);
+    }
+}
+
+/// Zeros to add so that lengths tell less, without exceeding the MTU (kernel: `calculate_skb_padding`).
+fn padding(len: usize, mtu: usize) -> usize {
+    let rounded = len.next_multiple_of(16);
+    if mtu == 0 {
+        return rounded - len;
+    }
+    let last = if len > mtu { len % mtu } else { len };
+    last.next_multiple_of(16).min(mtu).saturating_sub(last)
+}
+
+/// A peer's sessions: the one in use, the one not yet confirmed, the one before.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    /// Seals what is sent.
+    pub current: Option<Arc<Session>>,
+    /// Made as responder; becomes current when the initiator's first packet proves that it has the keys.
+    pub next: Option<Arc<Session>>,
+    /// Opens what was still under way when `current` changed.
+    pub previous: Option<Arc<Session>>,
+}
+
+/// Sessions that lost their slot and have to leave the index table. At most two go at once.
+pub type Retired = [Option<Arc<Session>>; 3];
+
+impl Sessions {
+    /// Puts in a session whose handshake this end started, which is confirmed by the response.
+    ///
+    /// If there is an unconfirmed session, both ends started at once. The kernel's rule demotes it to `previous`. Where both ends
+    /// complete both handshakes, each would then send on its own session and both would renew for ever, so the end that
+    /// `yields` keeps the other's session as `next` and follows as soon as the other end uses it.
+    pub fn put_initiated(&mut self, session: Arc<Session>, yields: bool) -> Retired {
+        let older = self.previous.take();
+        let current = self.current.replace(session);
+        if self.next.is_some() && !yields {
+            self.previous = self.next.take();
+            return [older, current, None];
+        }
+        self.previous = current;
+        [older, None, None]
+    }
+
+    /// Puts in a session whose handshake the other end started; it waits for its first packet.
+    pub fn put_responded(&mut self, session: Arc<Session>) -> Retired {
+        [self.next.replace(session), self.previous.take(), None]
+    }
+
+    /// Notes that a packet came in by `session`. True, with what lost its slot, if this confirmed the waiting session.
+    pub fn confirm(&mut self, session: &Arc<Session>) -> Option<Retired> {
+        if !self.next.as_ref().is_some_and(|next| Arc::ptr_eq(next, session)) {
+            return None;
+        }
+        let older = self.previous.take();
+        self.previous = self.current.take();
+        self.current = self.next.take();
+        Some([older, None, None])
+    }
+
+    /// Empties all slots.
+    pub fn clear(&mut self) -> Retired {
+        [self.current.take(), self.next.take(), self.previous.take()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_is_the_kernels() {
+        for (len, mtu, expected) in [
+            (0, 1420, 0),
+            (1, 1420, 15),
+            (16, 1420, 0),
+            (1419, 1420, 1),
+            (1420, 1420, 0),
+            (1409, 1420, 11),
+            (20, 0, 12),
+        ] {
+            assert_eq!(padding(len, mtu), expected, "{len} bytes at MTU {mtu}");
+        }
+    }
+
+    #[test]
+    fn a_session_ends_with_its_counter() {
+        let keys = || SessionKeys { send: [1; 32].into(), receive: [1; 32].into() };
+        let session = Session::new(PeerId(0), Role::Initiator, (1, 2), &keys(), Monotonic::default());
+        session.set_counter(REJECT_AFTER_MESSAGES - 1);
+        assert!(session.is_stale_for_sending(Monotonic::default(), &Timing::default()));
+        assert!(session.seal(&mut PacketBuf::new(b"last"), 1420));
+        assert!(!session.seal(&mut PacketBuf::new(b"none"), 1420));
+        assert!(!session.can_seal(Monotonic::default(), &Timing::default()));
+    }
+}

@@ -1,0 +1,123 @@
+//! The two kinds of tunnel ends: this engine, in the test's process, and the real wireguard-go, as a process.
+//!
+//! Both have an interface in a namespace, an inner address, and a socket for `wg`; both go away when dropped.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use wayleave_engine::{ConfigureDevice, Device, DeviceOptions, PrivateKey, PublicKey, Timing, Tun, uapi};
+
+use crate::net::{Namespace, unique_name};
+
+/// A private key that no other end of this process has.
+pub fn new_key() -> PrivateKey {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let mut bytes = [0x42; 32];
+    bytes[7] = NEXT.fetch_add(1, Ordering::Relaxed);
+    PrivateKey::new(bytes)
+}
+
+/// This engine.
+pub struct Engine {
+    pub device: Device,
+    pub name: String,
+    pub public_key: PublicKey,
+}
+
+impl Engine {
+    /// An engine with a key, its interface up with the inner address, on a port chosen by the kernel.
+    pub fn start(namespace: &Namespace, address: &str, timing: Timing) -> Engine {
+        let name = unique_name();
+        let device = namespace.enter(|| {
+            let mut options = DeviceOptions::new(Tun::create(&name).unwrap()).with_uapi(uapi::default_path(&name));
+            options.timing = timing;
+            Device::start(options).unwrap()
+        });
+        let key = new_key();
+        let public_key = key.public_key();
+        device.configure(&ConfigureDevice { private_key: Some(key), ..ConfigureDevice::default() }).unwrap();
+        let engine = Engine { device, name, public_key };
+        bring_up(namespace, &engine.name, address);
+        wait_for("the engine's port", || engine.device.describe().unwrap().listen_port != 0);
+        engine
+    }
+
+    pub fn port(&self) -> u16 {
+        self.device.describe().unwrap().listen_port
+    }
+}
+
+/// The real wireguard-go.
+pub struct WireguardGo {
+    child: Child,
+    pub name: String,
+    pub public_key: PublicKey,
+}
+
+impl WireguardGo {
+    /// A wireguard-go with a key, its interface up with the inner address.
+    pub fn start(namespace: &Namespace, address: &str) -> WireguardGo {
+        let name = unique_name();
+        let mut command = Command::new("wireguard-go");
+        command.arg(&name).env("WG_PROCESS_FOREGROUND", "1").stdout(Stdio::null()).stderr(Stdio::null());
+        let child = namespace.enter(move || command.spawn()).unwrap();
+        let key = new_key();
+        let go = WireguardGo { child, name, public_key: key.public_key() };
+        wait_for("wireguard-go's socket", || uapi::default_path(&go.name).exists());
+        let file = KeyFile::new(&go.name, &base64(key.expose()));
+        namespace.command(&format!("wg set {} private-key {}", go.name, file.0.display()));
+        bring_up(namespace, &go.name, address);
+        go
+    }
+
+    pub fn port(&self, namespace: &Namespace) -> u16 {
+        namespace.command(&format!("wg show {} listen-port", self.name)).trim().parse().unwrap()
+    }
+}
+
+impl Drop for WireguardGo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(uapi::default_path(&self.name));
+    }
+}
+
+/// A file that only its owner reads and that goes when dropped.
+pub struct KeyFile(pub PathBuf);
+
+impl KeyFile {
+    pub fn new(name: &str, content: &str) -> KeyFile {
+        let path = std::env::temp_dir().join(format!("{name}.{}", unique_name()));
+        fs::write(&path, content).unwrap();
+        KeyFile(path)
+    }
+}
+
+impl Drop for KeyFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+pub fn base64(bytes: &[u8; 32]) -> String {
+    PublicKey(*bytes).to_string()
+}
+
+fn bring_up(namespace: &Namespace, name: &str, address: &str) {
+    namespace.command(&format!("ip addr add {address} dev {name}"));
+    namespace.command(&format!("ip link set {name} mtu 1420 up"));
+}
+
+/// Waits for something that should come soon.
+pub fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !happened() {
+        assert!(Instant::now() < deadline, "waited 15 s for {what}");
+        sleep(Duration::from_millis(10));
+    }
+}
