@@ -11,7 +11,7 @@ use super::Severity;
 #[non_exhaustive]
 pub enum Meaning {
     /// Two things have one name.
-    #[error("{first} and {second} have the same name")]
+    #[error("{}", name_twice(.first, .second))]
     NameTwice {
         /// The earlier one.
         first: String,
@@ -288,6 +288,10 @@ impl Meaning {
             Meaning::EndpointReused { .. } => ("WL127", Warning),
         }
     }
+}
+
+fn name_twice(first: &str, second: &str) -> String {
+    if first == second { format!("{first} is given twice") } else { format!("{first} and {second} have the same name") }
 }
 
 fn no_endpoint_among(pairs: &[String], count: usize) -> String {

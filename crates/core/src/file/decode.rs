@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::tree::{Entry, Spanned, Value, ValueKind};
 use crate::check::{Finding, Findings, Reading, Span};
+use crate::limits::FINDINGS_MAX;
 use crate::names::Name;
 
 /// A type that a network file can contain.
@@ -47,10 +48,10 @@ impl<'a> Decoder<'a> {
     }
 
     /// The entries of a table, or a finding.
-    pub(super) fn table<'v>(&mut self, value: &'v Value, what: &str) -> Option<&'v [Entry]> {
+    pub(super) fn table<'v>(&mut self, value: &'v Value, expected: impl Into<String>) -> Option<&'v [Entry]> {
         match &value.kind {
             ValueKind::Table(entries) => Some(entries),
-            _ => self.wrong_type(value, format!("a table ({what})")),
+            _ => self.wrong_type(value, expected),
         }
     }
 
@@ -64,8 +65,10 @@ impl<'a> Decoder<'a> {
 
     /// A finding about a value of the wrong type.
     pub(super) fn wrong_type<T>(&mut self, value: &Value, expected: impl Into<String>) -> Option<T> {
-        let kind = Reading::WrongType { expected: expected.into(), found: value.found() };
-        self.push(Finding::new(kind, value.span));
+        if value.kind != ValueKind::Refused {
+            let kind = Reading::WrongType { expected: expected.into(), found: value.found() };
+            self.push(Finding::new(kind, value.span));
+        }
         None
     }
 
@@ -80,7 +83,9 @@ impl<'a> Decoder<'a> {
             return;
         }
         let finding = Finding::new(Reading::UnknownKey { table, key: shown(key) }, entry.key.span);
-        let fix = match nearest(key, known.iter().copied()) {
+        // Suggestions cost comparisons, and nobody reads them beyond the findings that are kept.
+        let read = self.findings.errors() < FINDINGS_MAX;
+        let fix = match nearest(key, known.iter().copied().filter(|_| read)) {
             Some(near) => format!("Did you mean {near:?}?"),
             None => format!("Remove it; {table} takes {}.", known.join(", ")),
         };
@@ -172,7 +177,7 @@ impl<T> Default for Map<T> {
 
 impl<T: Decode> Decode for Map<T> {
     fn decode(value: &Value, decoder: &mut Decoder<'_>) -> Option<Self> {
-        let entries = decoder.table(value, &Self::words())?;
+        let entries = decoder.table(value, format!("a {}", Self::words()))?;
         let mut read = Vec::with_capacity(entries.len());
         for entry in entries {
             let name = super::scalars::name(&entry.key.value, entry.key.span, decoder);

@@ -71,13 +71,13 @@ fn parse(text: &str) -> Result<EndpointText, String> {
         };
         return Ok(EndpointText { host: host_of(address.into())?, port });
     }
+    if text.matches(':').count() > 1 {
+        return Err("an IPv6 address with a port needs brackets".into());
+    }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, digits)) => (host, Some(port(digits)?)),
         None => (text, None),
     };
-    if host.contains(':') {
-        return Err("an IPv6 address with a port needs brackets".into());
-    }
     let host = match host.parse::<IpAddr>() {
         Ok(address) => host_of(address)?,
         Err(_) => Host::Dns(dns_name(host)?),

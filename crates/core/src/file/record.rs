@@ -92,7 +92,7 @@ macro_rules! record {
             ) -> Option<Self> {
                 let mut record = $name::default();
                 // A table that is none still stands for its name, so that others may refer to it.
-                let Some(entries) = decoder.table(value, $what) else { return Some(record) };
+                let Some(entries) = decoder.table(value, concat!("a table (", $what, ")")) else { return Some(record) };
                 for entry in entries {
                     match entry.key.value.as_str() {
                         $( stringify!($field) => record.$field = decoder.field(entry), )+

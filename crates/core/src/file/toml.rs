@@ -56,7 +56,7 @@ impl Converter<'_> {
         let kind = match value.into_inner() {
             DeValue::Array(_) | DeValue::Table(_) if depth >= NESTING_DEPTH_MAX => {
                 self.findings.push(Finding::new(Reading::TooDeep { max: NESTING_DEPTH_MAX }, place));
-                ValueKind::Null
+                ValueKind::Refused
             }
             DeValue::Array(items) => {
                 ValueKind::List(items.into_iter().map(|item| self.value(item, depth + 1)).collect())

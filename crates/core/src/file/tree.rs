@@ -28,6 +28,8 @@ pub struct Value {
 pub enum ValueKind {
     /// Nothing (YAML and JSON).
     Null,
+    /// Something that the syntax allows and the format does not; a finding says what, and no other is needed.
+    Refused,
     /// True or false.
     Bool(bool),
     /// A whole number.
@@ -57,7 +59,7 @@ impl Value {
     /// What the value is, with its article, for "... is expected here, not ...".
     pub fn found(&self) -> &'static str {
         match self.kind {
-            ValueKind::Null => "nothing",
+            ValueKind::Null | ValueKind::Refused => "nothing",
             ValueKind::Bool(_) => "true or false",
             ValueKind::Integer(_) => "a whole number",
             ValueKind::Float(_) => "a number with a fraction",

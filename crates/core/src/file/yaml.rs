@@ -1,6 +1,6 @@
 //! YAML text to the spanned tree: one document of plain tables, lists and scalars.
 //!
-//! Anchors' aliases, own tags and several documents are refused: a network file is data, and aliases are how YAML
+//! Aliases, own tags and several documents are refused: a network file is data, and aliases are how YAML
 //! bombs are made. The parser underneath recurses once per nested block, so the nesting that indentation can express
 //! is bounded before it is asked (its limit for brackets is its own, 255), and it counts in characters, which are
 //! turned into bytes here.
@@ -101,12 +101,12 @@ impl Converter<'_> {
         // start with an asterisk.
         if self.text.as_bytes().get(place.start as usize) == Some(&b'*') {
             self.refuse("a YAML alias", place);
-            return ValueKind::Null;
+            return ValueKind::Refused;
         }
         match &node.data {
             YamlData::Sequence(_) | YamlData::Mapping(_) if depth >= NESTING_DEPTH_MAX => {
                 self.findings.push(Finding::new(Reading::TooDeep { max: NESTING_DEPTH_MAX }, place));
-                ValueKind::Null
+                ValueKind::Refused
             }
             YamlData::Sequence(items) => {
                 ValueKind::List(items.iter().map(|item| self.value(item, depth + 1)).collect())
@@ -124,7 +124,7 @@ impl Converter<'_> {
             YamlData::Representation(text, ..) => ValueKind::Text(text.clone().into_owned()),
             YamlData::Tagged(..) | YamlData::BadValue | YamlData::Alias(_) => {
                 self.refuse("a YAML tag", place);
-                ValueKind::Null
+                ValueKind::Refused
             }
         }
     }

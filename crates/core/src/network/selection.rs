@@ -165,7 +165,13 @@ impl<'n> Catalogue<'n> {
                     return vec![node];
                 }
                 Some(Place::Region(region)) => (&self.by_region[region.at()], format!("region {name}")),
-                _ => {
+                Some(Place::Client(_)) => {
+                    let kind = Meaning::UnknownName { what: "node or region", name: name.to_string() };
+                    let finding = Finding::new(kind, selector.span);
+                    findings.push(finding.with_fix("Name clients' nodes in their via; rules are for nodes."));
+                    return Vec::new();
+                }
+                None => {
                     let known = self.names.iter().map(Name::as_str);
                     unknown_name("node or region", name, selector.span, known, findings);
                     return Vec::new();
@@ -332,7 +338,10 @@ impl Rule {
                 .take(PAIRS_NAMED_MAX)
                 .map(|(a, b)| format!("{} and {}", network.node(*a).name, network.node(*b).name));
             let kind = Meaning::NoEndpointAmong { pairs: named.collect(), count: relayed.len() };
-            findings.push(Finding::new(kind, self.place).with_fix("Nothing, if others relay between them."));
+            findings
+                .push(Finding::new(kind, self.place).with_fix(
+                    "Leave it so if a hub relays between them; otherwise give one of each pair an endpoint.",
+                ));
         }
     }
 

@@ -55,9 +55,9 @@ impl<'f> Names<'f> {
 
     /// The node with a name, or a finding.
     pub fn node(&self, name: &Name, place: Span, findings: &mut Findings) -> Option<NodeIx> {
-        match self.find(name) {
-            Some(Place::Node(node)) => Some(node),
-            _ => {
+        match self.nodes.binary_search_by_key(&name, |(name, _)| &name.value) {
+            Ok(at) => Some(NodeIx(at as u32)),
+            Err(_) => {
                 let known = self.nodes.iter().map(|(name, _)| name.value.as_str());
                 unknown("node", name, place, known, findings);
                 None
@@ -67,9 +67,9 @@ impl<'f> Names<'f> {
 
     /// The region with a name, or a finding.
     pub fn region(&self, name: &Name, place: Span, findings: &mut Findings) -> Option<RegionIx> {
-        match self.find(name) {
-            Some(Place::Region(region)) => Some(region),
-            _ => {
+        match self.regions.binary_search_by_key(&name, |(name, _)| &name.value) {
+            Ok(at) => Some(RegionIx(at as u32)),
+            Err(_) => {
                 let known = self.regions.iter().map(|(name, _)| name.value.as_str());
                 unknown("region", name, place, known, findings);
                 None

@@ -1,0 +1,9 @@
+//! Bad files: each fault gives its finding, at its place, and nothing else; no input takes long or panics.
+
+mod bad_input {
+    mod fuzz;
+    mod garbage;
+    mod meaning;
+    mod reading;
+    mod shown;
+}

@@ -1,0 +1,58 @@
+//! Every example in `examples/` reads and resolves without an error, and says what it is meant to say.
+
+use std::path::PathBuf;
+
+use wayleave_core::check::Severity;
+use wayleave_core::file::load_with;
+use wayleave_core::network::Network;
+use wayleave_core::network::resolve::resolve;
+
+/// The network of an example, after showing everything that was found.
+fn example(name: &str) -> Network {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let loaded = load_with(name, |path| std::fs::read(folder.join(path)).map_err(|error| error.to_string()));
+    let resolution = resolve(&loaded.file);
+    for finding in loaded.findings.sorted().into_iter().chain(resolution.findings.sorted()) {
+        let place = finding.place.and_then(|place| loaded.sources.position(place));
+        println!("{} {:?} {place:?} {}", finding.kind.code(), finding.severity(), finding.kind);
+        assert_ne!(finding.severity(), Severity::Error, "{name}");
+    }
+    resolution.network.unwrap_or_else(|| panic!("{name} has no network"))
+}
+
+#[test]
+fn edgeproxy_has_twelve_nodes_in_six_regions_and_fourteen_links() {
+    let network = example("edgeproxy.toml");
+    assert_eq!((network.nodes.len(), network.regions.len(), network.links.len()), (12, 6, 14));
+}
+
+#[test]
+fn multi_region_has_a_backbone_and_clients_that_prefer_their_own_region() {
+    let network = example("multi-region.toml");
+    assert_eq!((network.nodes.len(), network.sites.len(), network.links.len()), (3, 3, 3));
+    let via: Vec<&str> = network.clients.iter().map(|c| network.node(c.via[0]).name.as_str()).collect();
+    assert_eq!(via, ["vpn-ireland", "vpn-singapore", "vpn-virginia"]);
+    assert_eq!(network.client_rtt_us(1, network.clients[1].via[0]), 3_000);
+}
+
+#[test]
+fn a_third_office_takes_one_stanza() {
+    assert_eq!(example("two-offices.toml").links.len(), 1);
+    let three = example("third-office.toml");
+    assert_eq!((three.links.len(), three.sites.len()), (3, 3));
+    assert_eq!(three.nodes[2].endpoints[0].to_string(), "192.0.2.30:7777");
+}
+
+#[test]
+fn dn42_is_one_link_with_service_addresses_behind_both_ends() {
+    let network = example("dn42.toml");
+    assert_eq!((network.links.len(), network.sites.len()), (1, 2));
+    assert_eq!(network.nodes[0].endpoints[0].to_string(), "home.example.net:51823");
+}
+
+#[test]
+fn a_private_cluster_is_a_full_mesh_with_road_warriors_through_one_host() {
+    let network = example("private-cluster.toml");
+    assert_eq!((network.links.len(), network.clients.len()), (6, 3));
+    assert!(network.clients.iter().all(|c| c.via.len() == 1 && network.node(c.via[0]).name.as_str() == "host1"));
+}
