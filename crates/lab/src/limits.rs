@@ -81,3 +81,15 @@ pub const PING_COUNT_MAX: u32 = 100_000;
 
 /// Time slice asked for where realtime scheduling is refused; the shortest that Linux grants.
 pub const WIRE_SLICE: Duration = Duration::from_micros(100);
+
+/// Bytes in one request on the control socket: a ping to a thousand named members, with room.
+pub const CONTROL_REQUEST_BYTES_MAX: u64 = 256 << 10;
+
+/// How long a client of the control socket may take to send or take a line: it is a program on this machine.
+pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a command waits for the lab's answer: a thousand pings to everybody take minutes.
+pub const CONTROL_ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Probes per target that one request may ask for, so that a lab can't be kept busy for hours.
+pub const PING_COUNT_CONTROL_MAX: u32 = 1_000;

@@ -389,3 +389,121 @@ fn is_local(destination: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_multicast() || v6.is_unicast_link_local() || v6.is_unspecified(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    const MS: u64 = 1_000_000;
+    const A: PortId = PortId(0);
+    const B: PortId = PortId(1);
+    const LAN: UnderlayId = UnderlayId(1);
+
+    /// An echo request, enough of a packet for routing.
+    fn packet(source: &str, destination: &str) -> Vec<u8> {
+        let mut packet = vec![0; 28];
+        (packet[0], packet[9], packet[20]) = (0x45, 1, 8);
+        packet[12..16].copy_from_slice(&source.parse::<Ipv4Addr>().unwrap().octets());
+        packet[16..20].copy_from_slice(&destination.parse::<Ipv4Addr>().unwrap().octets());
+        packet
+    }
+
+    fn cloud() -> Cloud {
+        let mut cloud = Cloud::new(1);
+        for (port, address) in [(A, "192.0.2.1/32"), (B, "192.0.2.2/32")] {
+            cloud.add_port(port);
+            cloud.add_address(port, address.parse().unwrap(), UnderlayId::PUBLIC).unwrap();
+        }
+        cloud.set_default_link(LinkModel::with_delay(Duration::from_millis(10)));
+        cloud
+    }
+
+    fn arrivals(cloud: &mut Cloud, now_ns: u64) -> Vec<(u64, PortId)> {
+        std::iter::from_fn(|| cloud.poll_delivery(now_ns)).map(|delivery| (delivery.due_ns, delivery.to)).collect()
+    }
+
+    #[test]
+    fn a_packet_arrives_after_the_delay_and_not_before() {
+        let mut cloud = cloud();
+        cloud.handle_packet(5 * MS, A, &mut packet("192.0.2.1", "192.0.2.2"));
+        assert_eq!(cloud.poll_timeout(), Some(15 * MS));
+        assert_eq!(arrivals(&mut cloud, 15 * MS - 1), []);
+        assert_eq!(arrivals(&mut cloud, 15 * MS), [(15 * MS, B)]);
+        assert_eq!(cloud.poll_timeout(), None);
+    }
+
+    #[test]
+    fn every_drop_is_counted_once() {
+        let mut cloud = cloud();
+        let sent = [
+            ("192.0.2.1", "192.0.2.9"),
+            ("192.0.2.9", "192.0.2.2"),
+            ("192.0.2.1", "224.0.0.1"),
+            ("192.0.2.2", "192.0.2.2"),
+        ];
+        for (source, destination) in sent {
+            cloud.handle_packet(0, A, &mut packet(source, destination));
+        }
+        cloud.handle_packet(0, A, &mut [0x45; 3]);
+        let drops = WireDrops { malformed: 1, local: 1, unroutable: 1, foreign_source: 2, nat: 0 };
+        assert_eq!(cloud.drops(), drops);
+    }
+
+    #[test]
+    fn the_way_is_cut_for_packets_on_it() {
+        let mut cloud = cloud();
+        cloud.handle_packet(0, A, &mut packet("192.0.2.1", "192.0.2.2"));
+        cloud.set_partition(&[vec![A], vec![B]]);
+        assert_eq!(arrivals(&mut cloud, 20 * MS), []);
+        let stats = cloud.link_stats();
+        assert_eq!((stats[0].sent_packets, stats[0].cut, stats[0].up), (1, 1, false));
+    }
+
+    #[test]
+    fn a_nat_judges_when_the_packet_arrives() {
+        let mut cloud = cloud();
+        cloud.add_port(PortId(2));
+        cloud.add_address(PortId(2), "192.168.0.2/32".parse().unwrap(), LAN).unwrap();
+        let config = NatConfig::home_router("203.0.113.1".parse().unwrap());
+        cloud.add_nat(NatId(0), config, LAN).unwrap();
+        cloud.set_nat(PortId(2), Some(NatId(0))).unwrap();
+        let reply = |cloud: &mut Cloud, now_ns| {
+            let mut packet = packet("192.0.2.1", "203.0.113.1");
+            (packet[20], packet[25]) = (0, 7);
+            cloud.handle_packet(now_ns, A, &mut packet);
+        };
+        reply(&mut cloud, 0);
+        assert_eq!(arrivals(&mut cloud, 10 * MS), [], "nobody has asked");
+        reply(&mut cloud, 20 * MS);
+        let mut request = packet("192.168.0.2", "192.0.2.1");
+        request[25] = 7;
+        cloud.handle_packet(25 * MS, PortId(2), &mut request);
+        assert_eq!(arrivals(&mut cloud, 30 * MS), [(30 * MS, PortId(2))], "asked while it was under way");
+        assert_eq!(cloud.link_stats().iter().map(|link| link.nat).sum::<u64>(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_from_anybody_are_survived(
+            packets in proptest::collection::vec((0_u32..5, proptest::collection::vec(any::<u8>(), 0..90), 0_usize..6), 0..40),
+        ) {
+            let mut cloud = cloud();
+            cloud.add_nat(NatId(0), NatConfig::symmetric("203.0.113.1".parse().unwrap()), LAN).unwrap();
+            cloud.add_address(A, "10.0.0.1/32".parse().unwrap(), LAN).unwrap();
+            cloud.set_nat(A, Some(NatId(0))).unwrap();
+            let known = ["192.0.2.1", "192.0.2.2", "203.0.113.1", "10.0.0.1"];
+            for (now_ns, (port, mut bytes, shape)) in (0..).zip(packets) {
+                if bytes.len() >= 20 && shape < known.len() {
+                    bytes[0] = 0x45;
+                    bytes[12..16].copy_from_slice(&known[shape].parse::<Ipv4Addr>().unwrap().octets());
+                    bytes[16..20].copy_from_slice(&known[(shape + 1) % 4].parse::<Ipv4Addr>().unwrap().octets());
+                }
+                cloud.handle_packet(now_ns, PortId(port), &mut bytes);
+            }
+            while cloud.poll_delivery(u64::MAX).is_some() {}
+            prop_assert_eq!(cloud.held(), (0, 0));
+        }
+    }
+}

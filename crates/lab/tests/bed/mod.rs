@@ -4,6 +4,7 @@
 //! measurements at once would measure each other. Where the machine can't run them, a test fails and says why, or is listed in the
 //! file that `WAYLEAVE_NOT_RUN_FILE` names; it never passes.
 #![allow(dead_code, reason = "every test program uses its own part of this")]
+#![allow(clippy::unwrap_used, reason = "this is part of tests, though not of a test function")]
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
