@@ -100,4 +100,9 @@ impl Timing {
     pub fn receive_rekey_after(&self) -> Duration {
         self.reject_after.saturating_sub(self.keepalive_timeout + self.rekey_timeout)
     }
+
+    /// Age at which a session's responder renews it when it sends, should the initiator not have done so (170 s).
+    pub fn responder_rekey_after(&self) -> Duration {
+        self.reject_after.saturating_sub(self.keepalive_timeout)
+    }
 }

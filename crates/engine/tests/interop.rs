@@ -3,6 +3,8 @@
 //! Needs root, /dev/net/tun, and the programs named in `NEEDED`. Where one is missing a test fails; with WAYLEAVE_NOT_RUN_FILE set
 //! it writes its name and the reason to that file instead, so that what was not run is listed, never silently passed.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "interop/ends.rs"]
 mod ends;
 #[path = "interop/net.rs"]

@@ -6,7 +6,11 @@
 //! Nothing here touches the machine's own namespace, and nothing outlives the process: namespaces are held by file descriptors
 //! only, so even a killed lab leaves nothing behind.
 
+pub mod control;
 pub mod host;
 pub mod limits;
 pub mod ping;
+pub mod scenario;
+pub mod session;
+pub mod state;
 pub mod wire;

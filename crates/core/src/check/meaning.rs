@@ -246,6 +246,14 @@ pub enum Meaning {
         /// The node or client.
         name: String,
     },
+    /// A private network with one node: a slip of the pen, or of no use.
+    #[error("{node} is the only one on private network {underlay}")]
+    LonelyUnderlay {
+        /// The node.
+        node: String,
+        /// The private network.
+        underlay: String,
+    },
     /// A region without nodes or clients.
     #[error("region {region} has no nodes")]
     EmptyRegion {
@@ -286,6 +294,7 @@ impl Meaning {
             Meaning::RttSelf { .. } => ("WL125", Error),
             Meaning::EmptyRegion { .. } => ("WL126", Note),
             Meaning::EndpointReused { .. } => ("WL127", Warning),
+            Meaning::LonelyUnderlay { .. } => ("WL128", Warning),
         }
     }
 }

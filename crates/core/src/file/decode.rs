@@ -20,6 +20,11 @@ pub(super) trait Decode: Sized {
 
     /// The type in a few words for people: "list of names".
     fn words() -> String;
+
+    /// Several of it: "names".
+    fn plural() -> String {
+        format!("{}s", Self::words())
+    }
 }
 
 /// Collects what is found while decoding one source.
@@ -140,7 +145,11 @@ impl<T: Decode> Decode for Vec<Spanned<T>> {
     }
 
     fn words() -> String {
-        format!("list of {}", plural(&T::words()))
+        format!("list of {}", T::plural())
+    }
+
+    fn plural() -> String {
+        format!("lists of {}", T::plural())
     }
 }
 
@@ -161,7 +170,7 @@ impl<T: Decode> Decode for OneOrMore<T> {
     }
 
     fn words() -> String {
-        format!("{0} or list of {1}", T::words(), plural(&T::words()))
+        format!("{} or list of {}", T::words(), T::plural())
     }
 }
 
@@ -177,7 +186,7 @@ impl<T> Default for Map<T> {
 
 impl<T: Decode> Decode for Map<T> {
     fn decode(value: &Value, decoder: &mut Decoder<'_>) -> Option<Self> {
-        let entries = decoder.table(value, format!("a {}", Self::words()))?;
+        let entries = decoder.table(value, format!("a table from names to {}", T::plural()))?;
         let mut read = Vec::with_capacity(entries.len());
         for entry in entries {
             let name = super::scalars::name(&entry.key.value, entry.key.span, decoder);
@@ -194,16 +203,10 @@ impl<T: Decode> Decode for Map<T> {
     }
 
     fn words() -> String {
-        format!("table from names to {}", plural(&T::words()))
+        format!("table: name → {}", T::words())
     }
-}
 
-fn plural(words: &str) -> String {
-    match words.split_once(' ') {
-        Some(("list", rest)) => format!("lists {rest}"),
-        Some(("table", rest)) => format!("tables {rest}"),
-        _ if words.ends_with("ix") => format!("{words}es"),
-        _ if words.ends_with("ss") => format!("{words}es"),
-        _ => format!("{words}s"),
+    fn plural() -> String {
+        "tables".into()
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::decode::{Decode, Decoder};
 use super::tree::{Spanned, Value};
 use super::written::SourceTable;
-use super::{NetworkFile, Reading as State, json, toml, yaml};
+use super::{Condition, NetworkFile, json, toml, yaml};
 use crate::check::{Finding, Findings, Reading, Source, SourceIx, Sources, Span};
 use crate::limits::{INCLUDE_DEPTH_MAX, SOURCE_BYTES_MAX, SOURCES_BYTES_MAX, SOURCES_MAX};
 
@@ -94,19 +94,19 @@ impl Loader {
 
     /// What could be read, and everything that is wrong with it.
     pub fn finish(mut self) -> Loaded {
-        if self.file.network.is_none() && self.file.reading != State::Broken {
+        if self.file.network.is_none() && self.file.condition != Condition::Broken {
             let finding = Finding::new(Reading::Missing { table: "file", key: "network" }, None);
             self.findings.push(finding.with_fix("Add [network] with a name and prefixes."));
         }
         if self.findings.errors() > 0 {
-            self.file.reading = self.file.reading.max(State::Faulty);
+            self.file.condition = self.file.condition.max(Condition::Faulty);
         }
         Loaded { file: self.file, sources: Sources(self.sources), findings: self.findings }
     }
 
     fn broken(&mut self, finding: Finding) {
         self.findings.push(finding);
-        self.file.reading = State::Broken;
+        self.file.condition = Condition::Broken;
     }
 
     fn text(&mut self, path: &str, mut bytes: Vec<u8>) -> Result<String, Reading> {
@@ -131,7 +131,7 @@ impl Loader {
         let errors = self.findings.errors();
         let tree = parse(&wanted.path, &text, source, &mut self.findings);
         if self.findings.errors() > errors {
-            self.file.reading = State::Broken;
+            self.file.condition = Condition::Broken;
         }
         let mut decoder = Decoder::new(&mut self.findings);
         let table = SourceTable::decode(&tree, &mut decoder).unwrap_or_default();

@@ -31,7 +31,7 @@ use written::{ClientTable, IsolateRule, LinkRule, NetworkTable, NodeTable, Regio
 
 /// How much of the sources could be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Reading {
+pub enum Condition {
     /// Everything.
     #[default]
     Whole,
@@ -48,7 +48,7 @@ pub type Named<T> = (Spanned<Name>, Spanned<T>);
 #[derive(Debug, Clone, Default)]
 pub struct NetworkFile {
     /// How much could be read.
-    pub reading: Reading,
+    pub condition: Condition,
     /// The network as a whole.
     pub network: Option<Spanned<NetworkTable>>,
     /// Regions.

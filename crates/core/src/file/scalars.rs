@@ -171,6 +171,10 @@ impl Decode for IpNet {
     fn words() -> String {
         "prefix".into()
     }
+
+    fn plural() -> String {
+        "prefixes".into()
+    }
 }
 
 impl Decode for IpAddr {
@@ -196,6 +200,10 @@ impl Decode for IpAddr {
 
     fn words() -> String {
         "address".into()
+    }
+
+    fn plural() -> String {
+        "addresses".into()
     }
 }
 
@@ -251,8 +259,8 @@ macro_rules! whole_number {
 }
 
 whole_number!(Port, 1, u16::MAX, "", "port");
-whole_number!(Mtu, MTU_MIN, MTU_MAX, " bytes", "number of bytes");
-whole_number!(Seconds, 0, u16::MAX, " s", "number of seconds");
+whole_number!(Mtu, MTU_MIN, MTU_MAX, " bytes", "bytes");
+whole_number!(Seconds, 0, u16::MAX, " s", "seconds");
 
 impl Decode for Milliseconds {
     fn decode(value: &Value, decoder: &mut Decoder<'_>) -> Option<Self> {
@@ -275,7 +283,11 @@ impl Decode for Milliseconds {
     }
 
     fn words() -> String {
-        "number of milliseconds".into()
+        "milliseconds".into()
+    }
+
+    fn plural() -> String {
+        Self::words()
     }
 }
 

@@ -9,9 +9,9 @@ use super::tree::{Entry, Spanned, Value, ValueKind, span};
 use crate::check::{Finding, Findings, Kind, Reading, SourceIx};
 use crate::limits::NESTING_DEPTH_MAX;
 
-/// Above this size only the first syntax error is reported: the parser keeps a record of every one of them, and
-/// megabytes of garbage have millions.
-const ALL_ERRORS_BYTES_MAX: usize = 1 << 20;
+/// Above this size only the first syntax error is reported: the parser keeps a record of every one of them, some 300
+/// bytes each, and megabytes of garbage have millions.
+const ALL_ERRORS_BYTES_MAX: usize = 4 << 20;
 
 /// Parses a source; what could not be understood is left out.
 pub(super) fn parse(text: &str, source: SourceIx, findings: &mut Findings) -> Value {

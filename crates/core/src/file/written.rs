@@ -187,7 +187,7 @@ record! {
 
 record! {
     /// A rule for nodes that must not reach each other.
-    "isolate" IsolateRule {
+    "isolation" IsolateRule {
         /// Two lists of selectors: no node of the first reaches one of the second, nor the other way round.
         between: List<List<Selector>> = REQUIRED;
     }

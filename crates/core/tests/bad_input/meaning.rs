@@ -133,12 +133,12 @@ fn addresses_come_from_the_region_and_are_no_networks_own() {
 fn a_public_endpoint_in_a_routed_prefix_would_loop() {
     check(
         "[nodes.a]\nendpoint = \"10.50.3.3:1\"
-        [nodes.b]\nendpoint = \"192.168.7.7\"
+        [nodes.b]\nendpoint = \"192.168.7.7\"\nunderlays = [\"aws\"]
         [nodes.c]\nendpoints = { aws = \"192.168.7.8\", public = \"192.0.2.3\" }\nprefixes = [\"192.168.7.0/24\"]",
         r#"
         error WL110 n:3:12 endpoint 10.50.3.3:1 of node a is inside 10.50.0.0/16 of the network's prefixes, which is reached through the overlay itself => Give the node's address on the internet, or change the prefix.
         error WL110 n:5:12 endpoint 192.168.7.7:51820 of node b is inside 192.168.7.0/24 of site c, which is reached through the overlay itself => Give the node's address on the internet, or change the prefix.
-        note WL111 n:7:21 private endpoint 192.168.7.8:51820 of node c is inside 192.168.7.0/24 of site c => Run platform agent on nodes that dial it, or keep the site's prefix off them.
+        note WL111 n:8:21 private endpoint 192.168.7.8:51820 of node c is inside 192.168.7.0/24 of site c => Run platform agent on nodes that dial it, or keep the site's prefix off them.
         "#,
     );
 }
@@ -249,6 +249,27 @@ fn round_trip_times_are_the_same_both_ways() {
         r#"
         error WL125 n:6:14 a has no round-trip time with itself => Remove it.
         error WL124 n:7:11 the round-trip time of b and a is given twice: 3 and 4 ms (n:6:11 given here first) => Keep one; the time is the same both ways.
+        "#,
+    );
+}
+
+#[test]
+fn a_private_network_with_one_node_is_odd() {
+    check(
+        "[nodes.a.endpoints]\npublic = \"192.0.2.1\"\naws = \"192.168.7.1\"\n[nodes.b]\nunderlays = [\"aws\"]\n[nodes.c]\nunderlays = [\"asw\"]",
+        r#"
+        warning WL128 n:8:14 node c is the only one on private network asw => Did you mean "aws"?
+        note WL113 - not linked directly, since neither side has an endpoint: b and c => Leave it so if a hub relays between them; otherwise give one of each pair an endpoint.
+        "#,
+    );
+}
+
+#[test]
+fn a_client_in_a_rule_for_nodes_is_told_from_a_misspelt_node() {
+    check(
+        "[nodes.a]\nhub = true\nendpoint = \"192.0.2.1\"\n[clients.c]\n[[links]]\nmesh = [\"a\", \"c\"]",
+        r#"
+        error WL102 n:7:14 there is no node or region "c" => Name clients' nodes in their via; rules are for nodes.
         "#,
     );
 }

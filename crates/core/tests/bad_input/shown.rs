@@ -36,11 +36,12 @@ fn line(out: &mut String, finding: &Finding, sources: &Sources) {
     let at =
         |span| sources.position(span).map_or("?".to_owned(), |(name, line, column)| format!("{name}:{line}:{column}"));
     let place = finding.place.map_or("-".to_owned(), at);
-    write!(out, "{severity} {} {place} {}", finding.kind.code(), finding.kind).unwrap();
+    write!(out, "{severity} {} {place} {}", finding.kind.code(), finding.kind).expect("a string takes everything");
     for (span, words) in &finding.related {
-        write!(out, " ({} {words})", at(*span)).unwrap();
+        write!(out, " ({} {words})", at(*span)).expect("a string takes everything");
     }
-    writeln!(out, "{}", finding.fix.as_ref().map_or(String::new(), |fix| format!(" => {fix}"))).unwrap();
+    writeln!(out, "{}", finding.fix.as_ref().map_or(String::new(), |fix| format!(" => {fix}")))
+        .expect("a string takes everything");
 }
 
 /// Checks the findings of one TOML source that follows a sound `[network]` table. Lines are counted from the first

@@ -46,6 +46,10 @@ impl Tunnel {
             peer.latest_timestamp = initiation.timestamp;
             peer.initiation_accepted = Some(now.monotonic);
             peer.note_endpoint(source, shared);
+            #[cfg(test)]
+            if shared.single_handshake {
+                peer.clear_pending(shared);
+            }
             peer.respond(now, initiation, shared);
             peer.note_handshake_message_received(now, message.len());
         });
@@ -120,6 +124,9 @@ impl Peer {
         shared.indices.promote(Arc::clone(&session));
         let retired = self.sessions.put_responded(session);
         retire(retired, shared);
+        if let Some(pending) = &mut self.pending {
+            pending.crossed_by = Some(local_index);
+        }
         self.answered_timestamp = Some(timestamp);
         self.note_session_derived(now, &shared.timing);
         self.note_any_sent(now);
@@ -138,13 +145,13 @@ impl Peer {
 
     /// This end's initiation was answered.
     fn complete(&mut self, now: Now, local_index: u32, (keys, remote_index): (SessionKeys, u32), shared: &mut Shared) {
-        self.pending = None;
+        let crossed_by = self.pending.take().and_then(|pending| pending.crossed_by);
         let session = Session::new(self.id, Role::Initiator, (local_index, remote_index), &keys, now.monotonic);
         let session = Arc::new(session);
         shared.indices.promote(Arc::clone(&session));
         // Of two ends that started at once, the one with the smaller key follows the other.
-        let yields = shared.identity.as_ref().is_some_and(|identity| identity.public() < self.public_key);
-        let retired = self.sessions.put_initiated(session, yields);
+        let gives_way = shared.identity.as_ref().is_some_and(|identity| identity.public() < self.public_key);
+        let retired = self.sessions.put_initiated(session, crossed_by.filter(|_| gives_way));
         retire(retired, shared);
         self.note_session_derived(now, &shared.timing);
         self.note_handshake_complete(now, None, shared);

@@ -107,6 +107,9 @@ struct Shared {
     timing: Timing,
     mtu: usize,
     up: bool,
+    /// Forget one's own initiation when answering another's, as the kernel and wireguard-go do: to simulate them.
+    #[cfg(test)]
+    single_handshake: bool,
 }
 
 /// The protocol state of one device.
@@ -142,6 +145,8 @@ impl Tunnel {
                 timing,
                 mtu: 1420,
                 up: false,
+                #[cfg(test)]
+                single_handshake: false,
             },
         }
     }

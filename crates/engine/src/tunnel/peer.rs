@@ -35,6 +35,8 @@ pub struct PendingInitiation {
     pub local_index: u32,
     /// The handshake's state.
     pub initiator: Initiator,
+    /// The session that answers an initiation of the other end, if one came while this one waited.
+    pub crossed_by: Option<u32>,
 }
 
 /// Everything about one peer.
@@ -175,7 +177,13 @@ impl Peer {
         let timeout = shared.timing.rekey_timeout;
         let recent = self.handshake_sent.is_some_and(|sent| now.monotonic.since(sent) < timeout);
         let (Some(identity), Some(static_secret)) = (&shared.identity, &self.static_secret) else { return };
-        if recent || self.endpoint.is_none() || !shared.up {
+        if self.endpoint.is_none() || !shared.up {
+            return;
+        }
+        if let Some(sent) = self.handshake_sent.filter(|_| recent) {
+            // Try later, or what waits would wait for ever if the handshake answered just now never completes.
+            let jitter = jitter(shared);
+            self.timers.set_if_idle(Timer::Retransmit, sent + timeout + jitter);
             return;
         }
         self.handshake_sent = Some(now.monotonic);
@@ -190,7 +198,7 @@ impl Peer {
         };
         self.macs.sign(now.monotonic, &mut message);
         self.clear_pending(shared);
-        self.pending = Some(Box::new(PendingInitiation { local_index: index, initiator }));
+        self.pending = Some(Box::new(PendingInitiation { local_index: index, initiator, crossed_by: None }));
         self.note_any_sent(now);
         self.note_traversal(now);
         let jitter = jitter(shared);

@@ -119,9 +119,15 @@ impl Session {
     }
 
     /// Whether the session should be replaced when something is sent.
+    ///
+    /// That is the initiator's task. Where handshakes crossed, each end may have ended up with the other's session, so a responder
+    /// that sees the end come takes it on itself; the kernel would wait for the end and only then start.
     pub fn is_stale_for_sending(&self, now: Monotonic, timing: &Timing) -> bool {
-        self.counter.load(Ordering::Relaxed) > REKEY_AFTER_MESSAGES
-            || (self.role == Role::Initiator && self.age(now) >= timing.rekey_after)
+        let age_max = match self.role {
+            Role::Initiator => timing.rekey_after,
+            Role::Responder => timing.responder_rekey_after(),
+        };
+        self.counter.load(Ordering::Relaxed) > REKEY_AFTER_MESSAGES || self.age(now) >= age_max
     }
 
     /// Whether the session should be replaced when something is received: shortly before it ends.
@@ -168,13 +174,18 @@ pub type Retired = [Option<Arc<Session>>; 3];
 impl Sessions {
     /// Puts in a session whose handshake this end started, which is confirmed by the response.
     ///
-    /// If there is an unconfirmed session, both ends started at once. The kernel's rule demotes it to `previous`. Where both ends
-    /// complete both handshakes, each would then send on its own session and both would renew for ever, so the end that
-    /// `yields` keeps the other's session as `next` and follows as soon as the other end uses it.
-    pub fn put_initiated(&mut self, session: Arc<Session>, yields: bool) -> Retired {
+    /// The kernel's rule demotes an unconfirmed session to `previous`, so that the new one is used and nothing under way is lost.
+    /// With `follow`, an index, both ends started at once, each completes both handshakes, and this end is the one that gives
+    /// way: it uses the other end's session, which has that index, as soon as the other end does. Otherwise each would go on
+    /// with its own session and both would renew for ever.
+    pub fn put_initiated(&mut self, session: Arc<Session>, follow: Option<u32>) -> Retired {
+        let is_followed = |slot: &Option<Arc<Session>>| slot.as_ref().map(|session| session.local_index) == follow;
+        if follow.is_some() && is_followed(&self.current) {
+            return [self.previous.replace(session), None, None];
+        }
         let older = self.previous.take();
         let current = self.current.replace(session);
-        if self.next.is_some() && !yields {
+        if self.next.is_some() && !(follow.is_some() && is_followed(&self.next)) {
             self.previous = self.next.take();
             return [older, current, None];
         }

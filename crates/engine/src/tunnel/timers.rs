@@ -81,7 +81,7 @@ pub struct Deadlines(BTreeSet<(Monotonic, PeerId)>);
 impl Deadlines {
     /// Makes sure that the peer is looked at no later than its earliest timer. To be called after each change.
     pub fn arm(&mut self, peer: PeerId, timers: &mut PeerTimers) {
-        let Some(earliest) = timers.earliest() else { return };
+        let Some(earliest) = timers.earliest() else { return self.disarm(peer, timers) };
         if timers.armed.is_none_or(|armed| earliest < armed) {
             self.disarm(peer, timers);
             self.0.insert((earliest, peer));

@@ -1,6 +1,6 @@
 //! The cross-platform configuration protocol of WireGuard (<https://www.wireguard.com/xplatform/>), as `wg` speaks it.
 //!
-//! Text in, [`Request`] out ([`parse`]); a device's description in, text out ([`print`]); both pure. [`UapiSocket`] is the Unix socket
+//! Text in, [`Request`] out ([`parse`]); a device's description in, text out ([`print()`]); both pure. `UapiSocket` is the Unix socket
 //! around them: each connection gets a thread that reads whole requests, has the device do them, and answers with an `errno` line.
 //! A request is parsed to its end before any of it is applied, so a bad line changes nothing.
 
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 pub use parse::{Invalid, Request, parse};
 pub use print::print;
-pub use socket::UapiSocket;
+pub(crate) use socket::UapiSocket;
 
 /// Where `wg` looks for the device `name`.
 pub fn default_path(name: &str) -> PathBuf {

@@ -127,6 +127,7 @@ impl Carrier {
     fn close(&mut self, port: PortId) {
         if let Some(tun) = self.tuns.remove(&port) {
             self.poller.remove(&tun);
+            discard(tun);
         }
     }
 
@@ -176,6 +177,12 @@ impl Carrier {
             held_bytes,
         }
     }
+}
+
+/// Closes a device elsewhere: the kernel takes 30 ms to take one down, and the wire must not be late by that. If no thread is to be had
+/// the closure goes, and the descriptor with it, here and now.
+fn discard(tun: OwnedFd) {
+    let _ = std::thread::Builder::new().name("wire-close".into()).spawn(move || drop(tun));
 }
 
 fn drain(wake: &OwnedFd) {

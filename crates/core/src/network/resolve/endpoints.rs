@@ -1,4 +1,5 @@
-//! Endpoints against everything else: none inside a prefix that is reached through the overlay, none used twice.
+//! Endpoints against everything else: none inside a prefix that is reached through the overlay, none used twice, and
+//! no private network with one node.
 //!
 //! A tunnel's own packets to an endpoint inside a routed prefix would go into the tunnel again. Private endpoints inside
 //! a site are how clouds are (a server's address is in the VPC it is the gateway of) and only need their own routing
@@ -7,9 +8,12 @@
 use std::collections::BTreeMap;
 
 use super::Context;
-use super::nodes::{made, written_endpoints};
+use super::nodes::{PUBLIC, made, written_endpoints};
 use super::prefixes::Role;
 use crate::check::{Finding, Findings, Meaning, Span};
+use crate::file::nearest;
+use crate::limits::FINDINGS_MAX;
+use crate::names::Name;
 use crate::network::{Endpoint, Host, Network};
 
 /// Checks the endpoints of all nodes.
@@ -23,6 +27,7 @@ pub(super) fn check(context: &Context<'_>, network: &Network, findings: &mut Fin
             twice(&mut owners, label, endpoint, place, findings);
         }
     }
+    lonely_underlays(context, findings);
 }
 
 fn routed(context: &Context<'_>, label: &str, endpoint: &Endpoint, place: Span, findings: &mut Findings) {
@@ -56,4 +61,29 @@ fn twice(
             .with_related(earlier, "also used here")
             .with_fix("Give each node a port of its own behind a shared address."),
     );
+}
+
+/// Private networks that one node alone is on.
+fn lonely_underlays(context: &Context<'_>, findings: &mut Findings) {
+    let mut users: BTreeMap<&Name, Vec<(&Name, Span)>> = BTreeMap::new();
+    for (node, table) in &context.names.nodes {
+        let dialled = table.value.endpoints.iter().flat_map(|map| map.value.0.iter().map(|(underlay, _)| underlay));
+        let listed = table.value.underlays.iter().flat_map(|list| &list.value);
+        for underlay in dialled.chain(listed).filter(|underlay| underlay.value.as_str() != PUBLIC) {
+            let of_this = users.entry(&underlay.value).or_default();
+            if of_this.last().is_none_or(|(last, _)| *last != &node.value) {
+                of_this.push((&node.value, underlay.span));
+            }
+        }
+    }
+    for (underlay, nodes) in &users {
+        let [(node, place)] = nodes.as_slice() else { continue };
+        let others = users.iter().filter(|(_, nodes)| nodes.len() > 1).map(|(name, _)| name.as_str());
+        let near = if findings.warnings() < FINDINGS_MAX { nearest(underlay.as_str(), others) } else { None };
+        let kind = Meaning::LonelyUnderlay { node: format!("node {node}"), underlay: underlay.to_string() };
+        findings.push(Finding::new(kind, *place).with_fix(match near {
+            Some(near) => format!("Did you mean {near:?}?"),
+            None => "Name it at the other nodes that are on it, or remove it.".to_owned(),
+        }));
+    }
 }

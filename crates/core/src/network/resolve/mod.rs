@@ -20,7 +20,7 @@ use ipnet::{IpNet, Ipv6Net};
 use super::{Network, Region, RegionIx, selection};
 use crate::check::{Finding, Findings, Meaning, Reading};
 use crate::file::written::NetworkTable;
-use crate::file::{NetworkFile, Reading as ReadingState, Spanned};
+use crate::file::{Condition, NetworkFile, Spanned};
 use crate::limits::NODES_MAX;
 use crate::names::Name;
 use names::Names;
@@ -48,7 +48,7 @@ struct Context<'f> {
 /// happens to be missing.
 pub fn resolve(file: &NetworkFile) -> Resolution {
     let mut findings = Findings::default();
-    if file.reading == ReadingState::Broken {
+    if file.condition == Condition::Broken {
         return Resolution { network: None, findings };
     }
     let nothing = NetworkTable::default();
@@ -62,7 +62,7 @@ pub fn resolve(file: &NetworkFile) -> Resolution {
     let claims = Claims::collect(table, &names);
     let context = Context { file, table, names, claims };
     let network = build(&context, &mut findings);
-    let sound = findings.errors() == 0 && file.reading == ReadingState::Whole;
+    let sound = findings.errors() == 0 && file.condition == Condition::Whole;
     Resolution { network: network.filter(|_| sound), findings }
 }
 

@@ -9,7 +9,7 @@ use crate::names::{DeviceName, Name};
 use crate::network::{Endpoint, Node, Platform};
 
 /// The name under which endpoints are valid everywhere.
-const PUBLIC: &str = "public";
+pub(super) const PUBLIC: &str = "public";
 
 /// Device name when the file says nothing.
 pub(super) const DEVICE_DEFAULT: &str = "wg0";

@@ -1,0 +1,303 @@
+//! The command line, as clap reads it: the source of help, man pages and completions.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// WireGuard networks across regions, clouds, offices and laptops, from one network file.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wayleave",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 fine, 1 failed, 2 differences found, 3 warnings under --strict, \
+                  4 degraded, 64 bad usage."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what is wrong with a network file
+    Check(CheckArgs),
+    /// Plan the network: addresses, links, paths, allowed prefixes
+    Plan(PlanArgs),
+    /// Write configuration files for the hosts
+    Render(RenderArgs),
+    /// Make and look at keys
+    Key(KeyArgs),
+    /// Run the whole network on this machine
+    Lab(LabArgs),
+    /// Run the embedded WireGuard engine on an interface, as `wireguard-go` does
+    Engine(EngineArgs),
+    /// Print the JSON Schema of network files
+    Schema,
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write the pages of all commands
+    Man {
+        /// Write one page per command into this directory
+        #[arg(short = 'o', long = "output", value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The network file (TOML, or YAML or JSON by its extension)
+    #[arg(default_value = "network.toml")]
+    pub file: PathBuf,
+    /// Exit with 3 if there are warnings
+    #[arg(long)]
+    pub strict: bool,
+    /// Print findings as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The network file (TOML, or YAML or JSON by its extension)
+    #[arg(default_value = "network.toml")]
+    pub file: PathBuf,
+    /// Show this node or client only
+    pub member: Option<String>,
+    /// Print the whole plan as JSON
+    #[arg(long, conflicts_with_all = ["graph", "diff"])]
+    pub json: bool,
+    /// Print a drawing
+    #[arg(long, value_name = "FORMAT", conflicts_with = "diff")]
+    pub graph: Option<GraphFormat>,
+    /// Show what changes from an earlier plan (`plan --json`) or network file, by default from the plan last
+    /// recorded; records nothing; exits with 2 if there are differences
+    #[arg(long, value_name = "OLD", num_args = 0..=1, require_equals = true)]
+    pub diff: Option<Option<PathBuf>>,
+    /// Fail instead of changing network.lock
+    #[arg(long)]
+    pub locked: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum GraphFormat {
+    Svg,
+    Dot,
+    Mermaid,
+}
+
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    /// The network file (TOML, or YAML or JSON by its extension)
+    #[arg(default_value = "network.toml")]
+    pub file: PathBuf,
+    /// Print this node's or client's file instead of writing all
+    #[arg(required_unless_present = "output")]
+    pub member: Option<String>,
+    /// Write all files below this directory, one directory per node and client
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Put private keys in, from DIR/NAME.key; without it, files read the key on the host when they are used
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+    /// Path of the private key on the hosts, where it is not put in (%i: the device)
+    #[arg(long, value_name = "PATH", default_value = "/etc/wireguard/%i.key", conflicts_with = "keys")]
+    pub key_path: String,
+    /// Print a QR code for the WireGuard apps instead of text (needs --keys)
+    #[arg(long, requires = "keys", requires = "member", conflicts_with = "output")]
+    pub qr: bool,
+    /// Fail instead of changing network.lock
+    #[arg(long)]
+    pub locked: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    #[command(subcommand)]
+    pub command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Print a new private key, as `wg genkey`
+    Generate {
+        /// Make a preshared key instead, as `wg genpsk`
+        #[arg(long)]
+        preshared: bool,
+        /// Write it to this new file (0600) and print the public key
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Print the public key of a private key, as `wg pubkey`
+    Public {
+        /// File with the private key; - is stdin
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Say what a key file holds: kind, public key, permissions
+    Show {
+        /// File with a private or public key; - is stdin
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// Print the private key too
+        #[arg(long)]
+        show_secrets: bool,
+    },
+    /// Check that key files belong to the network's public keys and are readable by nobody else
+    Check {
+        /// The network file
+        #[arg(default_value = "network.toml")]
+        file: PathBuf,
+        /// Directory of the key files, NAME.key
+        #[arg(long, value_name = "DIR", default_value = "keys")]
+        keys: PathBuf,
+    },
+    /// Make keys for all nodes and clients that have none
+    Make {
+        /// The network file
+        #[arg(default_value = "network.toml")]
+        file: PathBuf,
+        /// Directory for the key files, NAME.key
+        #[arg(long, value_name = "DIR", default_value = "keys")]
+        keys: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// Name of the interface
+    pub interface: String,
+    /// Stay in the foreground
+    #[arg(short, long)]
+    pub foreground: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LabArgs {
+    #[command(subcommand)]
+    pub command: LabCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// Bring a network up on this machine, measure every pair, and stay until Ctrl-C
+    Up(LabUpArgs),
+    /// Show the links and paths of a running lab
+    Status {
+        #[command(flatten)]
+        which: LabName,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ping from one member to others through the overlay
+    Ping {
+        #[command(flatten)]
+        which: LabName,
+        /// Who pings
+        from: String,
+        /// Who is pinged; all others if nobody is named
+        to: Vec<String>,
+        /// How many times
+        #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        count: u32,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a program on a member of a running lab
+    Exec {
+        #[command(flatten)]
+        which: LabName,
+        /// On whom
+        member: String,
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Cut links, nodes or regions of the underlay
+    Fail {
+        #[command(flatten)]
+        what: LabTarget,
+        /// Cut one direction only, from the first to the second
+        #[arg(long)]
+        one_way: bool,
+        /// Lose this share of packets instead of all
+        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(f64))]
+        loss: Option<f64>,
+    },
+    /// Mend what was cut
+    Heal {
+        #[command(flatten)]
+        what: LabTarget,
+    },
+    /// End a running lab
+    Down {
+        #[command(flatten)]
+        which: LabName,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct LabUpArgs {
+    /// The network file
+    #[arg(default_value = "network.toml")]
+    pub file: PathBuf,
+    /// End after the table is printed
+    #[arg(long)]
+    pub once: bool,
+    /// Print the table as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Name of the lab, so that several can run; by default the network's
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Pings per pair
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub count: u32,
+    /// Delay of each direction varies by this much, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0.0)]
+    pub jitter_ms: f64,
+    /// Share of packets lost on the underlay
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    pub loss: f64,
+    /// Bandwidth between any two members in Mbit/s; unlimited by default
+    #[arg(long, value_name = "MBIT")]
+    pub rate_mbit: Option<f64>,
+    /// What kind of NAT members without a public endpoint are behind
+    #[arg(long, value_enum, default_value_t = NatKind::EndpointIndependent)]
+    pub nat: NatKind,
+    /// Seconds that a NAT remembers a silent flow
+    #[arg(long, value_name = "S", default_value_t = 30)]
+    pub nat_timeout_s: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NatKind {
+    /// One outside port per inside port, whoever is spoken to
+    EndpointIndependent,
+    /// Another outside port for each destination
+    Symmetric,
+    /// No NAT: members without endpoint have public addresses all the same
+    None,
+}
+
+#[derive(Debug, Args)]
+pub struct LabName {
+    /// Which lab, if several run
+    #[arg(long = "name", value_name = "LAB")]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LabTarget {
+    #[command(flatten)]
+    pub which: LabName,
+    /// `node X`, `region X`, or two of nodes or regions: `hkg nrt`
+    #[arg(required = true, num_args = 2, value_names = ["A", "B"])]
+    pub target: Vec<String>,
+}

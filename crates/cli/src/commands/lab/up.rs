@@ -1,0 +1,180 @@
+//! `wayleave lab up`: builds the lab, measures every pair, prints the table, and stays until it is told to end.
+//!
+//! Where the network has a hub, everything is measured twice: first with only the links of the main hub, which shows
+//! what that hub alone would cost, then as planned. Both are real packets.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::json;
+use wayleave_core::plan::LinkStates;
+use wayleave_lab::control::server::{Signals, serve};
+use wayleave_lab::scenario::NatChoice;
+use wayleave_lab::session::{Lab, LabOptions, PairReport};
+use wayleave_lab::wire::NatMapping;
+
+use super::{is_lost, pair_table, parse_name};
+use crate::args::{LabUpArgs, NatKind};
+use crate::exit::Exit;
+use crate::files;
+
+/// Wire lateness beyond which measurements are not to be trusted.
+const LATENESS_TRUSTED: Duration = Duration::from_millis(5);
+
+/// Progress on stderr: one line that changes on a terminal, whole lines elsewhere.
+struct Progress {
+    start: Instant,
+    is_terminal: bool,
+    is_open: bool,
+}
+
+impl Progress {
+    /// Shows a step that may be replaced by the next.
+    fn step(&mut self, text: &str) {
+        if self.is_terminal {
+            eprint!("\r\x1b[K{text}");
+            let _ = std::io::stderr().flush();
+            self.is_open = true;
+        }
+    }
+
+    /// Shows something that stays.
+    fn done(&mut self, text: &str) {
+        if std::mem::take(&mut self.is_open) {
+            eprint!("\r\x1b[K");
+        }
+        eprintln!("{:5.1} s  {text}", self.start.elapsed().as_secs_f64());
+    }
+}
+
+/// Builds, measures, prints, stays.
+pub fn run(args: &LabUpArgs) -> anyhow::Result<Exit> {
+    let planned = files::plan(&args.file)?;
+    let plan = planned.accept()?;
+    let options = options(args, plan.network.name.as_str())?;
+    let network = plan.network.clone();
+    // Before any thread exists: only a process with one thread may enter a user namespace, and threads inherit the mask.
+    wayleave_lab::host::user_namespace::enter_if_needed().context("preparing to make network namespaces")?;
+    let signals = Signals::block().context("preparing to be interrupted")?;
+    let is_terminal = std::io::stderr().is_terminal();
+    let mut progress = Progress { start: Instant::now(), is_terminal, is_open: false };
+    let mut lab = Lab::up(&network, &planned.ledger, &options, &mut |text| progress.step(text))?;
+    progress.done(&format!("{} hosts built", lab.places().len()));
+    let Some(hub_rtts) = measure_over_hub(&mut lab, args.count, &signals, &mut progress)? else {
+        return Ok(Exit::Fine);
+    };
+    lab.apply(&LinkStates::default())?;
+    wake(&lab, &mut progress)?;
+    if signals.is_raised() {
+        return Ok(Exit::Fine);
+    }
+    progress.step("measuring every pair");
+    lab.wire().reset_lateness().ok();
+    let mut pairs = lab.measure(args.count)?;
+    for pair in &mut pairs {
+        pair.hub_rtt_ms = hub_rtts.get(&(pair.from.clone(), pair.to.clone())).copied();
+    }
+    progress.done(&format!("{} pairs measured", pairs.len()));
+    let lost = print(args, &lab, &pairs)?;
+    if !args.once && !signals.is_raised() {
+        print_hints(&options, &args.file);
+        serve(&mut lab, options.name.as_str(), &signals).context("serving the lab's control socket")?;
+        eprintln!("\nending the lab");
+    }
+    Ok(if lost == 0 { Exit::Fine } else { Exit::Degraded })
+}
+
+fn options(args: &LabUpArgs, network: &str) -> anyhow::Result<LabOptions> {
+    if !(0.0..=100.0).contains(&args.loss) || !(0.0..=10_000.0).contains(&args.jitter_ms) {
+        return Err(files::usage("--loss is between 0 and 100 %, --jitter-ms between 0 and 10000".to_owned()));
+    }
+    if args.rate_mbit.is_some_and(|rate| !(0.001..=1_000_000.0).contains(&rate)) {
+        return Err(files::usage("--rate-mbit is between 0.001 and 1000000".to_owned()));
+    }
+    Ok(LabOptions {
+        name: parse_name(args.name.as_deref().unwrap_or(network))?,
+        jitter: Duration::from_secs_f64(args.jitter_ms / 1_000.0),
+        loss: args.loss / 100.0,
+        rate_bit_per_s: args.rate_mbit.map(|mbit| (mbit * 1e6) as u64),
+        nat: if args.nat == NatKind::None { NatChoice::Open } else { NatChoice::Nat },
+        nat_mapping: match args.nat {
+            NatKind::Symmetric => NatMapping::Symmetric,
+            NatKind::EndpointIndependent | NatKind::None => NatMapping::EndpointIndependent,
+        },
+        nat_timeout: Duration::from_secs(args.nat_timeout_s),
+    })
+}
+
+/// Measured round-trip times in milliseconds by the names of both ends.
+type HubRtts = BTreeMap<(String, String), f64>;
+
+/// Runs everything over the main hub, if there is one, and measures. Nothing if interrupted.
+fn measure_over_hub(
+    lab: &mut Lab,
+    count: u32,
+    signals: &Signals,
+    progress: &mut Progress,
+) -> anyhow::Result<Option<HubRtts>> {
+    let Some(hub) = lab.main_hub() else { return Ok(Some(HubRtts::new())) };
+    let name = lab.plan.network.node(hub).name.clone();
+    lab.apply(&lab.only_over(hub))?;
+    wake(lab, progress)?;
+    if signals.is_raised() {
+        return Ok(None);
+    }
+    progress.step(&format!("measuring every pair over {name} alone"));
+    let pairs = lab.measure(count)?;
+    progress.done(&format!("{} pairs measured over {name} alone", pairs.len()));
+    let rtts = pairs.into_iter().filter_map(|pair| Some(((pair.from, pair.to), pair.rtt_ms?)));
+    Ok(Some(rtts.collect()))
+}
+
+fn wake(lab: &Lab, progress: &mut Progress) -> anyhow::Result<()> {
+    let (up, all) = lab.wake_links(&mut |up, all| progress.step(&format!("links up {up}/{all}")))?;
+    progress.done(&format!("{up} of {all} links up"));
+    Ok(())
+}
+
+/// Prints the table or its JSON and a summary; returns how many pairs are lost.
+fn print(args: &LabUpArgs, lab: &Lab, pairs: &[PairReport]) -> anyhow::Result<usize> {
+    let hub = lab.main_hub().map(|hub| lab.plan.network.node(hub).name.to_string());
+    let lost = pairs.iter().filter(|pair| is_lost(pair)).count();
+    let apart = pairs.iter().filter(|pair| pair.path.is_empty()).count();
+    let lateness = lab.wire().stats().context("asking the wire for its lateness")?.lateness;
+    let ms = |late: Duration| late.as_secs_f64() * 1_000.0;
+    if args.json {
+        let document = json!({
+            "schema": "wayleave.lab.pairs",
+            "version": 1,
+            "network": lab.plan.network.name,
+            "hub": hub,
+            "lost": lost,
+            "wire_lateness_p99_ms": ms(lateness.p99),
+            "wire_lateness_max_ms": ms(lateness.max),
+            "pairs": pairs,
+        });
+        println!("{document:#}");
+    } else {
+        print!("{}", pair_table(pairs, hub.as_deref()));
+    }
+    let joined = pairs.len() - lost - apart;
+    let kept_apart = if apart > 0 { format!(", {apart} kept apart") } else { String::new() };
+    eprintln!("{joined} pairs joined, {lost} lost{kept_apart}; wire late by {:.2} ms (p99)", ms(lateness.p99));
+    if lateness.p99 > LATENESS_TRUSTED {
+        eprintln!("the machine was too busy: measure again, these times are not to be trusted");
+    }
+    Ok(lost)
+}
+
+fn print_hints(options: &LabOptions, file: &std::path::Path) {
+    let name = if options.name.as_str() == file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default() {
+        String::new()
+    } else {
+        format!(" (this lab is --name {})", options.name)
+    };
+    eprintln!("\nThe lab stays up until Ctrl-C. From another terminal{name}:");
+    eprintln!("  wayleave lab status                 wayleave lab ping A [B]");
+    eprintln!("  wayleave lab exec A wg show         wayleave lab fail A B | node A | region R");
+}

@@ -1,0 +1,10 @@
+//! One file per command.
+
+pub mod check;
+pub mod engine;
+pub mod key;
+pub mod lab;
+pub mod manual;
+pub mod plan;
+pub mod render;
+pub mod schema;

@@ -1,0 +1,157 @@
+//! The files of a network: the network file and its includes, the ledger beside it, the plan last recorded.
+//!
+//! Reading never changes anything. [`record`] writes ledger and plan only after everything was found good, each by
+//! writing a new file and renaming it, so a crash leaves the old or the new, never half of one.
+
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use wayleave_core::check::{Findings, Sources};
+use wayleave_core::file::load_with;
+use wayleave_core::limits::SOURCE_BYTES_MAX;
+use wayleave_core::network::{Network, resolve::resolve};
+use wayleave_core::plan::{self, Ledger, LinkStates, Plan, PlanFile};
+
+use crate::exit::Exit;
+use crate::report;
+
+/// A network file read to the end: as much as could be made of it, and what is wrong.
+pub struct Planned {
+    /// The plan, unless the network could not even be made sense of.
+    pub plan: Option<Plan>,
+    /// The ledger to keep.
+    pub ledger: Ledger,
+    /// Whether it differs from the one on disk.
+    ledger_is_new: bool,
+    /// Everything found.
+    pub findings: Findings,
+    /// The sources that findings point into.
+    pub sources: Sources,
+}
+
+/// What to do about a ledger that would change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locking {
+    /// Write it.
+    Update,
+    /// Fail.
+    Locked,
+}
+
+/// Reads a file, at most as many bytes as a source may have and one more.
+fn read_source(path: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    file.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// Reads and resolves a network file.
+pub fn network(file: &Path) -> anyhow::Result<(Option<Network>, Findings, Sources)> {
+    let Some(name) = file.to_str() else { bail!("the name of {} is not UTF-8", file.display()) };
+    let loaded = load_with(name, read_source);
+    let mut findings = loaded.findings;
+    let resolution = resolve(&loaded.file);
+    findings.extend(resolution.findings);
+    Ok((resolution.network, findings, loaded.sources))
+}
+
+/// Reads a network file and its ledger, and plans.
+pub fn plan(file: &Path) -> anyhow::Result<Planned> {
+    let (network, mut findings, sources) = network(file)?;
+    let before = ledger(file)?;
+    let Some(network) = network else {
+        return Ok(Planned { plan: None, ledger: before, ledger_is_new: false, findings, sources });
+    };
+    let (plan, ledger, more) = plan::plan(Arc::new(network), &before, &LinkStates::default());
+    findings.extend(more);
+    Ok(Planned { plan: Some(plan), ledger_is_new: ledger != before, ledger, findings, sources })
+}
+
+impl Planned {
+    /// Prints the findings; hands out the plan if there is no error.
+    pub fn accept(&self) -> anyhow::Result<&Plan> {
+        report::print_findings(&self.findings, &self.sources);
+        match &self.plan {
+            Some(plan) if self.findings.errors() == 0 => Ok(plan),
+            _ => {
+                let count = self.findings.errors();
+                bail!("{count} error{} in the network file; nothing was changed", if count == 1 { "" } else { "s" })
+            }
+        }
+    }
+}
+
+/// Writes ledger and plan where they changed.
+pub fn record(file: &Path, planned: &Planned, plan: &Plan, locking: Locking) -> anyhow::Result<()> {
+    if planned.ledger_is_new && locking == Locking::Locked {
+        bail!("{} would change, and --locked forbids it", ledger_path(file).display());
+    }
+    if planned.ledger_is_new || !plan_path(file).exists() {
+        let mut text = String::new();
+        PlanFile::write(plan, &mut text)?;
+        replace(&plan_path(file), text.as_bytes(), 0o644)?;
+    }
+    // The ledger last: it alone says which generation is in force.
+    if planned.ledger_is_new {
+        replace(&ledger_path(file), planned.ledger.to_text().as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+/// `network.lock` for `network.toml`.
+pub fn ledger_path(file: &Path) -> PathBuf {
+    file.with_extension("lock")
+}
+
+/// `network.plan` for `network.toml`.
+pub fn plan_path(file: &Path) -> PathBuf {
+    file.with_extension("plan")
+}
+
+/// The ledger beside a network file; an empty one if there is none.
+pub fn ledger(file: &Path) -> anyhow::Result<Ledger> {
+    let path = ledger_path(file);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ledger::parse(&text).with_context(|| format!("reading {}", path.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Ledger::default()),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// The plan in a file: one written by `plan --json`, or the plan of a network file.
+pub fn earlier_plan(path: &Path) -> anyhow::Result<PlanFile> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    if text.trim_start().starts_with('{') && text.contains("\"wayleave.plan\"") {
+        return PlanFile::parse(&text).with_context(|| format!("reading {}", path.display()));
+    }
+    let planned = plan(path)?;
+    let plan = planned.accept().with_context(|| format!("planning {}", path.display()))?;
+    Ok(PlanFile::new(plan))
+}
+
+/// Replaces a file as a whole, or not at all.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().with_context(|| format!("{} names no file", path.display()))?;
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}", std::process::id()));
+    let temporary = directory.join(temporary);
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&temporary))).with_context(|| format!("writing {}", path.display()))
+}
+
+/// An error that makes the program exit with 64.
+pub fn usage(message: String) -> anyhow::Error {
+    anyhow::Error::new(Exit::Usage).context(message)
+}

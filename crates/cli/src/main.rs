@@ -1,0 +1,52 @@
+//! `wayleave`: plans, proves and runs WireGuard overlay networks from one network file.
+//!
+//! Each command is one file in `commands`; this one reads the command line and turns results into exit codes, which
+//! are the same for all commands: see [`exit::Exit`].
+
+mod args;
+mod commands;
+mod exit;
+mod files;
+mod report;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    // `wayleave plan | head` must end quietly, as other programs do, instead of failing to print.
+    // SAFETY: called before any thread exists; SIG_DFL is a valid disposition for SIGPIPE.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Fine.into() };
+        }
+    };
+    match run(cli.command) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            report::print_error(&error);
+            error.downcast_ref::<Exit>().copied().unwrap_or(Exit::Failed).into()
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Check(args) => commands::check::run(&args),
+        Command::Plan(args) => commands::plan::run(&args),
+        Command::Render(args) => commands::render::run(&args),
+        Command::Key(args) => commands::key::run(args.command),
+        Command::Lab(args) => commands::lab::run(args.command),
+        Command::Engine(args) => commands::engine::run(&args),
+        Command::Schema => commands::schema::run(),
+        Command::Completions { shell } => commands::manual::completions(shell),
+        Command::Man { directory } => commands::manual::man(directory.as_deref()),
+    }
+}

@@ -1,0 +1,41 @@
+//! Every bound in `core`, with what it prevents.
+
+/// Bytes in a name: a DNS label's limit (RFC 1035), since names become labels.
+pub const NAME_BYTES_MAX: usize = 63;
+/// Bytes in a device's name: the kernel's `IFNAMSIZ` less the terminating zero.
+pub const DEVICE_NAME_BYTES_MAX: usize = 15;
+/// Bytes in one source file. 10,000 nodes with keys take 2 MB; beyond this it is not a network file.
+pub const SOURCE_BYTES_MAX: usize = 8 << 20;
+/// Files reached through `include`, itself included: stops fan-out bombs.
+pub const SOURCES_MAX: usize = 1_000;
+/// Bytes in all sources of a network together: many small files must not add up to what one may not be.
+pub const SOURCES_BYTES_MAX: usize = 64 << 20;
+/// Depth of nested includes, and so of the chain that an error has to explain.
+pub const INCLUDE_DEPTH_MAX: usize = 16;
+/// Depth of nested tables and arrays in a file; the format needs 4. Bounds recursion.
+pub const NESTING_DEPTH_MAX: usize = 16;
+/// Columns by which a YAML line may be indented, markers included. Bounds the recursion of the YAML parser, which has no
+/// limit of its own for blocks.
+pub const YAML_INDENT_MAX: usize = 128;
+/// Findings kept per run: beyond this nobody reads on, and 10 MB of garbage must not print 10 million lines.
+pub const FINDINGS_MAX: usize = 200;
+/// Nodes in a network: the number the planner is measured for, times ten, so that node numbers fit everywhere.
+pub const NODES_MAX: usize = 100_000;
+/// Links in a network: a full mesh of 4,000 nodes. Bounds memory when a rule says `mesh = ["*"]` by mistake.
+pub const LINKS_MAX: usize = 8_000_000;
+/// Smallest MTU of a device: IPv6's minimum (RFC 8200 section 5).
+pub const MTU_MIN: u16 = 1280;
+/// Largest MTU of a device: what a jumbo underlay of 9000 can carry.
+pub const MTU_MAX: u16 = 8940;
+/// Device MTU when the file says nothing: 1500 less 80 (IPv6 40, UDP 8, WireGuard 32).
+pub const MTU_DEFAULT: u16 = 1420;
+/// Listen port when the file says nothing: the one everybody's firewall example opens.
+pub const PORT_DEFAULT: u16 = 51820;
+/// Seconds between keepalives when NAT needs them: under the 30 s that the shortest common UDP mapping lives.
+pub const KEEPALIVE_S_DEFAULT: u16 = 25;
+/// Round-trip time assumed inside a region when the file gives none, in microseconds.
+pub const RTT_US_SAME_REGION: u64 = 1_000;
+/// Round-trip time assumed between regions when the file gives none, in microseconds.
+pub const RTT_US_ELSEWHERE: u64 = 50_000;
+/// Largest round-trip time that a file may state, in milliseconds; a minute is no network.
+pub const RTT_MS_MAX: f64 = 60_000.0;

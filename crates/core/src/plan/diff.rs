@@ -1,0 +1,192 @@
+//! A plan as a file, and the difference between two of them, member by member.
+//!
+//! The file is JSON with one member a line, versioned, written piece by piece. A difference lists what a host would
+//! notice: members that come and go, addresses, ports, keys, peers, and prefixes that change owner.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{NodePlan, PeerPlan, Plan};
+use crate::names::Name;
+
+/// What the file calls itself.
+const SCHEMA: &str = "wayleave.plan";
+/// The format that this code writes and reads.
+const VERSION: u32 = 1;
+
+/// A whole plan, unfolded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanFile {
+    /// Always `wayleave.plan`.
+    pub schema: String,
+    /// Format version.
+    pub version: u32,
+    /// The network's name.
+    pub network: Name,
+    /// The plan's generation.
+    pub generation: u64,
+    /// Every member's part: nodes by name, then clients by name.
+    pub members: Vec<NodePlan>,
+}
+
+/// Why a text is not a plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanFileError {
+    /// Not the JSON of a plan.
+    #[error("not a plan")]
+    Syntax(#[source] serde_json::Error),
+    /// JSON of something else, or of another version.
+    #[error("this is `{schema}` version {version}, not `{SCHEMA}` version {VERSION}")]
+    Version {
+        /// What it calls itself.
+        schema: String,
+        /// Its version.
+        version: u32,
+    },
+}
+
+impl PlanFile {
+    /// Unfolds a plan.
+    pub fn new(plan: &Plan) -> PlanFile {
+        PlanFile {
+            schema: SCHEMA.into(),
+            version: VERSION,
+            network: plan.network.name.clone(),
+            generation: plan.generation,
+            members: plan.members().map(|member| plan.of(member)).collect(),
+        }
+    }
+
+    /// Reads a plan's text.
+    ///
+    /// # Errors
+    /// If it is not one, or of another version.
+    pub fn parse(text: &str) -> Result<PlanFile, PlanFileError> {
+        #[derive(Deserialize)]
+        struct Header {
+            schema: String,
+            version: u32,
+        }
+        let Header { schema, version } = serde_json::from_str(text).map_err(PlanFileError::Syntax)?;
+        if schema != SCHEMA || version != VERSION {
+            return Err(PlanFileError::Version { schema, version });
+        }
+        serde_json::from_str(text).map_err(PlanFileError::Syntax)
+    }
+
+    /// Writes a plan as text, member by member, without unfolding it as a whole.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn write(plan: &Plan, out: &mut dyn fmt::Write) -> fmt::Result {
+        let (network, generation) = (json(&plan.network.name), plan.generation);
+        write!(out, "{{\"schema\":\"{SCHEMA}\",\"version\":{VERSION},\"network\":{network},")?;
+        write!(out, "\"generation\":{generation},\"members\":[")?;
+        for (at, member) in plan.members().enumerate() {
+            write!(out, "{}{}", if at == 0 { "\n" } else { ",\n" }, json(&plan.of(member)))?;
+        }
+        out.write_str("\n]}\n")
+    }
+}
+
+/// JSON of types that hold nothing that JSON can't.
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plans hold only strings, numbers, lists and structs of them")
+}
+
+/// One difference at one member, in the words of the newer plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanChange {
+    /// The member whose host notices.
+    pub member: Name,
+    /// What is different.
+    pub what: String,
+}
+
+/// What changes from one plan to another; empty if they say the same. Generations are not compared.
+pub fn diff(old: &PlanFile, new: &PlanFile) -> Vec<PlanChange> {
+    let mut changes = Vec::new();
+    let by_name = |file: &PlanFile| -> BTreeMap<Name, usize> {
+        file.members.iter().enumerate().map(|(at, member)| (member.name.clone(), at)).collect()
+    };
+    let (old_members, new_members) = (by_name(old), by_name(new));
+    for (name, at) in &old_members {
+        match new_members.get(name) {
+            Some(new_at) => member_changes(&old.members[*at], &new.members[*new_at], &mut changes),
+            None => changes.push(PlanChange { member: name.clone(), what: "removed".into() }),
+        }
+    }
+    for (name, at) in new_members.iter().filter(|(name, _)| !old_members.contains_key(name)) {
+        let what = format!("added with {}", list(&new.members[*at].addresses));
+        changes.push(PlanChange { member: name.clone(), what });
+    }
+    changes.sort_by(|a, b| a.member.cmp(&b.member));
+    changes
+}
+
+fn member_changes(old: &NodePlan, new: &NodePlan, changes: &mut Vec<PlanChange>) {
+    let mut say = |what: String| changes.push(PlanChange { member: new.name.clone(), what });
+    let mut field = |name: &str, old: String, new: String| {
+        if old != new {
+            say(format!("{name} {old} -> {new}"));
+        }
+    };
+    let maybe = |value: Option<String>| value.unwrap_or_else(|| "none".into());
+    field("addresses", list(&old.addresses), list(&new.addresses));
+    let link = |plan: &NodePlan| maybe(plan.link_address.map(|address| address.to_string()));
+    field("link address", link(old), link(new));
+    field("device", old.device.to_string(), new.device.to_string());
+    let port = |plan: &NodePlan| maybe(plan.port.map(|port| port.to_string()));
+    field("port", port(old), port(new));
+    field("mtu", old.mtu.to_string(), new.mtu.to_string());
+    let key = |plan: &NodePlan| maybe(plan.public_key.map(|key| key.to_string()));
+    field("public key", key(old), key(new));
+    field("forwards", old.forwards.to_string(), new.forwards.to_string());
+    field("prefixes behind it", list(&old.local_prefixes), list(&new.local_prefixes));
+    field("platform", format!("{:?}", old.platform), format!("{:?}", new.platform));
+    let peers = |plan: &NodePlan| -> BTreeMap<Name, usize> {
+        plan.peers.iter().enumerate().map(|(at, peer)| (peer.name.clone(), at)).collect()
+    };
+    let (old_peers, new_peers) = (peers(old), peers(new));
+    for (name, at) in &old_peers {
+        match new_peers.get(name) {
+            Some(new_at) => peer_changes(&old.peers[*at], &new.peers[*new_at], &mut say),
+            None => say(format!("peer {name} removed")),
+        }
+    }
+    for (name, at) in new_peers.iter().filter(|(name, _)| !old_peers.contains_key(name)) {
+        say(format!("peer {name} added, allowed {}", list(&new.peers[*at].allowed)));
+    }
+}
+
+fn peer_changes(old: &PeerPlan, new: &PeerPlan, say: &mut impl FnMut(String)) {
+    let name = &new.name;
+    for prefix in new.allowed.iter().filter(|prefix| !old.allowed.contains(prefix)) {
+        say(format!("peer {name} + {prefix}"));
+    }
+    for prefix in old.allowed.iter().filter(|prefix| !new.allowed.contains(prefix)) {
+        say(format!("peer {name} - {prefix}"));
+    }
+    if old.public_key != new.public_key {
+        say(format!("peer {name} has another public key"));
+    }
+    if old.endpoints != new.endpoints {
+        say(format!("peer {name} endpoint {} -> {}", list(&old.endpoints), list(&new.endpoints)));
+    }
+    if old.keepalive_s != new.keepalive_s {
+        let seconds = |value: Option<u16>| value.map_or("off".into(), |value| format!("{value} s"));
+        say(format!("peer {name} keepalive {} -> {}", seconds(old.keepalive_s), seconds(new.keepalive_s)));
+    }
+    if old.link_address != new.link_address {
+        say(format!("peer {name} has another link address"));
+    }
+}
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    if items.is_empty() {
+        return "none".into();
+    }
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

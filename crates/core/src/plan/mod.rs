@@ -1,0 +1,368 @@
+//! The plan: every decision about a network, made once, the same on every node.
+//!
+//! [`plan`] takes a [`Network`], the [`Ledger`] of earlier allocations and the [`LinkStates`], and returns a [`Plan`],
+//! the ledger to keep, and findings. A plan is compact inside, since a full mesh of a thousand nodes has a million
+//! peers; [`Plan::of`] unfolds one member's part into a [`NodePlan`] that needs nothing else. After the plan nothing
+//! is left to choose: renderers and the agent only carry it out.
+
+mod addresses;
+mod allowed;
+mod diff;
+mod digest;
+mod ledger;
+mod node_plan;
+mod paths;
+mod prefixes;
+mod states;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+pub use addresses::Addresses;
+pub use diff::{PlanChange, PlanFile, PlanFileError, diff};
+pub use ledger::{LEDGER_VERSION, Ledger, LedgerError};
+pub use node_plan::{MemberKind, NodePlan, PeerPlan};
+pub use paths::Paths;
+pub use prefixes::{host, merge};
+pub use states::{LinkState, LinkStates};
+
+use crate::check::{Finding, Findings, Kind};
+use crate::keys::PublicKey;
+use crate::names::Name;
+use crate::network::{Network, NodeIx};
+
+/// Pairs without a path that a finding names before it only counts.
+const PAIRS_NAMED_MAX: usize = 6;
+
+/// A node or a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Member {
+    /// By its position in [`Network::nodes`].
+    Node(NodeIx),
+    /// By its position in [`Network::clients`].
+    Client(u32),
+}
+
+/// One peer of one member, by numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Who it is.
+    pub who: Member,
+    /// Seconds between keepalives that this side sends; 0: none.
+    pub keepalive_s: u16,
+    /// Prefixes that go to it, and that it may send from. Empty: a standby link.
+    pub allowed: Arc<[IpNet]>,
+}
+
+/// Everything decided about a network.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The network that was planned.
+    pub network: Arc<Network>,
+    /// Counts plans that differ from the one before; from the ledger.
+    pub generation: u64,
+    /// Everybody's addresses.
+    pub addresses: Addresses,
+    /// The best path of every pair of nodes.
+    pub paths: Paths,
+    node_keys: Vec<Option<PublicKey>>,
+    client_keys: Vec<Option<PublicKey>>,
+    node_peers: Vec<Vec<Peer>>,
+    client_peers: Vec<Vec<Peer>>,
+    behind: Vec<Arc<[IpNet]>>,
+    site_prefixes: Vec<Vec<IpNet>>,
+    forwards: Vec<bool>,
+}
+
+/// Plans a network. Where findings have errors, the plan is still as complete as it can be, for showing; it must not
+/// be carried out.
+pub fn plan(network: Arc<Network>, ledger: &Ledger, states: &LinkStates) -> (Plan, Ledger, Findings) {
+    let mut findings = Findings::default();
+    let (addresses, mut ledger) = addresses::allocate(&network, ledger, &mut findings);
+    let paths = Paths::new(&network, states);
+    let destinations = allowed::Destinations::new(&network, &paths, &addresses);
+    let owned = destinations.owned();
+    report_unreachable(&network, &paths, &owned, &mut findings);
+    report_hub_isolation(&network, &mut findings);
+    let behind = network.node_numbers().map(|node| destinations.behind(node).clone()).collect();
+    let client_allowed = client_allowed(&network, &addresses);
+    let node_peers = node_peers(&network, owned, &client_allowed);
+    let client_peers = client_peers(&network, &destinations, &client_allowed);
+    let key = |own: Option<PublicKey>, name: &Name| own.or_else(|| ledger.public_keys.get(name).copied());
+    let node_keys: Vec<_> = network.nodes.iter().map(|node| key(node.public_key, &node.name)).collect();
+    let client_keys: Vec<_> = network.clients.iter().map(|client| key(client.public_key, &client.name)).collect();
+    report_missing_keys(&network, &node_keys, &client_keys, &mut findings);
+    let (site_prefixes, forwards) = forwarding(&network);
+    let mut plan = Plan {
+        network,
+        generation: ledger.generation,
+        addresses,
+        paths,
+        node_keys,
+        client_keys,
+        node_peers,
+        client_peers,
+        behind,
+        site_prefixes,
+        forwards,
+    };
+    let digest = digest::digest(&plan);
+    if ledger.digest != digest {
+        ledger.digest = digest;
+        ledger.generation += 1;
+        plan.generation = ledger.generation;
+    }
+    (plan, ledger, findings)
+}
+
+impl Plan {
+    /// All nodes, then all clients.
+    pub fn members(&self) -> impl Iterator<Item = Member> + use<> {
+        let nodes = self.network.node_numbers().map(Member::Node);
+        nodes.chain((0..self.network.clients.len() as u32).map(Member::Client))
+    }
+
+    /// The member with a name.
+    pub fn find(&self, name: &Name) -> Option<Member> {
+        let client = || self.network.clients.binary_search_by(|client| client.name.cmp(name)).ok();
+        self.network.find_node(name).map(Member::Node).or_else(|| client().map(|at| Member::Client(at as u32)))
+    }
+
+    /// A member's name.
+    pub fn name(&self, member: Member) -> &Name {
+        match member {
+            Member::Node(ix) => &self.network.node(ix).name,
+            Member::Client(at) => &self.network.clients[at as usize].name,
+        }
+    }
+
+    /// A member's peers, sorted.
+    pub fn peers(&self, member: Member) -> &[Peer] {
+        match member {
+            Member::Node(ix) => &self.node_peers[ix.at()],
+            Member::Client(at) => &self.client_peers[at as usize],
+        }
+    }
+
+    /// A member's public key, if it is known.
+    pub fn public_key(&self, member: Member) -> Option<PublicKey> {
+        match member {
+            Member::Node(ix) => self.node_keys[ix.at()],
+            Member::Client(at) => self.client_keys[at as usize],
+        }
+    }
+
+    /// A member's overlay addresses.
+    pub fn overlay_addresses(&self, member: Member) -> &[IpAddr] {
+        match member {
+            Member::Node(ix) => &self.addresses.nodes[ix.at()],
+            Member::Client(at) => &self.addresses.clients[at as usize],
+        }
+    }
+
+    /// A member's link address.
+    pub fn link_address(&self, member: Member) -> Option<IpAddr> {
+        match member {
+            Member::Node(ix) => self.addresses.node_links[ix.at()],
+            Member::Client(at) => self.addresses.client_links[at as usize],
+        }
+    }
+
+    /// Whether a node passes packets on that are not its own: hubs, nodes with clients, gateways.
+    pub fn forwards(&self, node: NodeIx) -> bool {
+        self.forwards[node.at()]
+    }
+
+    /// The prefixes of the sites that a node is a gateway of.
+    pub fn site_prefixes(&self, node: NodeIx) -> &[IpNet] {
+        &self.site_prefixes[node.at()]
+    }
+
+    /// All that is behind a node, itself included: its addresses, its sites, the clients that prefer it.
+    pub fn behind(&self, node: NodeIx) -> &[IpNet] {
+        &self.behind[node.at()]
+    }
+
+    /// All members on the best path between two, both included; none if there is no path. Clients are entered and
+    /// left through the node they prefer.
+    pub fn path(&self, from: Member, to: Member) -> Option<Vec<Member>> {
+        if from == to {
+            return Some(vec![from]);
+        }
+        let node = |member| match member {
+            Member::Node(ix) => Some(ix),
+            Member::Client(at) => self.network.clients[at as usize].via.first().copied(),
+        };
+        let (enter, leave) = (node(from)?, node(to)?);
+        if self.network.is_isolated(enter, leave) {
+            return None;
+        }
+        let mut path: Vec<Member> = self.paths.path(enter, leave)?.into_iter().map(Member::Node).collect();
+        if matches!(from, Member::Client(_)) {
+            path.insert(0, from);
+        }
+        if matches!(to, Member::Client(_)) {
+            path.push(to);
+        }
+        Some(path)
+    }
+
+    /// The planned round-trip time along a path, in microseconds.
+    pub fn path_rtt_us(&self, path: &[Member]) -> u64 {
+        let step = |pair: &[Member]| match (pair[0], pair[1]) {
+            (Member::Node(a), Member::Node(b)) => self.network.rtt_us(a, b),
+            (Member::Client(client), Member::Node(node)) | (Member::Node(node), Member::Client(client)) => {
+                self.network.client_rtt_us(client as usize, node)
+            }
+            (Member::Client(_), Member::Client(_)) => 0,
+        };
+        path.windows(2).map(step).sum()
+    }
+}
+
+/// The prefixes behind each gateway, and which nodes forward.
+fn forwarding(network: &Network) -> (Vec<Vec<IpNet>>, Vec<bool>) {
+    let mut prefixes: Vec<Vec<IpNet>> = vec![Vec::new(); network.nodes.len()];
+    let mut forwards: Vec<bool> = network.nodes.iter().map(|node| node.hub).collect();
+    for site in &network.sites {
+        for gateway in &site.gateways {
+            prefixes[gateway.at()].extend(&site.prefixes);
+            forwards[gateway.at()] = true;
+        }
+    }
+    network.clients.iter().flat_map(|client| &client.via).for_each(|via| forwards[via.at()] = true);
+    (prefixes.into_iter().map(merge).collect(), forwards)
+}
+
+/// What each client is and has behind it.
+fn client_allowed(network: &Network, addresses: &Addresses) -> Vec<Arc<[IpNet]>> {
+    let all = network.clients.iter().zip(&addresses.clients).map(|(client, addresses)| {
+        let own = addresses.iter().copied().map(host);
+        merge(own.chain(client.prefixes.iter().copied()).collect()).into()
+    });
+    all.collect()
+}
+
+/// Joins each node's links (all of them, standby ones too) with what the peers at their ends own.
+fn node_peers(network: &Network, owned: Vec<allowed::Owned>, client_allowed: &[Arc<[IpNet]>]) -> Vec<Vec<Peer>> {
+    let mut linked: Vec<Vec<NodeIx>> = vec![Vec::new(); network.nodes.len()];
+    for link in &network.links {
+        linked[link.a.at()].push(link.b);
+        linked[link.b.at()].push(link.a);
+    }
+    let nothing: Arc<[IpNet]> = Arc::from([]);
+    let mut peers: Vec<Vec<Peer>> = Vec::with_capacity(linked.len());
+    for (owned, mut others) in owned.into_iter().zip(linked) {
+        others.sort_unstable();
+        let node = owned.node;
+        let allowed = |other: NodeIx| {
+            let found = owned.peers.binary_search_by_key(&other, |(peer, _)| *peer);
+            found.map_or_else(|_| nothing.clone(), |at| owned.peers[at].1.clone())
+        };
+        let peer = |other| Peer {
+            who: Member::Node(other),
+            keepalive_s: if needs_keepalive(network, node, other) { network.node(node).keepalive_s } else { 0 },
+            allowed: allowed(other),
+        };
+        peers.push(others.into_iter().map(peer).collect());
+    }
+    for (at, client) in network.clients.iter().enumerate() {
+        for (rank, via) in client.via.iter().enumerate() {
+            let allowed = if rank == 0 { client_allowed[at].clone() } else { nothing.clone() };
+            peers[via.at()].push(Peer { who: Member::Client(at as u32), keepalive_s: 0, allowed });
+        }
+    }
+    peers
+}
+
+/// A client sends everything to the node it prefers; its other nodes stand by.
+fn client_peers(
+    network: &Network,
+    destinations: &allowed::Destinations<'_>,
+    client_allowed: &[Arc<[IpNet]>],
+) -> Vec<Vec<Peer>> {
+    let outside: Vec<IpNet> = destinations.outside_overlay().map(|behind| behind.prefix).collect();
+    let everything: Arc<[IpNet]> = merge(network.prefixes.iter().chain(&outside).copied().collect()).into();
+    let nothing: Arc<[IpNet]> = Arc::from([]);
+    let peers_of = |(at, client): (usize, &crate::network::Client)| {
+        let own = &client_allowed[at];
+        let allowed = if client.prefixes.is_empty() {
+            everything.clone()
+        } else {
+            let others = network.prefixes.iter().chain(&outside).copied().filter(|prefix| !own.contains(prefix));
+            merge(others.collect()).into()
+        };
+        let peer = |(rank, via): (usize, &NodeIx)| Peer {
+            who: Member::Node(*via),
+            keepalive_s: client.keepalive_s,
+            allowed: if rank == 0 { Arc::clone(&allowed) } else { nothing.clone() },
+        };
+        let mut peers: Vec<Peer> = client.via.iter().enumerate().map(peer).collect();
+        peers.sort_by_key(|peer| peer.who);
+        peers
+    };
+    network.clients.iter().enumerate().map(peers_of).collect()
+}
+
+/// A node sends keepalives where only it can dial: its NAT would otherwise forget the way back.
+fn needs_keepalive(network: &Network, from: NodeIx, to: NodeIx) -> bool {
+    network.dialable(from, to).next().is_some() && network.dialable(to, from).next().is_none()
+}
+
+fn report_unreachable(network: &Network, paths: &Paths, owned: &[allowed::Owned], findings: &mut Findings) {
+    let total: usize = owned.iter().map(|owned| owned.unreachable).sum();
+    if total == 0 {
+        return;
+    }
+    let mut pairs = Vec::new();
+    let mut wanted = 0;
+    let mut first = None;
+    for owned in owned.iter().filter(|owned| owned.unreachable > 0) {
+        let from = owned.node;
+        for to in network.node_numbers().filter(|to| *to > from) {
+            if paths.first_hop(from, to).is_some() || network.is_isolated(from, to) {
+                continue;
+            }
+            wanted += 1;
+            first.get_or_insert((from, to));
+            if pairs.len() < PAIRS_NAMED_MAX {
+                pairs.push(format!("{} and {}", network.node(from).name, network.node(to).name));
+            }
+        }
+        if wanted > PAIRS_NAMED_MAX {
+            wanted = total / 2;
+            break;
+        }
+    }
+    let Some((from, to)) = first else { return };
+    let (from, to) = (network.node(from), network.node(to));
+    let finding = Finding::new(Kind::NoPath { pairs, count: wanted }, from.place)
+        .with_related(to.place, format!("{} and {} are not linked, and no hub relays between them", from.name, to.name))
+        .with_fix("link them, or set `hub = true` on a node that both are linked with");
+    findings.push(finding);
+}
+
+fn report_hub_isolation(network: &Network, findings: &mut Findings) {
+    for (a, b) in &network.isolated {
+        let Some(hub) = [a, b].into_iter().find(|ix| network.node(**ix).hub) else { continue };
+        let (node, other) = (network.node(*hub), if hub == a { network.node(*b) } else { network.node(*a) });
+        let kind = Kind::HubIsolated { hub: node.name.to_string(), other: other.name.to_string() };
+        findings.push(Finding::new(kind, node.place).with_fix("keep them apart with a firewall on the hub"));
+    }
+}
+
+fn report_missing_keys(
+    network: &Network,
+    nodes: &[Option<PublicKey>],
+    clients: &[Option<PublicKey>],
+    findings: &mut Findings,
+) {
+    let nodes = network.nodes.iter().zip(nodes).map(|(node, key)| (&node.name, node.place, key));
+    let clients = network.clients.iter().zip(clients).map(|(client, key)| (&client.name, client.place, key));
+    let missing: Vec<_> = nodes.chain(clients).filter(|(_, _, key)| key.is_none()).collect();
+    let Some((name, place, _)) = missing.first() else { return };
+    let kind = Kind::NoKey { node: name.to_string(), others: missing.len() - 1 };
+    findings.push(Finding::new(kind, *place).with_fix("run `wayleave key make` to make keys for all that lack one"));
+}

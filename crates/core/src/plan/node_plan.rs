@@ -1,0 +1,156 @@
+//! One member's part of the plan, complete in itself: what a renderer writes and an agent carries out.
+//!
+//! Unfolded on demand from the compact [`Plan`], so that a large network never exists twice in memory.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::prefixes::merge;
+use super::{Member, Peer, Plan};
+use crate::keys::PublicKey;
+use crate::names::{DeviceName, Name};
+use crate::network::{Endpoint, Platform};
+
+/// What a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberKind {
+    /// A node.
+    Node,
+    /// A road warrior.
+    Client,
+}
+
+/// Everything one host needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePlan {
+    /// The network's name.
+    pub network: Name,
+    /// The plan's generation.
+    pub generation: u64,
+    /// The member's name.
+    pub name: Name,
+    /// Node or client.
+    pub kind: MemberKind,
+    /// Its region.
+    pub region: Option<Name>,
+    /// What runs on the host.
+    pub platform: Platform,
+    /// Its device.
+    pub device: DeviceName,
+    /// UDP port to listen on; none lets the kernel choose.
+    pub port: Option<u16>,
+    /// MTU of the device in bytes.
+    pub mtu: u16,
+    /// Its public key, if it is known.
+    pub public_key: Option<PublicKey>,
+    /// Overlay addresses, v4 before v6.
+    pub addresses: Vec<IpAddr>,
+    /// Address for probes of direct links, outside the overlay prefixes.
+    pub link_address: Option<IpAddr>,
+    /// Whether it passes on packets that are not its own.
+    pub forwards: bool,
+    /// Prefixes of the sites in front of which it stands, and of the LAN behind a client.
+    pub local_prefixes: Vec<IpNet>,
+    /// Prefixes to route into the device: all that peers are allowed, merged.
+    pub routes: Vec<IpNet>,
+    /// Its peers, sorted: nodes by name, then clients by name.
+    pub peers: Vec<PeerPlan>,
+}
+
+/// One peer of a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerPlan {
+    /// The peer's name.
+    pub name: Name,
+    /// Node or client.
+    pub kind: MemberKind,
+    /// Its public key, if it is known.
+    pub public_key: Option<PublicKey>,
+    /// Where to dial it, the preferred one first; empty: wait to be dialled.
+    pub endpoints: Vec<Endpoint>,
+    /// Seconds between keepalives; none: no keepalives.
+    pub keepalive_s: Option<u16>,
+    /// The peer's link address, always allowed besides `allowed` on hosts that use link addresses.
+    pub link_address: Option<IpAddr>,
+    /// Prefixes that go to it and that it may send from, merged; empty: a standby link.
+    pub allowed: Vec<IpNet>,
+}
+
+impl Plan {
+    /// Unfolds one member's part.
+    pub fn of(&self, member: Member) -> NodePlan {
+        let peers: Vec<PeerPlan> = self.peers(member).iter().map(|peer| self.peer_plan(member, peer)).collect();
+        let routes = merge(self.peers(member).iter().flat_map(|peer| peer.allowed.iter().copied()).collect());
+        let region = |ix: Option<crate::network::RegionIx>| ix.map(|ix| self.network.regions[ix.at()].name.clone());
+        let common = (self.network.name.clone(), self.name(member).clone(), self.overlay_addresses(member).to_vec());
+        let (network, name, addresses) = common;
+        let (generation, public_key, link_address) =
+            (self.generation, self.public_key(member), self.link_address(member));
+        match member {
+            Member::Node(ix) => {
+                let node = self.network.node(ix);
+                NodePlan {
+                    kind: MemberKind::Node,
+                    region: region(node.region),
+                    platform: node.platform,
+                    device: node.device.clone(),
+                    port: Some(node.port),
+                    mtu: node.mtu,
+                    forwards: self.forwards(ix),
+                    local_prefixes: self.site_prefixes(ix).to_vec(),
+                    network,
+                    generation,
+                    name,
+                    public_key,
+                    addresses,
+                    link_address,
+                    routes,
+                    peers,
+                }
+            }
+            Member::Client(at) => {
+                let client = &self.network.clients[at as usize];
+                NodePlan {
+                    kind: MemberKind::Client,
+                    region: region(client.region),
+                    platform: client.platform,
+                    device: client.device.clone(),
+                    port: None,
+                    mtu: client.mtu,
+                    forwards: !client.prefixes.is_empty(),
+                    local_prefixes: client.prefixes.clone(),
+                    network,
+                    generation,
+                    name,
+                    public_key,
+                    addresses,
+                    link_address,
+                    routes,
+                    peers,
+                }
+            }
+        }
+    }
+
+    fn peer_plan(&self, member: Member, peer: &Peer) -> PeerPlan {
+        let endpoints = match (member, peer.who) {
+            (Member::Node(from), Member::Node(to)) => self.network.dialable(from, to).cloned().collect(),
+            (Member::Client(_), Member::Node(to)) => {
+                self.network.node(to).endpoints.iter().filter(|e| e.underlay.is_none()).cloned().collect()
+            }
+            (_, Member::Client(_)) => Vec::new(),
+        };
+        PeerPlan {
+            name: self.name(peer.who).clone(),
+            kind: if matches!(peer.who, Member::Node(_)) { MemberKind::Node } else { MemberKind::Client },
+            public_key: self.public_key(peer.who),
+            endpoints,
+            keepalive_s: (peer.keepalive_s > 0).then_some(peer.keepalive_s),
+            link_address: self.link_address(peer.who),
+            allowed: peer.allowed.to_vec(),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Changes on a running device: peers, keys, prefixes, endpoints; and that other peers don't feel them.
+
+use super::*;
+use crate::keys::PresharedKey;
+
+fn talk(world: &mut World, from: usize, to: usize, payload: u64) -> bool {
+    world.send(from, to, payload);
+    world.run(s(1));
+    world.got(from, to, payload)
+}
+
+/// A hub (0) that knows two ends, each of which knows the hub.
+fn star() -> World {
+    let mut world = World::new(1, 3, Network::GOOD);
+    for leaf in [1, 2] {
+        world.introduce(0, leaf);
+        world.introduce(leaf, 0);
+    }
+    assert!(talk(&mut world, 1, 0, 1) && talk(&mut world, 2, 0, 1));
+    world
+}
+
+#[test]
+fn preshared_keys_must_agree() {
+    let mut world = World::pair(2, Network::GOOD);
+    let with_psk = |world: &World, whom: usize, byte: u8| {
+        let mut peer = ConfigurePeer::new(world.ends[whom].key);
+        peer.preshared_key = Some(PresharedKey::new([byte; 32]));
+        peer
+    };
+    let peer = with_psk(&world, 1, 7);
+    world.configure_peer(0, peer);
+    assert!(!talk(&mut world, 0, 1, 1));
+    let peer = with_psk(&world, 0, 7);
+    world.configure_peer(1, peer);
+    world.run(s(10));
+    assert!(world.got(0, 1, 1), "the retransmitted initiation went through");
+}
+
+#[test]
+fn a_removed_peer_is_deaf_and_a_re_added_one_starts_afresh() {
+    let mut world = star();
+    let before = world.ends[0].tunnel.counters().handshakes;
+    let mut removal = ConfigurePeer::new(world.ends[1].key);
+    removal.remove = true;
+    world.configure_peer(0, removal);
+    assert!(!talk(&mut world, 1, 0, 2));
+    assert!(talk(&mut world, 2, 0, 2) && talk(&mut world, 0, 2, 2));
+    assert_eq!(world.ends[0].tunnel.counters().rx_unknown_session, 1);
+    assert!(matches!(world.ends[0].events.last(), Some(Event::UnknownSession { .. })));
+    world.introduce(0, 1);
+    assert!(talk(&mut world, 0, 1, 3));
+    assert!(talk(&mut world, 1, 0, 4));
+    assert_eq!(world.ends[0].tunnel.counters().handshakes, before + 1, "peer 2 kept its session");
+}
+
+#[test]
+fn an_update_of_one_peer_does_not_touch_its_own_or_other_sessions() {
+    let mut world = star();
+    let before = world.ends[0].tunnel.counters().handshakes;
+    for round in 0..20 {
+        let mut peer = ConfigurePeer::new(world.ends[1].key);
+        peer.replace_allowed_ips = round % 2 == 0;
+        peer.allowed_ips = vec![IpAddr::V4(inner(1)).into(), "172.16.0.0/12".parse().unwrap()];
+        peer.persistent_keepalive_s = Some(round);
+        peer.endpoint = Some(world.ends[1].address);
+        world.configure_peer(0, peer);
+        for leaf in [1, 2] {
+            assert!(
+                talk(&mut world, 0, leaf, u64::from(round) + 10) && talk(&mut world, leaf, 0, u64::from(round) + 10)
+            );
+        }
+    }
+    assert_eq!(world.ends[0].tunnel.counters().handshakes, before);
+}
+
+#[test]
+fn a_prefix_moves_to_who_asks_and_back_without_a_gap() {
+    let mut world = star();
+    let net: ipnet::IpNet = IpAddr::V4(inner(1)).into();
+    let mut thief = ConfigurePeer::new(world.ends[2].key);
+    thief.allowed_ips = vec![net];
+    world.configure_peer(0, thief);
+    assert!(!talk(&mut world, 1, 0, 5), "the source is not peer 1's any more");
+    assert_eq!(world.ends[0].tunnel.counters().rx_source_not_allowed, 1);
+    world.send(0, 1, 6);
+    world.run(s(1));
+    assert!(world.ends[2].received.contains(&packet(0, 1, 6)), "its packets go to peer 2");
+    let prefixes = |world: &World| -> Vec<usize> {
+        world.ends[0].tunnel.describe().peers.iter().map(|peer| peer.allowed_ips.len()).collect()
+    };
+    assert_eq!(prefixes(&world).iter().sum::<usize>(), 2);
+    let mut removal = ConfigurePeer::new(world.ends[1].key);
+    removal.remove_allowed_ips = vec![net];
+    world.configure_peer(0, removal);
+    assert_eq!(prefixes(&world).iter().sum::<usize>(), 2, "who does not own a prefix can't lose it");
+    world.introduce(0, 1);
+    assert!(talk(&mut world, 1, 0, 7) && talk(&mut world, 0, 1, 7));
+}
+
+#[test]
+fn the_devices_own_key_is_never_a_peer() {
+    let mut world = star();
+    let own = world.ends[0].key;
+    world.configure_peer(0, ConfigurePeer::new(own));
+    assert_eq!(world.ends[0].tunnel.describe().peers.len(), 2);
+    let secret = PrivateKey::new([5; 32]);
+    world.configure_peer(0, ConfigurePeer::new(secret.public_key()));
+    assert_eq!(world.ends[0].tunnel.describe().peers.len(), 3);
+    world.configure(0, &ConfigureDevice { private_key: Some(secret), ..Default::default() });
+    assert_eq!(world.ends[0].tunnel.describe().peers.len(), 2, "a peer whose key becomes the device's own goes");
+}
+
+#[test]
+fn a_new_private_key_ends_sending_until_the_other_end_knows_it() {
+    let mut world = World::pair(3, Network::GOOD);
+    assert!(talk(&mut world, 0, 1, 1));
+    world.run(s(10));
+    let secret = PrivateKey::new([9; 32]);
+    let key = secret.public_key();
+    world.configure(0, &ConfigureDevice { private_key: Some(secret), ..Default::default() });
+    assert!(!talk(&mut world, 0, 1, 2));
+    assert_eq!(world.ends[1].tunnel.counters().rx_unknown_peer, 1);
+    world.ends[0].key = key;
+    world.introduce(1, 0);
+    world.run(s(10));
+    assert!(world.got(0, 1, 2) && talk(&mut world, 1, 0, 3));
+}
+
+#[test]
+fn without_a_key_or_down_nothing_is_sent_and_nothing_heard() {
+    let mut world = World::pair(4, Network::GOOD);
+    let none = ConfigureDevice { private_key: Some(PrivateKey::new([0; 32])), ..Default::default() };
+    world.tape = Some(Vec::new());
+    world.configure(0, &none);
+    assert!(!talk(&mut world, 0, 1, 1) && !talk(&mut world, 1, 0, 1));
+    world.ends[1].tunnel.handle_down();
+    assert!(!talk(&mut world, 1, 0, 2));
+    let address = world.ends[0].address;
+    assert!(world.tape.iter().flatten().all(|flight| flight.from != address));
+    assert_eq!(world.ends[1].tunnel.activity(), (0, 0));
+}
+
+#[test]
+fn a_roaming_end_is_followed_and_reported() {
+    let mut world = World::pair(5, Network::GOOD);
+    assert!(talk(&mut world, 0, 1, 1));
+    for round in 0..10 {
+        let new = SocketAddr::from(([203, 0, 113, round], 4000));
+        world.ends[0].address = new;
+        assert!(talk(&mut world, 0, 1, 10 + u64::from(round)));
+        assert!(talk(&mut world, 1, 0, 10 + u64::from(round)), "answers go to the new address");
+        assert!(
+            matches!(world.ends[1].events.last(), Some(Event::EndpointChanged { new: reported, .. }) if *reported == new)
+        );
+    }
+    assert_eq!(world.ends[1].tunnel.counters().handshakes, 1);
+}

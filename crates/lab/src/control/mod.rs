@@ -1,0 +1,100 @@
+//! How commands reach a running lab: one JSON line there, one back, over a socket in the lab's directory.
+//!
+//! The socket is in a directory that only its owner may enter. Messages are versioned and bounded; one request per
+//! connection. [`server`] runs beside a lab, [`client`] in the commands, [`enter`] moves a process into a member.
+
+pub mod client;
+pub mod enter;
+pub mod server;
+
+use serde::{Deserialize, Serialize};
+
+use crate::session::{Fault, LinkReport, PairReport, Target};
+
+/// The version of these messages.
+pub const VERSION: u32 = 1;
+
+/// What can be asked of a lab.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// How is it?
+    Status,
+    /// Ping from one place to others; to all others if none is named.
+    Ping {
+        /// Who pings.
+        from: String,
+        /// Who is pinged.
+        to: Vec<String>,
+        /// How often.
+        count: u32,
+    },
+    /// Cut something.
+    Fail(Fault),
+    /// Mend something.
+    Heal(Target),
+    /// Where a place's namespace is.
+    Enter {
+        /// Which place.
+        place: String,
+    },
+    /// End.
+    Down,
+}
+
+/// A request as it is sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Envelope {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The request.
+    pub request: Request,
+}
+
+/// What a lab answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status(Status),
+    /// To [`Request::Ping`].
+    Pairs(Vec<PairReport>),
+    /// To [`Request::Enter`].
+    Entry(Entry),
+    /// Done.
+    Done,
+    /// Not done, and why.
+    Refused(String),
+}
+
+/// A lab's state.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The lab's name.
+    pub lab: String,
+    /// The network's name.
+    pub network: String,
+    /// The lab's process.
+    pub pid: u32,
+    /// All overlay links.
+    pub links: Vec<LinkReport>,
+    /// What is cut, as sentences.
+    pub faults: Vec<String>,
+    /// How late the wire delivered its packets, in milliseconds: the 99th percentile.
+    pub wire_lateness_p99_ms: f64,
+    /// The worst one.
+    pub wire_lateness_max_ms: f64,
+}
+
+/// Where a place's namespace is: descriptors of the lab's process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Entry {
+    /// The lab's process.
+    pub pid: u32,
+    /// Its descriptor of the network namespace.
+    pub network_fd: i32,
+    /// Whether its user namespace must be entered first.
+    pub in_user_namespace: bool,
+    /// Directory of the place's UAPI sockets, if it has a WireGuard device.
+    pub uapi: Option<String>,
+}

@@ -1,0 +1,177 @@
+//! The lab's end of the control socket, and its wait for the end.
+//!
+//! One thread, one connection at a time: requests are short, but for pings, and a lab has one user. The loop ends on
+//! SIGINT, SIGTERM or a request to end. A client that sends nothing, too much or nonsense is refused and forgotten.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+use super::{Entry, Envelope, Request, Response, Status, VERSION};
+use crate::limits::{CONTROL_REQUEST_BYTES_MAX, CONTROL_TIMEOUT, PING_COUNT_CONTROL_MAX};
+use crate::session::{Lab, LabError, Place};
+
+/// SIGINT and SIGTERM as a descriptor, so that waiting for them and for requests is one wait.
+#[derive(Debug)]
+pub struct Signals(OwnedFd);
+
+impl Signals {
+    /// Takes both signals away from their default action. Call it before any thread starts: threads inherit the mask.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn block() -> io::Result<Signals> {
+        // SAFETY: the set is initialised by sigemptyset before use, and all pointers are to it.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            libc::sigaddset(&raw mut set, libc::SIGINT);
+            libc::sigaddset(&raw mut set, libc::SIGTERM);
+            libc::sigaddset(&raw mut set, libc::SIGHUP);
+            if libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC);
+            if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(Signals(OwnedFd::from_raw_fd(fd))) }
+        }
+    }
+
+    /// Whether one of them has arrived.
+    pub fn is_raised(&self) -> bool {
+        wait(&[self.0.as_raw_fd()], 0).is_ok_and(|ready| ready[0])
+    }
+}
+
+/// Answers requests until a signal or a request ends the lab.
+///
+/// # Errors
+/// If the socket can't be made or waited for.
+pub fn serve(lab: &mut Lab, lab_name: &str, signals: &Signals) -> io::Result<()> {
+    let listener = UnixListener::bind(lab.socket())?;
+    loop {
+        let ready = wait(&[signals.0.as_raw_fd(), listener.as_raw_fd()], -1)?;
+        if ready[0] {
+            return Ok(());
+        }
+        if !ready[1] {
+            continue;
+        }
+        let Ok((stream, _)) = listener.accept() else { continue };
+        if matches!(converse(lab, lab_name, &stream), Ok(true)) {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits until descriptors can be read; -1 milliseconds waits for ever.
+fn wait(descriptors: &[i32], timeout_ms: i32) -> io::Result<Vec<bool>> {
+    let mut polls: Vec<libc::pollfd> =
+        descriptors.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
+    // SAFETY: the array lives through the call and its length is given.
+    let got = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, timeout_ms) };
+    if got < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    Ok(polls.iter().map(|poll| poll.revents != 0).collect())
+}
+
+/// One request and its answer; true if it was the last.
+fn converse(lab: &mut Lab, lab_name: &str, stream: &UnixStream) -> io::Result<bool> {
+    stream.set_read_timeout(Some(CONTROL_TIMEOUT))?;
+    stream.set_write_timeout(Some(CONTROL_TIMEOUT))?;
+    let mut line = String::new();
+    BufReader::new(stream).take(CONTROL_REQUEST_BYTES_MAX).read_line(&mut line)?;
+    let (response, last) = match serde_json::from_str::<Envelope>(&line) {
+        Ok(Envelope { version: VERSION, request }) => {
+            let last = matches!(request, Request::Down);
+            (answer(lab, lab_name, request).unwrap_or_else(Response::Refused), last)
+        }
+        Ok(Envelope { version, .. }) => {
+            (Response::Refused(format!("this lab speaks version {VERSION} of the control messages, not {version}")), false)
+        }
+        Err(error) => (Response::Refused(format!("not a request: {error}")), false),
+    };
+    let mut text = serde_json::to_vec(&response)?;
+    text.push(b'\n');
+    let mut writer = stream;
+    writer.write_all(&text)?;
+    Ok(last)
+}
+
+fn answer(lab: &mut Lab, lab_name: &str, request: Request) -> Result<Response, String> {
+    let words = |error: LabError| chain(&error);
+    match request {
+        Request::Status => Ok(Response::Status(status(lab, lab_name).map_err(words)?)),
+        Request::Ping { from, to, count } => {
+            let pairs = pairs(lab, &from, &to)?;
+            let count = count.clamp(1, PING_COUNT_CONTROL_MAX);
+            Ok(Response::Pairs(lab.measure_pairs(&pairs, count).map_err(words)?))
+        }
+        Request::Fail(fault) => lab.fail(fault).map(|()| Response::Done).map_err(|error| chain(&error)),
+        Request::Heal(target) => lab.heal(&target).map(|()| Response::Done).map_err(|error| chain(&error)),
+        Request::Enter { place } => entry(lab, &place).map(Response::Entry),
+        Request::Down => Ok(Response::Done),
+    }
+}
+
+/// An error and its causes as one sentence.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+fn status(lab: &Lab, lab_name: &str) -> Result<Status, LabError> {
+    let milliseconds = |late: Duration| late.as_secs_f64() * 1_000.0;
+    let stats = lab.wire().stats()?;
+    Ok(Status {
+        lab: lab_name.to_owned(),
+        network: lab.plan.network.name.to_string(),
+        pid: std::process::id(),
+        links: lab.links()?,
+        faults: lab.faults().iter().map(ToString::to_string).collect(),
+        wire_lateness_p99_ms: milliseconds(stats.lateness.p99),
+        wire_lateness_max_ms: milliseconds(stats.lateness.max),
+    })
+}
+
+fn place(lab: &Lab, name: &str) -> Result<Place, String> {
+    lab.find_place(name).ok_or_else(|| {
+        let all: Vec<String> = lab.places().into_iter().take(20).map(|place| lab.place_name(place)).collect();
+        format!("there is no {name} in this lab; there are {}", all.join(", "))
+    })
+}
+
+fn pairs(lab: &Lab, from: &str, to: &[String]) -> Result<Vec<(Place, Place)>, String> {
+    let from = place(lab, from)?;
+    let to: Vec<Place> = if to.is_empty() {
+        lab.places().into_iter().filter(|to| *to != from).collect()
+    } else {
+        to.iter().map(|name| place(lab, name)).collect::<Result<_, _>>()?
+    };
+    Ok(to.into_iter().map(|to| (from, to)).collect())
+}
+
+fn entry(lab: &Lab, name: &str) -> Result<Entry, String> {
+    let place = place(lab, name)?;
+    let namespace = lab.namespace(place).ok_or_else(|| format!("{name} has no namespace"))?;
+    let uapi = match place {
+        Place::Member(member) => lab.uapi_directory(member).map(|path| path.display().to_string()),
+        Place::Lan(_) => None,
+    };
+    Ok(Entry {
+        pid: std::process::id(),
+        network_fd: namespace.as_fd().as_raw_fd(),
+        in_user_namespace: crate::state::in_user_namespace(),
+        uapi,
+    })
+}

@@ -1,0 +1,263 @@
+//! Addresses outside the overlay: as the file gives them, and made up where it gives none.
+//!
+//! A node has the addresses of its endpoints, each in the private network it is said to be in, or on the internet. Where
+//! several nodes share a public address, or the outside port is not the node's own, there is a NAT with port forwards in
+//! front. Members without a public endpoint get a NAT each. Made-up addresses come from the ranges for benchmarks
+//! (RFC 2544, RFC 5180), which nobody uses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
+
+use wayleave_core::names::Name;
+use wayleave_core::network::{Endpoint, Host, Network, NodeIx};
+use wayleave_core::plan::Member;
+
+/// First made-up public address: 198.18.0.1.
+const OUTSIDE_FIRST: u32 = 0xC612_0001;
+/// First made-up address behind a NAT: 198.19.0.1.
+const INSIDE_FIRST: u32 = 0xC613_0001;
+/// Made-up addresses of each of the two kinds: a /16 less a few.
+const MADE_UP_MAX: u32 = 65_000;
+/// Made-up IPv6 addresses are 2001:2::1 and so on.
+const OUTSIDE_V6: u128 = 0x2001_0002 << 96;
+
+/// What members without a public endpoint are behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NatChoice {
+    /// A NAT, of whatever kind the session makes it.
+    Nat,
+    /// Nothing: they have public addresses.
+    Open,
+}
+
+/// One member's place outside the overlay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Home {
+    /// Its addresses, each with the number of its network; 0 is the internet.
+    pub addresses: Vec<(IpAddr, u16)>,
+    /// The NAT it is behind, by its position in [`Underlay::nats`].
+    pub nat: Option<usize>,
+}
+
+/// A NAT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatPlan {
+    /// Its public address.
+    pub outside: Ipv4Addr,
+    /// The number of the network behind it.
+    pub inside: u16,
+    /// Outside UDP ports that always lead to somebody.
+    pub forwards: Vec<(u16, SocketAddrV4)>,
+}
+
+/// The whole internet of a lab.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Underlay {
+    /// Every member's place.
+    pub homes: BTreeMap<Member, Home>,
+    /// All NATs.
+    pub nats: Vec<NatPlan>,
+    /// What DNS names of endpoints mean.
+    pub names: BTreeMap<String, IpAddr>,
+}
+
+/// Why a network has no underlay.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnderlayError {
+    /// More members than made-up addresses.
+    #[error("the lab has addresses for {MADE_UP_MAX} members behind NAT, this network has more")]
+    TooMany,
+    /// More networks than numbers for them.
+    #[error("the lab has numbers for 65535 private networks, this network needs more")]
+    TooManyNetworks,
+}
+
+/// Hands out what is made up.
+struct MakeUp {
+    used: BTreeSet<IpAddr>,
+    outside: u32,
+    inside: u32,
+    outside_v6: u128,
+    networks: u16,
+}
+
+impl Underlay {
+    /// Lays a network's underlay out.
+    ///
+    /// # Errors
+    /// If the made-up ranges are too small.
+    pub fn new(network: &Network, nat: NatChoice) -> Result<Underlay, UnderlayError> {
+        let named: BTreeSet<&Name> = network.nodes.iter().flat_map(|node| &node.underlays).collect();
+        let numbers: BTreeMap<&Name, u16> = named.into_iter().zip(1..).collect();
+        let mut make_up = MakeUp {
+            used: network.nodes.iter().flat_map(|node| &node.endpoints).filter_map(ip).collect(),
+            outside: 0,
+            inside: 0,
+            outside_v6: 0,
+            networks: numbers.len() as u16,
+        };
+        let mut underlay = Underlay::default();
+        for endpoint in network.nodes.iter().flat_map(|node| &node.endpoints) {
+            if let Host::Dns(name) = &endpoint.host
+                && !underlay.names.contains_key(name)
+            {
+                underlay.names.insert(name.clone(), IpAddr::V4(make_up.outside()?));
+            }
+        }
+        let shared = underlay.shared(network);
+        for ix in network.node_numbers() {
+            let mut home = Home::default();
+            for endpoint in &network.node(ix).endpoints {
+                let number = endpoint.underlay.as_ref().map_or(0, |name| numbers[name]);
+                let Some(address) = underlay.resolve(endpoint) else { continue };
+                match address {
+                    IpAddr::V4(outside) if number == 0 && shared.contains(&outside) => {
+                        underlay.forward(network, ix, outside, endpoint.port, &mut home, &mut make_up)?;
+                    }
+                    _ if home.addresses.contains(&(address, number)) => {}
+                    _ => home.addresses.push((address, number)),
+                }
+            }
+            underlay.homes.insert(Member::Node(ix), home);
+        }
+        for at in 0..network.clients.len() as u32 {
+            underlay.homes.insert(Member::Client(at), Home::default());
+        }
+        underlay.complete(nat, &mut make_up)?;
+        Ok(underlay)
+    }
+
+    /// The address of an endpoint.
+    pub fn resolve(&self, endpoint: &Endpoint) -> Option<IpAddr> {
+        match &endpoint.host {
+            Host::Ip(ip) => Some(*ip),
+            Host::Dns(name) => self.names.get(name).copied(),
+        }
+    }
+
+    /// The addresses from which a member speaks to the internet: public ones, or the one behind its NAT.
+    pub fn sources(&self, home: &Home) -> Vec<IpAddr> {
+        let inside = home.nat.map(|at| self.nats[at].inside);
+        let of = |is_v4: bool| {
+            let mut own = home.addresses.iter().filter(|(address, _)| address.is_ipv4() == is_v4);
+            let public = own.clone().find(|(_, number)| *number == 0);
+            public.or_else(|| own.find(|(_, number)| Some(*number) == inside)).map(|(address, _)| *address)
+        };
+        [of(true), of(false)].into_iter().flatten().collect()
+    }
+
+    /// Public addresses that belong to a NAT: several nodes behind them, or a port that is not the node's own.
+    fn shared(&self, network: &Network) -> BTreeSet<Ipv4Addr> {
+        let mut owner: BTreeMap<Ipv4Addr, NodeIx> = BTreeMap::new();
+        let mut shared = BTreeSet::new();
+        for ix in network.node_numbers() {
+            for endpoint in network.node(ix).endpoints.iter().filter(|endpoint| endpoint.underlay.is_none()) {
+                let Some(IpAddr::V4(address)) = self.resolve(endpoint) else { continue };
+                if *owner.entry(address).or_insert(ix) != ix || endpoint.port != network.node(ix).port {
+                    shared.insert(address);
+                }
+            }
+        }
+        shared
+    }
+
+    /// Puts a node behind the NAT with a public address, with a port forwarded to it.
+    fn forward(
+        &mut self,
+        network: &Network,
+        ix: NodeIx,
+        outside: Ipv4Addr,
+        port: u16,
+        home: &mut Home,
+        make_up: &mut MakeUp,
+    ) -> Result<(), UnderlayError> {
+        let at = match self.nats.iter().position(|nat| nat.outside == outside) {
+            Some(at) => at,
+            None => {
+                self.nats.push(NatPlan { outside, inside: make_up.network()?, forwards: Vec::new() });
+                self.nats.len() - 1
+            }
+        };
+        if home.nat.is_some_and(|other| other != at) {
+            return Ok(());
+        }
+        let nat = &mut self.nats[at];
+        let known = home.addresses.iter().find_map(|(address, number)| match address {
+            IpAddr::V4(v4) if *number == nat.inside => Some(*v4),
+            _ => None,
+        });
+        let inside = match known {
+            Some(inside) => inside,
+            None => make_up.inside()?,
+        };
+        if known.is_none() {
+            home.addresses.push((IpAddr::V4(inside), nat.inside));
+        }
+        home.nat = Some(at);
+        nat.forwards.push((port, SocketAddrV4::new(inside, network.node(ix).port)));
+        Ok(())
+    }
+
+    /// Gives members what they still lack: a way out over IPv4, and over IPv6 where anybody is dialled over it.
+    fn complete(&mut self, nat: NatChoice, make_up: &mut MakeUp) -> Result<(), UnderlayError> {
+        let is_public_v6 = |(address, number): &(IpAddr, u16)| *number == 0 && address.is_ipv6();
+        let any_v6 = self.homes.values().flat_map(|home| &home.addresses).any(is_public_v6);
+        for home in self.homes.values_mut() {
+            let has_v4 = home.addresses.iter().any(|(address, number)| *number == 0 && address.is_ipv4());
+            if !has_v4 && home.nat.is_none() {
+                match nat {
+                    NatChoice::Open => home.addresses.push((IpAddr::V4(make_up.outside()?), 0)),
+                    NatChoice::Nat => {
+                        let inside = make_up.network()?;
+                        let plan = NatPlan { outside: make_up.outside()?, inside, forwards: Vec::new() };
+                        home.addresses.push((IpAddr::V4(make_up.inside()?), inside));
+                        home.nat = Some(self.nats.len());
+                        self.nats.push(plan);
+                    }
+                }
+            }
+            if any_v6 && !home.addresses.iter().any(is_public_v6) {
+                home.addresses.push((IpAddr::V6(make_up.outside_v6()), 0));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MakeUp {
+    fn outside(&mut self) -> Result<Ipv4Addr, UnderlayError> {
+        Self::next(&self.used, &mut self.outside, OUTSIDE_FIRST)
+    }
+
+    fn inside(&mut self) -> Result<Ipv4Addr, UnderlayError> {
+        Self::next(&self.used, &mut self.inside, INSIDE_FIRST)
+    }
+
+    fn next(used: &BTreeSet<IpAddr>, counter: &mut u32, first: u32) -> Result<Ipv4Addr, UnderlayError> {
+        while *counter < MADE_UP_MAX {
+            let address = Ipv4Addr::from(first + *counter);
+            *counter += 1;
+            if !used.contains(&IpAddr::V4(address)) {
+                return Ok(address);
+            }
+        }
+        Err(UnderlayError::TooMany)
+    }
+
+    fn outside_v6(&mut self) -> Ipv6Addr {
+        self.outside_v6 += 1;
+        Ipv6Addr::from(OUTSIDE_V6 + self.outside_v6)
+    }
+
+    fn network(&mut self) -> Result<u16, UnderlayError> {
+        self.networks = self.networks.checked_add(1).ok_or(UnderlayError::TooManyNetworks)?;
+        Ok(self.networks)
+    }
+}
+
+fn ip(endpoint: &Endpoint) -> Option<IpAddr> {
+    match &endpoint.host {
+        Host::Ip(ip) => Some(*ip),
+        Host::Dns(_) => None,
+    }
+}

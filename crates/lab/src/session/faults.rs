@@ -1,0 +1,192 @@
+//! Cutting and mending the underlay while the lab runs.
+//!
+//! A fault is remembered until it is healed, so `lab status` can tell what is cut. Faults work on the wire: members keep
+//! their devices and learn of it as they would in life, by silence.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use wayleave_core::names::Name;
+use wayleave_core::network::RegionIx;
+use wayleave_core::plan::Member;
+
+use super::{Lab, LabError};
+use crate::wire::{LinkModel, PortId};
+
+/// What is cut or mended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// A member's connection to everybody.
+    Node(String),
+    /// The connections of all members of a region to everybody.
+    Region(String),
+    /// The way between two, each a member or a region.
+    Between(String, String),
+}
+
+/// Something that does not work at present.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What.
+    pub target: Target,
+    /// From the first to the second only.
+    pub one_way: bool,
+    /// Share of packets lost, 0 to 1; none: all of them.
+    pub loss: Option<f64>,
+}
+
+/// Why a fault can't be made or healed.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultError {
+    /// No such member or region.
+    #[error("{0} is no node, client or region of this network")]
+    Unknown(String),
+    /// Nothing like that is cut.
+    #[error("{0} is not cut")]
+    NotCut(Target),
+    /// One-way and partial faults are of ways, not of members.
+    #[error("--one-way and --loss need two ends, such as `hkg nrt`")]
+    NeedsTwoEnds,
+    /// A share outside 0 to 100 %.
+    #[error("a share of lost packets is between 0 and 100 %")]
+    Loss,
+    /// The lab itself.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Node(name) => write!(f, "node {name}"),
+            Target::Region(name) => write!(f, "region {name}"),
+            Target::Between(a, b) => write!(f, "{a} - {b}"),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match (self.loss, self.one_way) {
+            (None, false) => "cut".to_owned(),
+            (None, true) => "cut one way".to_owned(),
+            (Some(loss), false) => format!("loses {:.0} %", loss * 100.0),
+            (Some(loss), true) => format!("loses {:.0} % one way", loss * 100.0),
+        };
+        write!(f, "{}: {how}", self.target)
+    }
+}
+
+impl Lab {
+    /// What is cut at present.
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
+    /// Cuts something.
+    ///
+    /// # Errors
+    /// If it does not exist, or the fault makes no sense.
+    pub fn fail(&mut self, fault: Fault) -> Result<(), FaultError> {
+        if fault.loss.is_some_and(|loss| !(0.0..=1.0).contains(&loss)) {
+            return Err(FaultError::Loss);
+        }
+        if (fault.one_way || fault.loss.is_some()) && !matches!(fault.target, Target::Between(..)) {
+            return Err(FaultError::NeedsTwoEnds);
+        }
+        self.ports(&fault.target)?;
+        self.faults.retain(|other| other.target != fault.target);
+        self.faults.push(fault);
+        self.enforce()
+    }
+
+    /// Mends what was cut under the same name.
+    ///
+    /// # Errors
+    /// If nothing of that name is cut.
+    pub fn heal(&mut self, target: &Target) -> Result<(), FaultError> {
+        self.ports(target)?;
+        let same = |other: &Target| match (other, target) {
+            (Target::Between(a, b), Target::Between(c, d)) => (a, b) == (c, d) || (a, b) == (d, c),
+            (a, b) => a == b,
+        };
+        let before = self.faults.len();
+        self.faults.retain(|fault| !same(&fault.target));
+        if self.faults.len() == before {
+            return Err(FaultError::NotCut(target.clone()));
+        }
+        self.enforce()
+    }
+
+    /// Brings the wire to the faults in force: first everything works, then what is cut does not.
+    fn enforce(&self) -> Result<(), FaultError> {
+        let mut down: Vec<PortId> = Vec::new();
+        for fault in &self.faults {
+            if let (first, None) = self.ports(&fault.target)? {
+                down.extend(first);
+            }
+        }
+        for host in self.members.values() {
+            self.wire.set_port_up(host.port, !down.contains(&host.port)).map_err(LabError::Wire)?;
+        }
+        for (member, host) in &self.members {
+            for peer in self.plan.peers(*member) {
+                let Some(other) = self.members.get(&peer.who) else { continue };
+                let model = self.link_model(*member, peer.who)?;
+                self.wire.set_link(host.port, other.port, model).map_err(LabError::Wire)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The model of a way in one direction, with the faults in force.
+    fn link_model(&self, from: Member, to: Member) -> Result<LinkModel, FaultError> {
+        let mut model = self.shape(self.rtt_us(from, to));
+        let (from, to) = (self.members[&from].port, self.members[&to].port);
+        for fault in &self.faults {
+            let (first, Some(second)) = self.ports(&fault.target)? else { continue };
+            let there = first.contains(&from) && second.contains(&to);
+            let back = second.contains(&from) && first.contains(&to) && !fault.one_way;
+            if there || back {
+                match fault.loss {
+                    Some(loss) => model.loss = model.loss.max(loss),
+                    None => model.up = false,
+                }
+            }
+        }
+        Ok(model)
+    }
+
+    /// The ports that a target means: of one side, and of the other if it has two.
+    fn ports(&self, target: &Target) -> Result<(Vec<PortId>, Option<Vec<PortId>>), FaultError> {
+        match target {
+            Target::Node(name) => Ok((vec![self.port_of(name).ok_or_else(|| FaultError::Unknown(name.clone()))?], None)),
+            Target::Region(name) => Ok((self.region(name).ok_or_else(|| FaultError::Unknown(name.clone()))?, None)),
+            Target::Between(a, b) => Ok((self.side(a)?, Some(self.side(b)?))),
+        }
+    }
+
+    fn side(&self, name: &str) -> Result<Vec<PortId>, FaultError> {
+        let found = self.port_of(name).map(|port| vec![port]).or_else(|| self.region(name));
+        found.ok_or_else(|| FaultError::Unknown(name.to_owned()))
+    }
+
+    fn port_of(&self, name: &str) -> Option<PortId> {
+        let member = self.plan.find(&Name::new(name).ok()?)?;
+        Some(self.members.get(&member)?.port)
+    }
+
+    fn region(&self, name: &str) -> Option<Vec<PortId>> {
+        let network = &self.plan.network;
+        let at = network.regions.iter().position(|region| region.name.as_str() == name)?;
+        let is_in = |member: &Member| {
+            let region = match member {
+                Member::Node(ix) => network.node(*ix).region,
+                Member::Client(at) => network.clients[*at as usize].region,
+            };
+            region == Some(RegionIx(at as u32))
+        };
+        Some(self.members.iter().filter(|(member, _)| is_in(member)).map(|(_, host)| host.port).collect())
+    }
+}

@@ -1,0 +1,121 @@
+//! Sites: what is behind gateways, as a host of its own on a LAN of its own.
+//!
+//! A site's LAN is a namespace with a bridge; each gateway is joined to it by a veth pair. The host on the bridge has
+//! the gateway as its default route, as hosts in an office do. A prefix of a single address needs no LAN: it is put on
+//! the gateway's loopback device, as routers have it.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd as _;
+
+use ipnet::IpNet;
+use wayleave_core::names::Name;
+use wayleave_core::plan::{Member, host};
+
+use super::members::About;
+use super::{Lab, LabError};
+use crate::host::{Namespace, Netlink, NetlinkError, Route};
+
+const BRIDGE: &str = "lan0";
+/// Addresses that a prefix must have at least for a LAN: gateways, a host, network and broadcast.
+const LAN_ADDRESSES_MIN: u32 = 2;
+
+/// A site's LAN.
+pub struct Lan {
+    /// The site's name with `-lan` behind it.
+    pub name: String,
+    /// Its gateways, the active one first.
+    pub gateways: Vec<Member>,
+    /// Addresses of the host on it, one per prefix.
+    pub addresses: Vec<IpAddr>,
+    /// The host's namespace.
+    pub namespace: Namespace,
+}
+
+/// Builds all LANs: those of sites, and those behind clients.
+pub(super) fn build(lab: &Lab) -> Result<Vec<Lan>, LabError> {
+    let mut lans = Vec::new();
+    for site in &lab.plan.network.sites {
+        let gateways: Vec<Member> = site.gateways.iter().copied().map(Member::Node).collect();
+        lans.extend(lan(lab, &site.name, &site.prefixes, gateways)?);
+    }
+    for (at, client) in lab.plan.network.clients.iter().enumerate() {
+        lans.extend(lan(lab, &client.name, &client.prefixes, vec![Member::Client(at as u32)])?);
+    }
+    Ok(lans)
+}
+
+fn lan(lab: &Lab, name: &Name, prefixes: &[IpNet], gateways: Vec<Member>) -> Result<Option<Lan>, LabError> {
+    let about = About(name);
+    let is_lan = |prefix: &IpNet| u32::from(prefix.max_prefix_len() - prefix.prefix_len()) >= LAN_ADDRESSES_MIN;
+    let (wide, single): (Vec<IpNet>, Vec<IpNet>) = prefixes.iter().copied().partition(is_lan);
+    for gateway in &gateways {
+        let Some(member) = lab.members.get(gateway) else { continue };
+        let work = || -> Result<(), NetlinkError> {
+            let mut netlink = Netlink::open()?;
+            single.iter().try_for_each(|prefix| netlink.add_address("lo", host(prefix.addr())))
+        };
+        member.namespace.run(work).map_err(|error| about.namespace(error))?.map_err(|error| about.netlink(error))?;
+    }
+    if wide.is_empty() {
+        return Ok(None);
+    }
+    let namespace = Namespace::create().map_err(|error| about.namespace(error))?;
+    let in_lan = |work: &(dyn Fn(&mut Netlink) -> Result<(), NetlinkError> + Sync)| {
+        let run = || work(&mut Netlink::open()?);
+        namespace.run(run).map_err(|error| about.namespace(error))?.map_err(|error| about.netlink(error))
+    };
+    in_lan(&|netlink| {
+        netlink.add_bridge(BRIDGE)?;
+        netlink.set_up(BRIDGE)
+    })?;
+    for (at, gateway) in gateways.iter().enumerate() {
+        let Some(member) = lab.members.get(gateway) else { continue };
+        let (own, far) = (format!("gw{at}"), format!("lan-{name}").chars().take(15).collect::<String>());
+        let other = member.namespace.as_fd();
+        in_lan(&|netlink| {
+            netlink.add_veth(&own, &far, Some(other))?;
+            netlink.enslave(&own, BRIDGE)?;
+            netlink.set_up(&own)
+        })?;
+        let work = || -> Result<(), NetlinkError> {
+            let mut netlink = Netlink::open()?;
+            netlink.set_up(&far)?;
+            wide.iter().try_for_each(|prefix| netlink.add_address(&far, numbered(*prefix, gateway_number(at))))
+        };
+        member.namespace.run(work).map_err(|error| about.namespace(error))?.map_err(|error| about.netlink(error))?;
+    }
+    let own = |prefix: &IpNet| numbered(*prefix, host_number(*prefix, gateways.len()));
+    in_lan(&|netlink| {
+        for prefix in &wide {
+            netlink.add_address(BRIDGE, own(prefix))?;
+            let everything = if prefix.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+            let everything: IpNet = everything.parse().expect("both are prefixes");
+            let gateway = Some(numbered(*prefix, gateway_number(0)).addr());
+            netlink.replace_route(&Route { gateway, ..Route::new(everything, BRIDGE) })?;
+        }
+        Ok(())
+    })?;
+    let addresses = wide.iter().map(|prefix| own(prefix).addr()).collect();
+    Ok(Some(Lan { name: format!("{name}-lan"), gateways, addresses, namespace }))
+}
+
+/// Gateways are .1, .2 and so on.
+fn gateway_number(at: usize) -> u128 {
+    at as u128 + 1
+}
+
+/// The host is .10 where that fits, or else follows the gateways.
+fn host_number(prefix: IpNet, gateways: usize) -> u128 {
+    let bits = prefix.max_prefix_len() - prefix.prefix_len();
+    let after = gateway_number(gateways);
+    if bits >= 4 && after < 10 { 10 } else { after }
+}
+
+/// An address by its number in a prefix, with the prefix's length.
+fn numbered(prefix: IpNet, number: u128) -> IpNet {
+    let address = match prefix.network() {
+        IpAddr::V4(v4) => IpAddr::V4(u32::from(v4).wrapping_add(number as u32).into()),
+        IpAddr::V6(v6) => IpAddr::V6(u128::from(v6).wrapping_add(number).into()),
+    };
+    IpNet::new(address, prefix.prefix_len()).unwrap_or(prefix)
+}

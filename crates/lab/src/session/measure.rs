@@ -1,0 +1,289 @@
+//! Asking every pair: which path it should take, how long the round trip takes, what is lost.
+//!
+//! Members and the hosts on sites' LANs are the places between which it is measured, from real sockets over the real
+//! devices. Links are first woken up by probing their link addresses, so that handshakes don't count as delay.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wayleave_core::plan::Member;
+
+use super::{Lab, LabError};
+use crate::host::Namespace;
+use crate::ping::{PingOptions, PingResult, PingTarget, ping_many};
+
+/// Probes a second that the machine carries without delaying them noticeably.
+const PROBES_PER_S: f64 = 1_200.0;
+/// Probes to the same target don't follow each other faster.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Longest round trip that is waited for beyond the planned ones.
+const TIMEOUT_SLACK: Duration = Duration::from_millis(1_500);
+/// Rounds of waking links up before the rest counts as down.
+const WAKE_ROUNDS: usize = 4;
+
+/// Where a measurement begins or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A member.
+    Member(Member),
+    /// The host on a LAN, by its position in [`Lab::lans`].
+    Lan(usize),
+}
+
+/// One pair, measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PairReport {
+    /// Where from.
+    pub from: String,
+    /// Where to.
+    pub to: String,
+    /// All places on the planned path; empty if there is none.
+    pub path: Vec<String>,
+    /// Planned round-trip time in milliseconds.
+    pub planned_rtt_ms: Option<f64>,
+    /// Measured round-trip time in milliseconds, the median; none if everything was lost.
+    pub rtt_ms: Option<f64>,
+    /// The same with all traffic over one hub; none if there is no hub or no way over it.
+    pub hub_rtt_ms: Option<f64>,
+    /// Probes sent.
+    pub sent: u32,
+    /// Probes answered.
+    pub received: u32,
+}
+
+/// One link of the overlay as it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LinkReport {
+    /// One end.
+    pub a: String,
+    /// The other end.
+    pub b: String,
+    /// Stated round-trip time in milliseconds.
+    pub planned_rtt_ms: f64,
+    /// Whether it carries traffic, or stands by.
+    pub carries: bool,
+    /// Whether a session exists.
+    pub up: bool,
+    /// Seconds since the last handshake.
+    pub latest_handshake_s: Option<f64>,
+    /// Bytes that `a` received from `b`.
+    pub received_bytes: u64,
+    /// Bytes that `a` sent to `b`.
+    pub sent_bytes: u64,
+}
+
+impl Lab {
+    /// All places: members, then LAN hosts.
+    pub fn places(&self) -> Vec<Place> {
+        let lans = (0..self.lans.len()).map(Place::Lan);
+        self.members.keys().copied().map(Place::Member).chain(lans).collect()
+    }
+
+    /// A place's name.
+    pub fn place_name(&self, place: Place) -> String {
+        match place {
+            Place::Member(member) => self.plan.name(member).to_string(),
+            Place::Lan(at) => self.lans[at].name.clone(),
+        }
+    }
+
+    /// The place with a name.
+    pub fn find_place(&self, name: &str) -> Option<Place> {
+        self.places().into_iter().find(|place| self.place_name(*place) == name)
+    }
+
+    /// A place's namespace.
+    pub fn namespace(&self, place: Place) -> Option<&Namespace> {
+        match place {
+            Place::Member(member) => self.members.get(&member).map(|host| &host.namespace),
+            Place::Lan(at) => self.lans.get(at).map(|lan| &lan.namespace),
+        }
+    }
+
+    /// Names of the places on the planned path between two, and its planned round-trip time in microseconds.
+    pub fn planned_path(&self, from: Place, to: Place) -> Option<(Vec<String>, u64)> {
+        let member = |place| match place {
+            Place::Member(member) => Some(member),
+            Place::Lan(at) => self.lans.get(at)?.gateways.first().copied(),
+        };
+        let path = self.plan.path(member(from)?, member(to)?)?;
+        let rtt_us = self.plan.path_rtt_us(&path);
+        let mut names: Vec<String> = path.iter().map(|step| self.plan.name(*step).to_string()).collect();
+        if let Place::Lan(_) = from {
+            names.insert(0, self.place_name(from));
+        }
+        if let Place::Lan(_) = to {
+            names.push(self.place_name(to));
+        }
+        Some((names, rtt_us))
+    }
+
+    /// Wakes all links up: those who can dial probe their peers' link addresses until they answer. Returns how many
+    /// links work and how many there are; `say` is told in between.
+    ///
+    /// # Errors
+    /// If a namespace can't be probed from at all.
+    pub fn wake_links(&self, say: &mut dyn FnMut(usize, usize)) -> Result<(usize, usize), LabError> {
+        let mut waiting: BTreeSet<(Member, Member)> = BTreeSet::new();
+        for member in self.members.keys() {
+            for peer in self.plan.of(*member).peers.iter().filter(|peer| !peer.endpoints.is_empty()) {
+                let Some(other) = self.plan.find(&peer.name) else { continue };
+                // Where both can dial, one of them does: crossing handshakes would only take longer.
+                if !waiting.contains(&(other, *member)) {
+                    waiting.insert((*member, other));
+                }
+            }
+        }
+        let total = waiting.len();
+        for _ in 0..WAKE_ROUNDS {
+            say(total - waiting.len(), total);
+            if waiting.is_empty() {
+                break;
+            }
+            let mut jobs: BTreeMap<Place, Vec<(Member, IpAddr)>> = BTreeMap::new();
+            for (from, to) in &waiting {
+                if let Some(address) = self.plan.link_address(*to) {
+                    jobs.entry(Place::Member(*from)).or_default().push((*to, address));
+                }
+            }
+            let slowest = waiting.iter().map(|(a, b)| self.rtt_us(*a, *b)).max().unwrap_or(0);
+            let options = pace(waiting.len(), 3, slowest);
+            for (from, results) in self.ask_all(&jobs, &options)? {
+                let Place::Member(from) = from else { continue };
+                for (to, result) in results {
+                    if result.received > 0 {
+                        waiting.remove(&(from, to));
+                    }
+                }
+            }
+        }
+        say(total - waiting.len(), total);
+        Ok((total - waiting.len(), total))
+    }
+
+    /// Measures every pair with `count` probes. `hub_rtt_ms` is left empty.
+    ///
+    /// # Errors
+    /// If a namespace can't be probed from at all.
+    pub fn measure(&self, count: u32) -> Result<Vec<PairReport>, LabError> {
+        let places = self.places();
+        let pairs = places.iter().enumerate().flat_map(|(at, from)| places[at + 1..].iter().map(|to| (*from, *to)));
+        self.measure_pairs(&pairs.collect::<Vec<_>>(), count)
+    }
+
+    /// Measures some pairs.
+    ///
+    /// # Errors
+    /// If a namespace can't be probed from at all.
+    pub fn measure_pairs(&self, pairs: &[(Place, Place)], count: u32) -> Result<Vec<PairReport>, LabError> {
+        let mut jobs: BTreeMap<Place, Vec<(Place, IpAddr)>> = BTreeMap::new();
+        let mut slowest = 0;
+        for (from, to) in pairs {
+            slowest = slowest.max(self.planned_path(*from, *to).map_or(0, |(_, rtt_us)| rtt_us));
+            if let Some(address) = self.common_address(*from, *to) {
+                jobs.entry(*from).or_default().push((*to, address));
+            }
+        }
+        let results = self.ask_all(&jobs, &pace(pairs.len(), count, slowest))?;
+        let mut found: BTreeMap<(Place, Place), PingResult> = BTreeMap::new();
+        for (from, list) in results {
+            found.extend(list.into_iter().map(|(to, result)| ((from, to), result)));
+        }
+        Ok(pairs.iter().map(|(from, to)| self.report(*from, *to, found.get(&(*from, *to)), count)).collect())
+    }
+
+    fn report(&self, from: Place, to: Place, result: Option<&PingResult>, count: u32) -> PairReport {
+        let planned = self.planned_path(from, to);
+        let milliseconds = |rtt: Duration| rtt.as_secs_f64() * 1_000.0;
+        PairReport {
+            from: self.place_name(from),
+            to: self.place_name(to),
+            planned_rtt_ms: planned.as_ref().map(|(_, rtt_us)| *rtt_us as f64 / 1_000.0),
+            path: planned.map_or_else(Vec::new, |(path, _)| path),
+            rtt_ms: result.and_then(PingResult::median).map(milliseconds),
+            hub_rtt_ms: None,
+            sent: result.map_or(count, |result| result.sent),
+            received: result.map_or(0, |result| result.received),
+        }
+    }
+
+    /// An address of `to` in a family that `from` has too.
+    fn common_address(&self, from: Place, to: Place) -> Option<IpAddr> {
+        let (own, theirs) = (self.addresses(from), self.addresses(to));
+        theirs.into_iter().find(|address| own.iter().any(|other| other.is_ipv4() == address.is_ipv4()))
+    }
+
+    fn addresses(&self, place: Place) -> Vec<IpAddr> {
+        match place {
+            Place::Member(member) => self.plan.overlay_addresses(member).to_vec(),
+            Place::Lan(at) => self.lans[at].addresses.clone(),
+        }
+    }
+
+    /// Probes from many namespaces at once, each in a thread of its own.
+    #[expect(clippy::type_complexity, reason = "a name for this type would say no more than the type")]
+    fn ask_all<T: Copy + Send + Sync>(
+        &self,
+        jobs: &BTreeMap<Place, Vec<(T, IpAddr)>>,
+        options: &PingOptions,
+    ) -> Result<Vec<(Place, Vec<(T, PingResult)>)>, LabError> {
+        std::thread::scope(|scope| {
+            let ask = |(from, targets): (&Place, &Vec<(T, IpAddr)>)| {
+                let namespace = self.namespace(*from)?;
+                let probes: Vec<PingTarget> =
+                    targets.iter().map(|(_, destination)| PingTarget { source: None, destination: *destination }).collect();
+                Some((*from, scope.spawn(move || namespace.run(|| ping_many(&probes, options)))))
+            };
+            let threads: Vec<_> = jobs.iter().filter_map(ask).collect();
+            let mut all = Vec::with_capacity(threads.len());
+            for (from, thread) in threads {
+                let name = self.place_name(from);
+                let outcome = thread.join().map_err(|_| crate::host::NamespaceError::Panicked).and_then(|outcome| outcome);
+                let outcome = outcome.map_err(|source| LabError::Namespace { member: name.clone(), source })?;
+                let results = outcome.map_err(|source| LabError::Ping { member: name, source })?;
+                all.push((from, jobs[&from].iter().map(|(target, _)| *target).zip(results).collect()));
+            }
+            Ok(all)
+        })
+    }
+
+    /// Every link as it is.
+    ///
+    /// # Errors
+    /// If an engine has stopped.
+    pub fn links(&self) -> Result<Vec<LinkReport>, LabError> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let mut links = Vec::new();
+        for (member, host) in &self.members {
+            let description = host.describe()?;
+            for peer in self.plan.peers(*member).iter().filter(|peer| peer.who > *member) {
+                let Some(key) = self.plan.public_key(peer.who) else { continue };
+                let Some(state) = description.peers.iter().find(|state| state.public_key.0 == *key.as_bytes()) else {
+                    continue;
+                };
+                let age = state.last_handshake.map(|at| now.saturating_sub(at));
+                let back = self.plan.peers(peer.who).iter().find(|back| back.who == *member);
+                links.push(LinkReport {
+                    a: host.name.to_string(),
+                    b: self.plan.name(peer.who).to_string(),
+                    planned_rtt_ms: self.rtt_us(*member, peer.who) as f64 / 1_000.0,
+                    carries: !peer.allowed.is_empty() || back.is_some_and(|back| !back.allowed.is_empty()),
+                    // A session is refused after 180 s (WireGuard whitepaper, section 6.2).
+                    up: age.is_some_and(|age| age < Duration::from_secs(180)),
+                    latest_handshake_s: age.map(|age| age.as_secs_f64()),
+                    received_bytes: state.rx_bytes,
+                    sent_bytes: state.tx_bytes,
+                });
+            }
+        }
+        Ok(links)
+    }
+}
+
+/// Options that spread `pairs` probes so that the machine keeps up.
+fn pace(pairs: usize, count: u32, slowest_us: u64) -> PingOptions {
+    let interval = Duration::from_secs_f64(pairs as f64 / PROBES_PER_S).max(INTERVAL_MIN);
+    PingOptions { count, interval, timeout: Duration::from_micros(slowest_us) + TIMEOUT_SLACK }
+}

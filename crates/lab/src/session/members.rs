@@ -1,0 +1,206 @@
+//! One member's host: a namespace with an underlay device, a WireGuard device, and the engine that runs it.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use wayleave_core::keys::PrivateKey;
+use wayleave_core::names::Name;
+use wayleave_core::plan::{Member, NodePlan, host};
+use wayleave_engine::{ConfigureDevice, ConfigurePeer, Device, DeviceDescription, DeviceError, DeviceOptions, PublicKey, Tun};
+
+use super::{Lab, LabError};
+use crate::host::{Namespace, NamespaceError, Netlink, NetlinkError, Route, tun};
+use crate::limits::TUN_QUEUE_PACKETS;
+use crate::scenario::Underlay;
+use crate::wire::{NatId, PortId, UnderlayId};
+
+/// The device that leads to the wire.
+pub const UNDERLAY_DEVICE: &str = "underlay0";
+/// What the internet carries.
+const UNDERLAY_MTU: u32 = 1500;
+
+/// A member's host.
+pub struct MemberHost {
+    /// Its name.
+    pub name: Name,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Where it is on the wire.
+    pub port: PortId,
+    device_name: String,
+    device: Device,
+    configured: bool,
+    routes: BTreeSet<IpNet>,
+}
+
+/// Adds a member's name to errors.
+pub(super) struct About<'a>(pub &'a Name);
+
+impl About<'_> {
+    pub(super) fn namespace(&self, source: NamespaceError) -> LabError {
+        LabError::Namespace { member: self.0.to_string(), source }
+    }
+
+    pub(super) fn netlink(&self, source: NetlinkError) -> LabError {
+        LabError::Netlink { member: self.0.to_string(), source }
+    }
+}
+
+impl MemberHost {
+    /// Builds it: namespace, underlay, WireGuard device with its addresses, engine without peers.
+    pub(super) fn build(lab: &Lab, member: Member, nats: &[NatId]) -> Result<MemberHost, LabError> {
+        let plan = lab.plan.of(member);
+        let name = plan.name.clone();
+        let about = About(&name);
+        let namespace = Namespace::create().map_err(|error| about.namespace(error))?;
+        let home = &lab.underlay.homes[&member];
+        let descriptor = namespace
+            .run(|| tun::create(UNDERLAY_DEVICE))
+            .map_err(|error| about.namespace(error))?
+            .map_err(|source| LabError::Tun { member: name.to_string(), source })?;
+        let port = lab.wire.add_port(descriptor)?;
+        for (address, number) in &home.addresses {
+            lab.wire.add_address(port, *address, UnderlayId(*number))?;
+        }
+        if let Some(nat) = home.nat {
+            lab.wire.set_nat(port, Some(nats[nat]))?;
+        }
+        let addresses: Vec<IpAddr> = home.addresses.iter().map(|(address, _)| *address).collect();
+        let sources = lab.underlay.sources(home);
+        let uapi_path = lab.state.member(&name)?.join(format!("{}.sock", plan.device));
+        let work = || -> Result<Device, LabError> {
+            configure_underlay(&addresses, &sources).map_err(|error| about.netlink(error))?;
+            let engine = |source| LabError::Engine { member: name.to_string(), source };
+            let descriptor = tun::create(plan.device.as_str())
+                .map_err(|source| LabError::Tun { member: name.to_string(), source })?;
+            let tun = Tun::from_fd(descriptor).map_err(|error| engine(DeviceError::Setup(error)))?;
+            let device = Device::start(DeviceOptions::new(tun).with_uapi(uapi_path)).map_err(engine)?;
+            configure_device(&plan).map_err(|error| about.netlink(error))?;
+            Ok(device)
+        };
+        let device = namespace.run(work).map_err(|error| about.namespace(error))??;
+        let device_name = plan.device.to_string();
+        Ok(MemberHost { name, namespace, port, device_name, device, configured: false, routes: BTreeSet::new() })
+    }
+
+    /// Brings device and routes to a plan: additions first, and nothing of a peer that stays as it is is touched.
+    pub(super) fn apply(&mut self, plan: &NodePlan, key: &PrivateKey, underlay: &Underlay) -> Result<(), LabError> {
+        let wanted: BTreeSet<IpNet> = plan.routes.iter().copied().collect();
+        let new: Vec<IpNet> = wanted.difference(&self.routes).copied().collect();
+        let old: Vec<IpNet> = self.routes.difference(&wanted).copied().collect();
+        let set = device_changes(plan, key, underlay, !self.configured);
+        let source = |family: &IpNet| plan.addresses.iter().find(|a| a.is_ipv4() == family.addr().is_ipv4()).copied();
+        let device_name = &self.device_name;
+        let change_routes = |netlink: &mut Netlink, add: &[IpNet], remove: &[IpNet]| {
+            for prefix in add {
+                let route = Route { preferred_source: source(prefix), ..Route::new(*prefix, device_name) };
+                netlink.replace_route(&route)?;
+            }
+            for prefix in remove {
+                netlink.remove_route(&Route::new(*prefix, device_name))?;
+            }
+            Ok::<(), NetlinkError>(())
+        };
+        let about = About(&self.name);
+        let device = &self.device;
+        let engine = |source| LabError::Engine { member: plan.name.to_string(), source };
+        let first = !self.configured;
+        let work = || -> Result<(), LabError> {
+            let mut netlink = Netlink::open().map_err(|error| about.netlink(error))?;
+            device.configure(&set).map_err(engine)?;
+            if first {
+                add_link_routes(&mut netlink, plan).map_err(|error| about.netlink(error))?;
+            }
+            change_routes(&mut netlink, &new, &old).map_err(|error| about.netlink(error))
+        };
+        self.namespace.run(work).map_err(|error| about.namespace(error))??;
+        self.routes = wanted;
+        self.configured = true;
+        Ok(())
+    }
+
+    /// Routes to members of the same private network, from the address in it.
+    pub(super) fn route_to_neighbours(&self, own: IpAddr, others: &[IpAddr]) -> Result<(), LabError> {
+        let about = About(&self.name);
+        let work = || -> Result<(), NetlinkError> {
+            let mut netlink = Netlink::open()?;
+            for other in others {
+                let route = Route { preferred_source: Some(own), ..Route::new(host(*other), UNDERLAY_DEVICE) };
+                netlink.replace_route(&route)?;
+            }
+            Ok(())
+        };
+        self.namespace.run(work).map_err(|error| about.namespace(error))?.map_err(|error| about.netlink(error))
+    }
+
+    /// What its engine reports.
+    ///
+    /// # Errors
+    /// If the engine has stopped.
+    pub fn describe(&self) -> Result<DeviceDescription, LabError> {
+        self.device.describe().map_err(|source| LabError::Engine { member: self.name.to_string(), source })
+    }
+}
+
+/// Addresses on the underlay and the ways out, in the calling thread's namespace.
+fn configure_underlay(addresses: &[IpAddr], sources: &[IpAddr]) -> Result<(), NetlinkError> {
+    let mut netlink = Netlink::open()?;
+    netlink.set_mtu(UNDERLAY_DEVICE, UNDERLAY_MTU)?;
+    netlink.set_queue(UNDERLAY_DEVICE, TUN_QUEUE_PACKETS)?;
+    netlink.set_up(UNDERLAY_DEVICE)?;
+    for address in addresses {
+        netlink.add_address(UNDERLAY_DEVICE, host(*address))?;
+    }
+    for source in sources {
+        let everything = IpNet::new_assert(if source.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }, 0);
+        let route = Route { preferred_source: Some(*source), ..Route::new(everything, UNDERLAY_DEVICE) };
+        netlink.add_route(&route)?;
+    }
+    Ok(())
+}
+
+/// Addresses and MTU of the WireGuard device, in the calling thread's namespace.
+fn configure_device(plan: &NodePlan) -> Result<(), NetlinkError> {
+    let mut netlink = Netlink::open()?;
+    let device = plan.device.as_str();
+    netlink.set_mtu(device, u32::from(plan.mtu))?;
+    netlink.set_queue(device, TUN_QUEUE_PACKETS)?;
+    netlink.set_up(device)?;
+    for address in plan.addresses.iter().chain(&plan.link_address) {
+        netlink.add_address(device, host(*address))?;
+    }
+    Ok(())
+}
+
+/// Routes to all peers' link addresses: they never move.
+fn add_link_routes(netlink: &mut Netlink, plan: &NodePlan) -> Result<(), NetlinkError> {
+    for address in plan.peers.iter().filter_map(|peer| peer.link_address) {
+        let route = Route { preferred_source: plan.link_address, ..Route::new(host(address), plan.device.as_str()) };
+        netlink.replace_route(&route)?;
+    }
+    Ok(())
+}
+
+/// What the engine is told. Endpoints only the first time: later ones are learned.
+fn device_changes(plan: &NodePlan, key: &PrivateKey, underlay: &Underlay, first: bool) -> ConfigureDevice {
+    let peer = |peer: &wayleave_core::plan::PeerPlan| {
+        let public_key = PublicKey(*peer.public_key?.as_bytes());
+        let endpoint = peer.endpoints.iter().find_map(|e| Some((underlay.resolve(e)?, e.port).into()));
+        let link = peer.link_address.map(host);
+        Some(ConfigurePeer {
+            endpoint: if first { endpoint } else { None },
+            persistent_keepalive_s: first.then(|| peer.keepalive_s.unwrap_or(0)),
+            replace_allowed_ips: true,
+            allowed_ips: peer.allowed.iter().copied().chain(link).collect(),
+            ..ConfigurePeer::new(public_key)
+        })
+    };
+    ConfigureDevice {
+        private_key: first.then(|| wayleave_engine::PrivateKey::new(*key.as_bytes())),
+        listen_port: plan.port.filter(|_| first),
+        fwmark: None,
+        replace_peers: first,
+        peers: plan.peers.iter().filter_map(peer).collect(),
+    }
+}

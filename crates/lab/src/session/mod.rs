@@ -1,0 +1,304 @@
+//! A running lab: all members of a network, each in a namespace, joined by the wire.
+//!
+//! [`Lab::up`] builds it step by step and says so as it goes; [`Lab::apply`] carries a plan out, changing only what is
+//! different; [`Lab::measure`] asks every pair. [`Lab::fail`] and [`Lab::heal`] cut and mend the underlay. Dropping the
+//! lab ends it: engines stop, namespaces go with their descriptors, and nothing is left.
+
+mod faults;
+mod lans;
+mod measure;
+mod members;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wayleave_core::keys::{KEY_BYTES, PrivateKey};
+use wayleave_core::names::Name;
+use wayleave_core::network::{Network, NodeIx};
+use wayleave_core::plan::{self, Ledger, LinkStates, Member, Plan};
+
+pub use faults::{Fault, FaultError, Target};
+pub use lans::Lan;
+pub use measure::{LinkReport, PairReport, Place};
+pub use members::MemberHost;
+
+use crate::host::{NamespaceError, NetlinkError};
+use crate::scenario::{self, NatChoice, Underlay, UnderlayError};
+use crate::state::{StateDirectory, StateError};
+use crate::wire::{LinkModel, NatConfig, NatId, NatMapping, UnderlayId, Wire, WireError, WireOptions};
+
+/// How the emulated internet behaves, and what the lab is called.
+#[derive(Debug, Clone)]
+pub struct LabOptions {
+    /// The lab's name.
+    pub name: Name,
+    /// Delay of each direction varies by this much either way.
+    pub jitter: Duration,
+    /// Probability of losing a packet, 0 to 1.
+    pub loss: f64,
+    /// Rate between any two members in bits per second.
+    pub rate_bit_per_s: Option<u64>,
+    /// Whether members without a public endpoint are behind NAT.
+    pub nat: NatChoice,
+    /// How these NATs give ports.
+    pub nat_mapping: NatMapping,
+    /// How long they remember a silent flow.
+    pub nat_timeout: Duration,
+}
+
+/// What can go wrong with a lab.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// Its directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The underlay can't be laid out.
+    #[error(transparent)]
+    Underlay(#[from] UnderlayError),
+    /// The wire.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// A namespace.
+    #[error("building {member}")]
+    Namespace {
+        /// Whose.
+        member: String,
+        /// Why.
+        #[source]
+        source: NamespaceError,
+    },
+    /// Addresses, routes and devices.
+    #[error("building {member}")]
+    Netlink {
+        /// Whose.
+        member: String,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// A TUN device.
+    #[error("building {member}")]
+    Tun {
+        /// Whose.
+        member: String,
+        /// Why.
+        #[source]
+        source: crate::host::tun::TunError,
+    },
+    /// An engine.
+    #[error("running the engine of {member}")]
+    Engine {
+        /// Whose.
+        member: String,
+        /// Why.
+        #[source]
+        source: wayleave_engine::DeviceError,
+    },
+    /// Measuring.
+    #[error("measuring from {member}")]
+    Ping {
+        /// From where.
+        member: String,
+        /// Why.
+        #[source]
+        source: crate::ping::PingError,
+    },
+    /// No random bytes for keys.
+    #[error("asking the kernel for random bytes")]
+    Random(#[source] io::Error),
+}
+
+/// A running lab.
+pub struct Lab {
+    /// The plan in force.
+    pub plan: Plan,
+    members: BTreeMap<Member, MemberHost>,
+    lans: Vec<Lan>,
+    wire: Wire,
+    underlay: Underlay,
+    keys: BTreeMap<Member, PrivateKey>,
+    network: Arc<Network>,
+    ledger: Ledger,
+    faults: Vec<Fault>,
+    options: LabOptions,
+    // Last, so that the directory is there as long as anything that uses it.
+    state: StateDirectory,
+}
+
+impl Lab {
+    /// Builds everything but does not configure the engines yet: that is [`Lab::apply`]. `say` is told each step.
+    ///
+    /// # Errors
+    /// What the kernel refuses; everything built so far is then gone again.
+    pub fn up(network: &Network, ledger: &Ledger, options: &LabOptions, say: &mut dyn FnMut(&str)) -> Result<Lab, LabError> {
+        let state = StateDirectory::create(&options.name)?;
+        let all: Vec<Member> = members_of(network).collect();
+        let mut keys = BTreeMap::new();
+        for member in &all {
+            keys.insert(*member, new_key().map_err(LabError::Random)?);
+        }
+        let network = Arc::new(scenario::with_keys(network, |member| keys[&member].public_key()));
+        let (plan, ledger, _) = plan::plan(network.clone(), ledger, &LinkStates::default());
+        let underlay = Underlay::new(&network, options.nat)?;
+        let wire = Wire::start(WireOptions::default())?;
+        let nats = add_nats(&wire, &underlay, options)?;
+        let mut lab = Lab {
+            plan,
+            members: BTreeMap::new(),
+            lans: Vec::new(),
+            wire,
+            underlay,
+            keys,
+            network,
+            ledger,
+            faults: Vec::new(),
+            options: options.clone(),
+            state,
+        };
+        for (at, member) in all.iter().enumerate() {
+            say(&format!("building hosts {}/{}", at + 1, all.len()));
+            let host = MemberHost::build(&lab, *member, &nats)?;
+            lab.members.insert(*member, host);
+        }
+        lab.add_routes_between_neighbours()?;
+        lab.shape_links()?;
+        lab.lans = lans::build(&lab)?;
+        Ok(lab)
+    }
+
+    /// Carries a plan of the same network out on all members, changing only what differs.
+    ///
+    /// # Errors
+    /// What an engine or the kernel refuses.
+    pub fn apply(&mut self, states: &LinkStates) -> Result<(), LabError> {
+        let (plan, ..) = plan::plan(self.network.clone(), &self.ledger, states);
+        for (member, host) in &mut self.members {
+            host.apply(&plan.of(*member), &self.keys[member], &self.underlay)?;
+        }
+        self.plan = plan;
+        Ok(())
+    }
+
+    /// A member's host.
+    pub fn host(&self, member: Member) -> Option<&MemberHost> {
+        self.members.get(&member)
+    }
+
+    /// The LANs of the sites that have hosts of their own.
+    pub fn lans(&self) -> &[Lan] {
+        &self.lans
+    }
+
+    /// The emulated internet.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// Where the control socket belongs.
+    pub fn socket(&self) -> std::path::PathBuf {
+        self.state.socket()
+    }
+
+    /// Directory of a member's UAPI sockets.
+    pub fn uapi_directory(&self, member: Member) -> Option<std::path::PathBuf> {
+        self.members.get(&member).map(|host| self.state.member_path(&host.name))
+    }
+
+    /// The hub to compare with, if there is one.
+    pub fn main_hub(&self) -> Option<NodeIx> {
+        scenario::main_hub(&self.network)
+    }
+
+    /// States in which only one hub's links work.
+    pub fn only_over(&self, hub: NodeIx) -> LinkStates {
+        scenario::only_over(&self.network, hub)
+    }
+
+    /// The round-trip time that the underlay gives a pair of linked members, in microseconds.
+    fn rtt_us(&self, a: Member, b: Member) -> u64 {
+        self.plan.path_rtt_us(&[a, b])
+    }
+
+    /// How the underlay between two members behaves, given its round-trip time in microseconds.
+    fn shape(&self, rtt_us: u64) -> LinkModel {
+        LinkModel {
+            delay: Duration::from_micros(rtt_us / 2),
+            jitter: self.options.jitter,
+            loss: self.options.loss,
+            rate_bit_per_s: self.options.rate_bit_per_s,
+            ..LinkModel::default()
+        }
+    }
+
+    /// Gives the path of every link its delay.
+    fn shape_links(&self) -> Result<(), LabError> {
+        for (member, host) in &self.members {
+            for peer in self.plan.peers(*member).iter().filter(|peer| peer.who > *member) {
+                let Some(other) = self.members.get(&peer.who) else { continue };
+                let model = self.shape(self.rtt_us(*member, peer.who));
+                self.wire.set_links_between(host.port, other.port, &model)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Members of one private network send to each other from their addresses in it.
+    fn add_routes_between_neighbours(&self) -> Result<(), LabError> {
+        let mut private: BTreeMap<u16, Vec<(Member, std::net::IpAddr)>> = BTreeMap::new();
+        for (member, home) in &self.underlay.homes {
+            for (address, number) in home.addresses.iter().filter(|(_, number)| *number != 0) {
+                private.entry(*number).or_default().push((*member, *address));
+            }
+        }
+        for group in private.values() {
+            for (member, own) in group {
+                let others: Vec<_> = group
+                    .iter()
+                    .filter(|(other, address)| other != member && address.is_ipv4() == own.is_ipv4())
+                    .map(|(_, address)| *address)
+                    .collect();
+                if let Some(host) = self.members.get(member) {
+                    host.route_to_neighbours(*own, &others)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All nodes, then all clients.
+fn members_of(network: &Network) -> impl Iterator<Item = Member> + use<> {
+    network.node_numbers().map(Member::Node).chain((0..network.clients.len() as u32).map(Member::Client))
+}
+
+fn add_nats(wire: &Wire, underlay: &Underlay, options: &LabOptions) -> Result<Vec<NatId>, LabError> {
+    let mut ids = Vec::with_capacity(underlay.nats.len());
+    for nat in &underlay.nats {
+        let base = match options.nat_mapping {
+            NatMapping::EndpointIndependent => NatConfig::home_router(nat.outside),
+            NatMapping::Symmetric => NatConfig::symmetric(nat.outside),
+        };
+        let forward = |(outside_port, inside): &(u16, std::net::SocketAddrV4)| crate::wire::PortForward {
+            protocol: libc::IPPROTO_UDP as u8,
+            outside_port: *outside_port,
+            inside: *inside,
+        };
+        let forwards = nat.forwards.iter().map(forward).collect();
+        let config = NatConfig { udp_timeout: options.nat_timeout, forwards, ..base };
+        ids.push(wire.add_nat(config, UnderlayId(nat.inside))?);
+    }
+    Ok(ids)
+}
+
+/// A throw-away key from the kernel's random numbers.
+fn new_key() -> io::Result<PrivateKey> {
+    let mut bytes = [0; KEY_BYTES];
+    // SAFETY: the buffer is as long as said; requests up to 256 bytes are never cut short (getrandom(2)).
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if got != KEY_BYTES as isize {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(PrivateKey::from_random(bytes))
+}
