@@ -1,4 +1,7 @@
 //! Findings 1xx: what can be wrong with a network whose text is in order.
+//!
+//! They are made in [`crate::network::resolve`], each by a small rule of its own. Owners are named by what they are and
+//! what they are called, such as "node hkg" or "site dublin", so that both sides of a conflict can be found.
 
 use std::net::IpAddr;
 

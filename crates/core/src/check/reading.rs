@@ -1,4 +1,7 @@
 //! Findings 0xx: what can be wrong with the text of a network file, before anything is known of its meaning.
+//!
+//! They are made while sources are read and decoded, in [`crate::file`]. Texts from the file are cut to a readable
+//! length before they come here, and secret values never do.
 
 use super::Severity;
 

@@ -1,5 +1,7 @@
-//! The format described: JSON Schema for editors, Markdown for people, both from the declarations in
-//! [`super::written`].
+//! The format described: JSON Schema for editors, Markdown for people.
+//!
+//! Both are made from the declarations in [`super::written`] that also read the file, so a key can't be read and not be
+//! described. What the declarations can't say, the shape of single values, is a table here.
 
 use std::fmt::Write;
 

@@ -1,4 +1,7 @@
 //! Overlay addresses and keys that the file gives: each in its range, none of them twice.
+//!
+//! A node's range is its region's prefix of the address's family, or without one the network's; a client's is the client
+//! prefixes or the network's. Addresses that the file does not give are the plan's to allocate.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,4 +1,7 @@
 //! Clients: road warriors, and the nodes they connect to.
+//!
+//! A client that names no node goes to every public entry node, or where there is none to every public hub. Port and
+//! platform of regions are not for clients: theirs is only a place on the map of round-trip times.
 
 use super::Context;
 use super::nodes::{device, first, keepalive_s};

@@ -1,4 +1,7 @@
 //! Nodes with all defaults filled in, the most specific first: the node's own, its region's, the network's, ours.
+//!
+//! What comes out has no `Option` that means "not said": a node without endpoints is behind NAT, one without a key has
+//! none yet, one without addresses is allocated them by the plan.
 
 use super::Context;
 use crate::check::{Finding, Findings, Meaning, Span};

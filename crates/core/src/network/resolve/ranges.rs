@@ -1,4 +1,7 @@
 //! Address ranges with a reputation: private ones, and those that other people's equipment uses by habit.
+//!
+//! The private ones are what a network may use without a word; the others lead to trouble that is hard to find later, so
+//! the operator hears of it while the file is still easy to change.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,7 @@
 //! Round-trip times: names resolved, milliseconds made microseconds, contradictions reported.
+//!
+//! A row and a column may be a node, a region or a client. A pair may be written from both ends if both say the same;
+//! a region has a time with itself, which is the one between its nodes.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,7 @@
 //! Sites: those of the file, and one for each node that has prefixes of its own.
+//!
+//! A site is where prefixes are and who stands in front of them; the order of its gateways is the operator's preference.
+//! Whether prefixes overlap is not judged here but with all other prefixes.
 
 use super::Context;
 use crate::check::{Finding, Findings, Meaning, Span};
