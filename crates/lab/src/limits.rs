@@ -93,3 +93,6 @@ pub const CONTROL_ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Probes per target that one request may ask for, so that a lab can't be kept busy for hours.
 pub const PING_COUNT_CONTROL_MAX: u32 = 1_000;
+
+/// Threads that close a wire's devices at its end. Closing waits for the kernel rather than works, so more than processors pay.
+pub const CLOSING_THREADS: usize = 64;

@@ -39,6 +39,7 @@ pub(super) fn start(
             buffer: vec![0; limits::PACKET_BYTES_MAX].into_boxed_slice(),
         };
         carrier.run(&wake);
+        close_all(carrier.tuns.into_values().collect());
     };
     std::thread::Builder::new().name("wire".into()).spawn(body).map_err(kernel("start a thread"))
 }
@@ -183,6 +184,24 @@ impl Carrier {
 /// the closure goes, and the descriptor with it, here and now.
 fn discard(tun: OwnedFd) {
     let _ = std::thread::Builder::new().name("wire-close".into()).spawn(move || drop(tun));
+}
+
+/// Closes all devices. The kernel takes 30 ms for each, but does many at the same time: 100 in 0.1 s instead of 3 s.
+fn close_all(tuns: Vec<OwnedFd>) {
+    let share = tuns.len().div_ceil(limits::CLOSING_THREADS).max(1);
+    let mut tuns = tuns.into_iter();
+    let mut threads = Vec::new();
+    loop {
+        let some: Vec<OwnedFd> = tuns.by_ref().take(share).collect();
+        if some.is_empty() {
+            break;
+        }
+        threads.extend(std::thread::Builder::new().name("wire-close".into()).spawn(move || drop(some)));
+    }
+    for thread in threads {
+        // Dropping descriptors doesn't panic, and there would be nobody to tell.
+        let _ = thread.join();
+    }
 }
 
 fn drain(wake: &OwnedFd) {
