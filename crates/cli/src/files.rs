@@ -1,7 +1,9 @@
 //! The files of a network: the network file and its includes, the ledger beside it, the plan last recorded.
 //!
 //! Reading never changes anything. [`record`] writes ledger and plan only after everything was found good, each by
-//! writing a new file and renaming it, so a crash leaves the old or the new, never half of one.
+//! writing a new file and renaming it, so a crash leaves the old or the new, never half of one. A recorded plan
+//! (`network.plan`) holds what it was made of, sources and ledger: the same inputs give the same plan again, and the
+//! plan itself can be a hundred times as large.
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -10,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
 use wayleave_core::check::{Findings, Sources};
 use wayleave_core::file::load_with;
 use wayleave_core::limits::SOURCE_BYTES_MAX;
@@ -31,6 +34,21 @@ pub struct Planned {
     pub findings: Findings,
     /// The sources that findings point into.
     pub sources: Sources,
+}
+
+/// What a recorded plan calls itself.
+const RECORD_SCHEMA: &str = "wayleave.record";
+/// The format of recorded plans that this code writes and reads.
+const RECORD_VERSION: u32 = 1;
+
+/// A recorded plan: its inputs.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    schema: String,
+    version: u32,
+    digest: String,
+    sources: Vec<(String, String)>,
+    ledger: String,
 }
 
 /// What to do about a ledger that would change.
@@ -92,9 +110,15 @@ pub fn record(file: &Path, planned: &Planned, plan: &Plan, locking: Locking) -> 
         bail!("{} would change, and --locked forbids it", ledger_path(file).display());
     }
     if planned.ledger_is_new || !plan_path(file).exists() {
-        let mut text = String::new();
-        PlanFile::write(plan, &mut text)?;
-        replace(&plan_path(file), text.as_bytes(), 0o644)?;
+        let sources = planned.sources.0.iter().map(|source| (source.name.clone(), source.text.to_string()));
+        let record = Record {
+            schema: RECORD_SCHEMA.into(),
+            version: RECORD_VERSION,
+            digest: plan.digest.clone(),
+            sources: sources.collect(),
+            ledger: planned.ledger.to_text(),
+        };
+        replace(&plan_path(file), serde_json::to_string(&record)?.as_bytes(), 0o644)?;
     }
     // The ledger last: it alone says which generation is in force.
     if planned.ledger_is_new {
@@ -123,15 +147,47 @@ pub fn ledger(file: &Path) -> anyhow::Result<Ledger> {
     }
 }
 
-/// The plan in a file: one written by `plan --json`, or the plan of a network file.
-pub fn earlier_plan(path: &Path) -> anyhow::Result<PlanFile> {
-    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    if text.trim_start().starts_with('{') && text.contains("\"wayleave.plan\"") {
-        return PlanFile::parse(&text).with_context(|| format!("reading {}", path.display()));
+/// A plan to compare with.
+pub enum Earlier {
+    /// Written by `plan --json`.
+    File(PlanFile),
+    /// Planned again from what was recorded, or from another network file.
+    Plan(Box<Plan>),
+}
+
+/// Reads an earlier plan: a recorded one, one written by `plan --json`, or a network file.
+pub fn earlier(path: &Path) -> anyhow::Result<Earlier> {
+    let about = || format!("reading {}", path.display());
+    let text = fs::read_to_string(path).with_context(about)?;
+    let head: String = text.chars().take(64).collect();
+    if head.contains(RECORD_SCHEMA) {
+        let record: Record = serde_json::from_str(&text).with_context(about)?;
+        return recorded(record).with_context(about);
+    }
+    if head.contains("\"wayleave.plan\"") {
+        return Ok(Earlier::File(PlanFile::parse(&text).with_context(about)?));
     }
     let planned = plan(path)?;
-    let plan = planned.accept().with_context(|| format!("planning {}", path.display()))?;
-    Ok(PlanFile::new(plan))
+    planned.accept().with_context(|| format!("planning {}", path.display()))?;
+    planned.plan.map(|plan| Earlier::Plan(Box::new(plan))).context("the file has no plan")
+}
+
+/// Plans again what was recorded.
+fn recorded(record: Record) -> anyhow::Result<Earlier> {
+    anyhow::ensure!(record.version == RECORD_VERSION, "it is of version {}, not {RECORD_VERSION}", record.version);
+    let root = record.sources.first().map(|(name, _)| name.clone()).context("it holds no sources")?;
+    let read = |name: &str| {
+        let found = record.sources.iter().find(|(source, _)| source == name);
+        found.map(|(_, text)| text.clone().into_bytes()).ok_or_else(|| "not recorded".to_owned())
+    };
+    let network = resolve(&load_with(&root, read).file).network.context("this version refuses what was recorded")?;
+    let (plan, ..) = plan::plan(Arc::new(network), &Ledger::parse(&record.ledger)?, &LinkStates::default());
+    if plan.digest != record.digest {
+        eprintln!(
+            "the plan was recorded by another version of wayleave; what that version planned differently is not shown"
+        );
+    }
+    Ok(Earlier::Plan(Box::new(plan)))
 }
 
 /// Replaces a file as a whole, or not at all.

@@ -15,6 +15,36 @@ pub const KEY_BYTES: usize = 32;
 /// Characters in a key's base64 form.
 pub const KEY_TEXT_BYTES: usize = 44;
 
+/// The encodings of the points of small order on Curve25519, the top bit (which RFC 7748 ignores) cleared.
+const SMALL_ORDER: [[u8; KEY_BYTES]; 7] = [
+    [0; KEY_BYTES],
+    ends(1, 0, 0),
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
+        0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44,
+        0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+    ],
+    ends(0xec, 0xff, 0x7f),
+    ends(0xed, 0xff, 0x7f),
+    ends(0xee, 0xff, 0x7f),
+];
+
+/// A point whose encoding has one byte at each end and the same one between.
+const fn ends(first: u8, middle: u8, last: u8) -> [u8; KEY_BYTES] {
+    let mut point = [middle; KEY_BYTES];
+    point[0] = first;
+    point[KEY_BYTES - 1] = last;
+    point
+}
+
+fn is_same_point(point: &[u8; KEY_BYTES], bytes: &[u8; KEY_BYTES]) -> bool {
+    let last = KEY_BYTES - 1;
+    point[..last] == bytes[..last] && point[last] == bytes[last] & 0x7f
+}
+
 /// Why a text is not a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -46,9 +76,11 @@ impl PublicKey {
     /// Says what is wrong with the text.
     pub fn parse(text: &str) -> Result<PublicKey, KeyError> {
         let bytes = decode(text)?;
-        // Small-order points send every scalar to the identity, all of them in one multiplication by the cofactor.
-        let shared = x25519_dalek::x25519([1; KEY_BYTES], *bytes);
-        if shared == [0; KEY_BYTES] { Err(KeyError::Weak) } else { Ok(PublicKey(*bytes)) }
+        // A list rather than a multiplication by the cofactor, which takes 35 us: 10,000 nodes have 10,000 keys.
+        if SMALL_ORDER.iter().any(|point| is_same_point(point, &bytes)) {
+            return Err(KeyError::Weak);
+        }
+        Ok(PublicKey(*bytes))
     }
 
     /// The key's bytes.
@@ -156,6 +188,13 @@ mod tests {
         let public = PrivateKey(alice).public_key();
         assert_eq!(&public.as_bytes()[..4], &[0x85, 0x20, 0xf0, 0x09]);
         assert_eq!(public.to_string(), "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=");
+    }
+
+    #[test]
+    fn every_listed_point_has_small_order() {
+        for point in SMALL_ORDER {
+            assert_eq!(x25519_dalek::x25519([1; KEY_BYTES], point), [0; KEY_BYTES], "{point:02x?}");
+        }
     }
 
     #[test]

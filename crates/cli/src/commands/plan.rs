@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use wayleave_core::names::Name;
-use wayleave_core::plan::{Member, Plan, PlanFile, diff};
+use wayleave_core::plan::{Member, Plan, PlanFile, Side, diff};
 use wayleave_core::render;
 
 use crate::args::{GraphFormat, PlanArgs};
 use crate::exit::Exit;
-use crate::files::{self, Locking};
+use crate::files::{self, Earlier, Locking};
 use crate::table::{Align, layout};
 
 /// Plans, prints and records.
@@ -52,8 +52,12 @@ fn print_diff(plan: &Plan, old: PathBuf) -> anyhow::Result<Exit> {
     if !old.exists() {
         anyhow::bail!("there is no earlier plan at {}; `wayleave plan` records one", old.display());
     }
-    let old = files::earlier_plan(&old).context("reading the earlier plan")?;
-    let changes = diff(&old, &PlanFile::new(plan));
+    let earlier = files::earlier(&old).context("reading the earlier plan")?;
+    let side = match &earlier {
+        Earlier::File(file) => Side::File(file),
+        Earlier::Plan(plan) => Side::Plan(plan),
+    };
+    let changes = diff(side, Side::Plan(plan));
     for change in &changes {
         println!("{}: {}", change.member, change.what);
     }

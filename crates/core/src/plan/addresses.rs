@@ -132,7 +132,8 @@ fn hand_out(
             let Some(address) = found else {
                 full.insert(key);
                 let kind = Kind::PoolFull { pool: pool.prefix.to_string(), owner: member.name.to_string() };
-                findings.push(Finding::new(kind, member.place).with_fix("give the region or network a larger prefix"));
+                findings
+                    .push(Finding::new(kind, member.place).with_fix("Give the region or the network a larger prefix."));
                 continue;
             };
             retired.remove(&address);

@@ -3,7 +3,8 @@
 //! The file is JSON with one member a line, versioned, written piece by piece. A difference lists what a host would
 //! notice: members that come and go, addresses, ports, keys, peers, and prefixes that change owner.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -105,22 +106,45 @@ pub struct PlanChange {
     pub what: String,
 }
 
-/// What changes from one plan to another; empty if they say the same. Generations are not compared.
-pub fn diff(old: &PlanFile, new: &PlanFile) -> Vec<PlanChange> {
-    let mut changes = Vec::new();
-    let by_name = |file: &PlanFile| -> BTreeMap<Name, usize> {
-        file.members.iter().enumerate().map(|(at, member)| (member.name.clone(), at)).collect()
-    };
-    let (old_members, new_members) = (by_name(old), by_name(new));
-    for (name, at) in &old_members {
-        match new_members.get(name) {
-            Some(new_at) => member_changes(&old.members[*at], &new.members[*new_at], &mut changes),
-            None => changes.push(PlanChange { member: name.clone(), what: "removed".into() }),
+/// A plan to be compared: one in memory, whose members are unfolded one at a time, or one from a file.
+#[derive(Debug, Clone, Copy)]
+pub enum Side<'a> {
+    /// In memory.
+    Plan(&'a Plan),
+    /// From a file.
+    File(&'a PlanFile),
+}
+
+impl<'a> Side<'a> {
+    fn members(self) -> BTreeMap<&'a Name, usize> {
+        match self {
+            Side::Plan(plan) => plan.members().enumerate().map(|(at, member)| (plan.name(member), at)).collect(),
+            Side::File(file) => file.members.iter().enumerate().map(|(at, member)| (&member.name, at)).collect(),
         }
     }
-    for (name, at) in new_members.iter().filter(|(name, _)| !old_members.contains_key(name)) {
-        let what = format!("added with {}", list(&new.members[*at].addresses));
-        changes.push(PlanChange { member: name.clone(), what });
+
+    fn member(self, at: usize) -> Option<Cow<'a, NodePlan>> {
+        match self {
+            Side::Plan(plan) => plan.member_at(at).map(|member| Cow::Owned(plan.of(member))),
+            Side::File(file) => file.members.get(at).map(Cow::Borrowed),
+        }
+    }
+}
+
+/// What changes from one plan to another; empty if they say the same. Generations are not compared.
+pub fn diff(old: Side<'_>, new: Side<'_>) -> Vec<PlanChange> {
+    let mut changes = Vec::new();
+    let (old_members, new_members) = (old.members(), new.members());
+    for (name, at) in &old_members {
+        let Some(was) = old.member(*at) else { continue };
+        match new_members.get(name).and_then(|at| new.member(*at)) {
+            Some(is) => member_changes(&was, &is, &mut changes),
+            None => changes.push(PlanChange { member: (*name).clone(), what: "removed".into() }),
+        }
+    }
+    for (name, at) in new_members.iter().filter(|(name, _)| !old_members.contains_key(*name)) {
+        let addresses = new.member(*at).map_or_else(Vec::new, |is| is.addresses.clone());
+        changes.push(PlanChange { member: (*name).clone(), what: format!("added with {}", list(&addresses)) });
     }
     changes.sort_by(|a, b| a.member.cmp(&b.member));
     changes
@@ -163,11 +187,10 @@ fn member_changes(old: &NodePlan, new: &NodePlan, changes: &mut Vec<PlanChange>)
 
 fn peer_changes(old: &PeerPlan, new: &PeerPlan, say: &mut impl FnMut(String)) {
     let name = &new.name;
-    for prefix in new.allowed.iter().filter(|prefix| !old.allowed.contains(prefix)) {
-        say(format!("peer {name} + {prefix}"));
-    }
-    for prefix in old.allowed.iter().filter(|prefix| !new.allowed.contains(prefix)) {
-        say(format!("peer {name} - {prefix}"));
+    if old.allowed != new.allowed {
+        let (was, is): (BTreeSet<_>, BTreeSet<_>) = (old.allowed.iter().collect(), new.allowed.iter().collect());
+        is.difference(&was).for_each(|prefix| say(format!("peer {name} + {prefix}")));
+        was.difference(&is).for_each(|prefix| say(format!("peer {name} - {prefix}")));
     }
     if old.public_key != new.public_key {
         say(format!("peer {name} has another public key"));

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 pub use addresses::Addresses;
-pub use diff::{PlanChange, PlanFile, PlanFileError, diff};
+pub use diff::{PlanChange, PlanFile, PlanFileError, Side, diff};
 pub use ledger::{LEDGER_VERSION, Ledger, LedgerError};
 pub use node_plan::{MemberKind, NodePlan, PeerPlan};
 pub use paths::Paths;
@@ -63,6 +63,8 @@ pub struct Plan {
     pub network: Arc<Network>,
     /// Counts plans that differ from the one before; from the ledger.
     pub generation: u64,
+    /// Digest of everything that any host would be told, hexadecimal.
+    pub digest: String,
     /// Everybody's addresses.
     pub addresses: Addresses,
     /// The best path of every pair of nodes.
@@ -98,6 +100,7 @@ pub fn plan(network: Arc<Network>, ledger: &Ledger, states: &LinkStates) -> (Pla
     let mut plan = Plan {
         network,
         generation: ledger.generation,
+        digest: String::new(),
         addresses,
         paths,
         node_keys,
@@ -108,9 +111,9 @@ pub fn plan(network: Arc<Network>, ledger: &Ledger, states: &LinkStates) -> (Pla
         site_prefixes,
         forwards,
     };
-    let digest = digest::digest(&plan);
-    if ledger.digest != digest {
-        ledger.digest = digest;
+    plan.digest = digest::digest(&plan);
+    if ledger.digest != plan.digest {
+        ledger.digest.clone_from(&plan.digest);
         ledger.generation += 1;
         plan.generation = ledger.generation;
     }
@@ -122,6 +125,15 @@ impl Plan {
     pub fn members(&self) -> impl Iterator<Item = Member> + use<> {
         let nodes = self.network.node_numbers().map(Member::Node);
         nodes.chain((0..self.network.clients.len() as u32).map(Member::Client))
+    }
+
+    /// A member by its position in [`Plan::members`].
+    pub fn member_at(&self, at: usize) -> Option<Member> {
+        let nodes = self.network.nodes.len();
+        if at < nodes {
+            return Some(Member::Node(NodeIx(at as u32)));
+        }
+        (at - nodes < self.network.clients.len()).then(|| Member::Client((at - nodes) as u32))
     }
 
     /// The member with a name.
@@ -340,7 +352,7 @@ fn report_unreachable(network: &Network, paths: &Paths, owned: &[allowed::Owned]
     let (from, to) = (network.node(from), network.node(to));
     let finding = Finding::new(Kind::NoPath { pairs, count: wanted }, from.place)
         .with_related(to.place, format!("{} and {} are not linked, and no hub relays between them", from.name, to.name))
-        .with_fix("link them, or set `hub = true` on a node that both are linked with");
+        .with_fix("Link them, or set `hub = true` on a node that both are linked with.");
     findings.push(finding);
 }
 
@@ -349,7 +361,7 @@ fn report_hub_isolation(network: &Network, findings: &mut Findings) {
         let Some(hub) = [a, b].into_iter().find(|ix| network.node(**ix).hub) else { continue };
         let (node, other) = (network.node(*hub), if hub == a { network.node(*b) } else { network.node(*a) });
         let kind = Kind::HubIsolated { hub: node.name.to_string(), other: other.name.to_string() };
-        findings.push(Finding::new(kind, node.place).with_fix("keep them apart with a firewall on the hub"));
+        findings.push(Finding::new(kind, node.place).with_fix("Keep them apart with a firewall on the hub."));
     }
 }
 
@@ -364,5 +376,5 @@ fn report_missing_keys(
     let missing: Vec<_> = nodes.chain(clients).filter(|(_, _, key)| key.is_none()).collect();
     let Some((name, place, _)) = missing.first() else { return };
     let kind = Kind::NoKey { node: name.to_string(), others: missing.len() - 1 };
-    findings.push(Finding::new(kind, *place).with_fix("run `wayleave key make` to make keys for all that lack one"));
+    findings.push(Finding::new(kind, *place).with_fix("Run `wayleave key make` to make keys for all that lack one."));
 }

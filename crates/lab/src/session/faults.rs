@@ -161,7 +161,9 @@ impl Lab {
     /// The ports that a target means: of one side, and of the other if it has two.
     fn ports(&self, target: &Target) -> Result<(Vec<PortId>, Option<Vec<PortId>>), FaultError> {
         match target {
-            Target::Node(name) => Ok((vec![self.port_of(name).ok_or_else(|| FaultError::Unknown(name.clone()))?], None)),
+            Target::Node(name) => {
+                Ok((vec![self.port_of(name).ok_or_else(|| FaultError::Unknown(name.clone()))?], None))
+            }
             Target::Region(name) => Ok((self.region(name).ok_or_else(|| FaultError::Unknown(name.clone()))?, None)),
             Target::Between(a, b) => Ok((self.side(a)?, Some(self.side(b)?))),
         }

@@ -59,6 +59,7 @@ fn lan(lab: &Lab, name: &Name, prefixes: &[IpNet], gateways: Vec<Member>) -> Res
     if wide.is_empty() {
         return Ok(None);
     }
+    let numbers = Numbers { gateways: gateways.len() };
     let namespace = Namespace::create().map_err(|error| about.namespace(error))?;
     let in_lan = |work: &(dyn Fn(&mut Netlink) -> Result<(), NetlinkError> + Sync)| {
         let run = || work(&mut Netlink::open()?);
@@ -80,17 +81,18 @@ fn lan(lab: &Lab, name: &Name, prefixes: &[IpNet], gateways: Vec<Member>) -> Res
         let work = || -> Result<(), NetlinkError> {
             let mut netlink = Netlink::open()?;
             netlink.set_up(&far)?;
-            wide.iter().try_for_each(|prefix| netlink.add_address(&far, numbered(*prefix, gateway_number(at))))
+            wide.iter()
+                .try_for_each(|prefix| netlink.add_address(&far, numbered(*prefix, numbers.gateway(lab, *prefix, at))))
         };
         member.namespace.run(work).map_err(|error| about.namespace(error))?.map_err(|error| about.netlink(error))?;
     }
-    let own = |prefix: &IpNet| numbered(*prefix, host_number(*prefix, gateways.len()));
+    let own = |prefix: &IpNet| numbered(*prefix, numbers.host(lab, *prefix));
     in_lan(&|netlink| {
         for prefix in &wide {
             netlink.add_address(BRIDGE, own(prefix))?;
             let everything = if prefix.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" };
             let everything: IpNet = everything.parse().expect("both are prefixes");
-            let gateway = Some(numbered(*prefix, gateway_number(0)).addr());
+            let gateway = Some(numbered(*prefix, numbers.gateway(lab, *prefix, 0)).addr());
             netlink.replace_route(&Route { gateway, ..Route::new(everything, BRIDGE) })?;
         }
         Ok(())
@@ -99,16 +101,30 @@ fn lan(lab: &Lab, name: &Name, prefixes: &[IpNet], gateways: Vec<Member>) -> Res
     Ok(Some(Lan { name: format!("{name}-lan"), gateways, addresses, namespace }))
 }
 
-/// Gateways are .1, .2 and so on.
-fn gateway_number(at: usize) -> u128 {
-    at as u128 + 1
+/// Addresses on a LAN, by number. What the underlay uses is left out: a VPC's prefix holds its nodes' own addresses.
+struct Numbers {
+    gateways: usize,
 }
 
-/// The host is .10 where that fits, or else follows the gateways.
-fn host_number(prefix: IpNet, gateways: usize) -> u128 {
-    let bits = prefix.max_prefix_len() - prefix.prefix_len();
-    let after = gateway_number(gateways);
-    if bits >= 4 && after < 10 { 10 } else { after }
+impl Numbers {
+    /// Gateways are .1, .2 and so on.
+    fn gateway(&self, lab: &Lab, prefix: IpNet, at: usize) -> u128 {
+        Self::free(lab, prefix, 1).nth(at).unwrap_or(1)
+    }
+
+    /// The host is .10 or after it where that fits, or else follows the gateways.
+    fn host(&self, lab: &Lab, prefix: IpNet) -> u128 {
+        let follows = Self::free(lab, prefix, 1).nth(self.gateways).unwrap_or(2);
+        let bits = prefix.max_prefix_len() - prefix.prefix_len();
+        if bits >= 5 && follows < 10 { Self::free(lab, prefix, 10).next().unwrap_or(follows) } else { follows }
+    }
+
+    fn free(lab: &Lab, prefix: IpNet, first: u128) -> impl Iterator<Item = u128> {
+        let used = |address: IpAddr| {
+            lab.underlay.homes.values().flat_map(|home| &home.addresses).any(|(other, _)| *other == address)
+        };
+        (first..).filter(move |number| !used(numbered(prefix, *number).addr()))
+    }
 }
 
 /// An address by its number in a prefix, with the prefix's length.

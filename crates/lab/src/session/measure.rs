@@ -232,15 +232,18 @@ impl Lab {
         std::thread::scope(|scope| {
             let ask = |(from, targets): (&Place, &Vec<(T, IpAddr)>)| {
                 let namespace = self.namespace(*from)?;
-                let probes: Vec<PingTarget> =
-                    targets.iter().map(|(_, destination)| PingTarget { source: None, destination: *destination }).collect();
+                let probes: Vec<PingTarget> = targets
+                    .iter()
+                    .map(|(_, destination)| PingTarget { source: None, destination: *destination })
+                    .collect();
                 Some((*from, scope.spawn(move || namespace.run(|| ping_many(&probes, options)))))
             };
             let threads: Vec<_> = jobs.iter().filter_map(ask).collect();
             let mut all = Vec::with_capacity(threads.len());
             for (from, thread) in threads {
                 let name = self.place_name(from);
-                let outcome = thread.join().map_err(|_| crate::host::NamespaceError::Panicked).and_then(|outcome| outcome);
+                let outcome =
+                    thread.join().map_err(|_| crate::host::NamespaceError::Panicked).and_then(|outcome| outcome);
                 let outcome = outcome.map_err(|source| LabError::Namespace { member: name.clone(), source })?;
                 let results = outcome.map_err(|source| LabError::Ping { member: name, source })?;
                 all.push((from, jobs[&from].iter().map(|(target, _)| *target).zip(results).collect()));

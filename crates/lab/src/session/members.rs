@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
 use wayleave_core::plan::{Member, NodePlan, host};
-use wayleave_engine::{ConfigureDevice, ConfigurePeer, Device, DeviceDescription, DeviceError, DeviceOptions, PublicKey, Tun};
+use wayleave_engine::{
+    ConfigureDevice, ConfigurePeer, Device, DeviceDescription, DeviceError, DeviceOptions, PublicKey, Tun,
+};
 
 use super::{Lab, LabError};
 use crate::host::{Namespace, NamespaceError, Netlink, NetlinkError, Route, tun};
@@ -153,7 +155,10 @@ fn configure_underlay(addresses: &[IpAddr], sources: &[IpAddr]) -> Result<(), Ne
         netlink.add_address(UNDERLAY_DEVICE, host(*address))?;
     }
     for source in sources {
-        let everything = IpNet::new_assert(if source.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }, 0);
+        let everything = IpNet::new_assert(
+            if source.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() },
+            0,
+        );
         let route = Route { preferred_source: Some(*source), ..Route::new(everything, UNDERLAY_DEVICE) };
         netlink.add_route(&route)?;
     }

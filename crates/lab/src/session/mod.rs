@@ -132,7 +132,12 @@ impl Lab {
     ///
     /// # Errors
     /// What the kernel refuses; everything built so far is then gone again.
-    pub fn up(network: &Network, ledger: &Ledger, options: &LabOptions, say: &mut dyn FnMut(&str)) -> Result<Lab, LabError> {
+    pub fn up(
+        network: &Network,
+        ledger: &Ledger,
+        options: &LabOptions,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Lab, LabError> {
         let state = StateDirectory::create(&options.name)?;
         let all: Vec<Member> = members_of(network).collect();
         let mut keys = BTreeMap::new();
