@@ -151,7 +151,7 @@ impl Peer {
         shared.indices.promote(Arc::clone(&session));
         // Of two ends that started at once, the one with the smaller key follows the other.
         let gives_way = shared.identity.as_ref().is_some_and(|identity| identity.public() < self.public_key);
-        let retired = self.sessions.put_initiated(session, crossed_by.filter(|_| gives_way));
+        let retired = self.sessions.put_initiated(session, crossed_by, gives_way);
         retire(retired, shared);
         self.note_session_derived(now, &shared.timing);
         self.note_handshake_complete(now, None, shared);

@@ -157,7 +157,11 @@ fn padding(len: usize, mtu: usize) -> usize {
     last.next_multiple_of(16).min(mtu).saturating_sub(last)
 }
 
-/// A peer's sessions: the one in use, the one not yet confirmed, the one before.
+/// A peer's sessions: the one in use, the one not yet confirmed, the one before; and one more where handshakes crossed.
+///
+/// The slots move by the kernel's rule (`add_new_keypair`), except when both ends start at once and each completes both
+/// handshakes. There the kernel gives up a session that packets are still under way with, and two ends like this one would each go
+/// on with its own session and both renew for ever. So the end with the smaller key gives way and follows the other.
 #[derive(Debug, Default)]
 pub struct Sessions {
     /// Seals what is sent.
@@ -166,52 +170,59 @@ pub struct Sessions {
     pub next: Option<Arc<Session>>,
     /// Opens what was still under way when `current` changed.
     pub previous: Option<Arc<Session>>,
+    /// Opens what comes by the session of a crossed pair that was not chosen.
+    pub aside: Option<Arc<Session>>,
 }
 
-/// Sessions that lost their slot and have to leave the index table. At most two go at once.
-pub type Retired = [Option<Arc<Session>>; 3];
+/// Sessions that lost their slot and have to leave the index table.
+pub type Retired = [Option<Arc<Session>>; 4];
 
 impl Sessions {
-    /// Puts in a session whose handshake this end started, which is confirmed by the response.
-    ///
-    /// The kernel's rule demotes an unconfirmed session to `previous`, so that the new one is used and nothing under way is lost.
-    /// With `follow`, an index, both ends started at once, each completes both handshakes, and this end is the one that gives
-    /// way: it uses the other end's session, which has that index, as soon as the other end does. Otherwise each would go on
-    /// with its own session and both would renew for ever.
-    pub fn put_initiated(&mut self, session: Arc<Session>, follow: Option<u32>) -> Retired {
-        let is_followed = |slot: &Option<Arc<Session>>| slot.as_ref().map(|session| session.local_index) == follow;
-        if follow.is_some() && is_followed(&self.current) {
-            return [self.previous.replace(session), None, None];
+    /// Puts in a session whose handshake this end started, which is confirmed by the response. `crossed` is the index of the
+    /// session of an initiation that came meanwhile; `gives_way` says that the other end's session is to be used then.
+    pub fn put_initiated(&mut self, session: Arc<Session>, crossed: Option<u32>, gives_way: bool) -> Retired {
+        let is_crossed =
+            |slot: &Option<Arc<Session>>| slot.as_ref().is_some_and(|held| Some(held.local_index) == crossed);
+        let aside = self.aside.take();
+        if gives_way && is_crossed(&self.current) {
+            self.aside = Some(session);
+            return [aside, None, None, None];
         }
         let older = self.previous.take();
-        let current = self.current.replace(session);
-        if self.next.is_some() && !(follow.is_some() && is_followed(&self.next)) {
-            self.previous = self.next.take();
-            return [older, current, None];
-        }
-        self.previous = current;
-        [older, None, None]
+        self.previous = self.current.replace(session);
+        let unconfirmed = match self.next.take() {
+            next if is_crossed(&next) && gives_way => {
+                self.next = next;
+                None
+            }
+            next if is_crossed(&next) => {
+                self.aside = next;
+                None
+            }
+            next => next,
+        };
+        [aside, older, unconfirmed, None]
     }
 
     /// Puts in a session whose handshake the other end started; it waits for its first packet.
     pub fn put_responded(&mut self, session: Arc<Session>) -> Retired {
-        [self.next.replace(session), self.previous.take(), None]
+        [self.next.replace(session), self.previous.take(), None, None]
     }
 
-    /// Notes that a packet came in by `session`. True, with what lost its slot, if this confirmed the waiting session.
+    /// Notes that a packet came in by `session`. Some, with what lost its slot, if this confirmed the waiting session.
     pub fn confirm(&mut self, session: &Arc<Session>) -> Option<Retired> {
         if !self.next.as_ref().is_some_and(|next| Arc::ptr_eq(next, session)) {
             return None;
         }
-        let older = self.previous.take();
+        let (older, aside) = (self.previous.take(), self.aside.take());
         self.previous = self.current.take();
         self.current = self.next.take();
-        Some([older, None, None])
+        Some([older, aside, None, None])
     }
 
     /// Empties all slots.
     pub fn clear(&mut self) -> Retired {
-        [self.current.take(), self.next.take(), self.previous.take()]
+        [self.current.take(), self.next.take(), self.previous.take(), self.aside.take()]
     }
 }
 

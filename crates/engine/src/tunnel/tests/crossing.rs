@@ -84,15 +84,10 @@ fn rekeying_under_traffic_both_ways_loses_nothing_and_does_not_multiply() {
         let network = Network { delay_ms: 80, jitter_ms: 10, ..Network::GOOD };
         let mut world = cross(seed, network, [false, seed % 2 == 0]);
         world.run(s(1));
-        if seed == 8 { println!("after crossing {:?}", roles(&world)); world.tape = Some(vec![]); }
         for tick in 0..5000 {
             world.send(0, 1, 1000 + tick);
             world.send(1, 0, 1000 + tick);
             world.run(ms(100));
-            if seed == 8 {
-                for (n, f) in world.tape.as_mut().unwrap().drain(..).enumerate() { if f.bytes[0] < 4 { println!("{tick} {n} type {} from {}", f.bytes[0], f.from); } }
-                if tick > 50 { for end in 0..2 { for t in 0..tick-30 { if !world.got(end, 1-end, 1000+t) && !world.got(end,1-end,1000+t) { if tick % 100 == 0 {println!("lost {end} {t}")} } } } }
-            }
         }
         world.run(s(1));
         for end in 0..2 {
