@@ -64,12 +64,6 @@ pub const WIRE_PRIORITY: i32 = 40;
 /// How long a caller waits for the wire to answer. The wire answers in microseconds unless its machine has stopped.
 pub const WIRE_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One netlink reply. The kernel never sends more than 32 KB in a datagram.
-pub const NETLINK_REPLY_BYTES: usize = 65_536;
-
-/// Datagrams read while waiting for the answer to one request, before giving up on it: the kernel answers with one to three.
-pub const NETLINK_REPLIES_MAX: usize = 64;
-
 /// Receive buffer of the pinger: answers of some thousands of targets that arrive while it's not scheduled.
 pub const PING_RECEIVE_BYTES: i32 = 4 << 20;
 

@@ -114,7 +114,11 @@ pub fn find(name: Option<&Name>) -> Result<PathBuf, StateError> {
     };
     if let Some(name) = name {
         let path = root.join(name.as_str());
-        return if running.contains(&path) { Ok(path.join("control.sock")) } else { Err(StateError::NotRunning(name.clone())) };
+        return if running.contains(&path) {
+            Ok(path.join("control.sock"))
+        } else {
+            Err(StateError::NotRunning(name.clone()))
+        };
     }
     match running.as_slice() {
         [] => Err(StateError::None),

@@ -111,18 +111,6 @@ pub enum Meaning {
         /// Whose prefix.
         owner: String,
     },
-    /// The same for a private endpoint, which is how clouds are: tunnel packets need the agent's own routing table.
-    #[error("private endpoint {endpoint} of {node} is inside {prefix} of {owner}")]
-    PrivateEndpointRouted {
-        /// The node.
-        node: String,
-        /// The endpoint.
-        endpoint: String,
-        /// The prefix.
-        prefix: IpNet,
-        /// Whose prefix.
-        owner: String,
-    },
     /// Two nodes are dialled at one place: only one of them can answer there.
     #[error("{first} and {second} have the same endpoint {endpoint}")]
     EndpointReused {
@@ -280,7 +268,6 @@ impl Meaning {
             Meaning::AddressReserved { .. } => ("WL108", Error),
             Meaning::FamilyTwice { .. } => ("WL109", Error),
             Meaning::EndpointRouted { .. } => ("WL110", Error),
-            Meaning::PrivateEndpointRouted { .. } => ("WL111", Note),
             Meaning::NoEndpoint { .. } => ("WL112", Error),
             Meaning::NoEndpointAmong { .. } => ("WL113", Note),
             Meaning::EmptySite { .. } => ("WL114", Error),

@@ -11,7 +11,10 @@ use super::prefixes::merge;
 use super::{Member, Peer, Plan};
 use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
-use crate::network::{Endpoint, Platform};
+use crate::network::{Endpoint, Host, Platform};
+
+/// The routing table and mark of hosts that need one: away from the numbers that `wg-quick` picks by itself.
+pub const OWN_TABLE: u32 = 51_800;
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +59,9 @@ pub struct NodePlan {
     pub local_prefixes: Vec<IpNet>,
     /// Prefixes to route into the device: all that peers are allowed, merged.
     pub routes: Vec<IpNet>,
+    /// Number of the routing table for `routes`, and mark of encrypted packets, which don't use that table. Given where a
+    /// peer is dialled at an address inside `routes`, as in clouds: its packets would otherwise enter their own tunnel.
+    pub own_table: Option<u32>,
     /// Its peers, sorted: nodes by name, then clients by name.
     pub peers: Vec<PeerPlan>,
 }
@@ -84,6 +90,11 @@ impl Plan {
     pub fn of(&self, member: Member) -> NodePlan {
         let peers: Vec<PeerPlan> = self.peers(member).iter().map(|peer| self.peer_plan(member, peer)).collect();
         let routes = merge(self.peers(member).iter().flat_map(|peer| peer.allowed.iter().copied()).collect());
+        let loops = peers.iter().flat_map(|peer| &peer.endpoints).any(|endpoint| match endpoint.host {
+            Host::Ip(address) => routes.iter().any(|prefix| prefix.contains(&address)),
+            Host::Dns(_) => false,
+        });
+        let own_table = loops.then_some(OWN_TABLE);
         let region = |ix: Option<crate::network::RegionIx>| ix.map(|ix| self.network.regions[ix.at()].name.clone());
         let common = (self.network.name.clone(), self.name(member).clone(), self.overlay_addresses(member).to_vec());
         let (network, name, addresses) = common;
@@ -108,6 +119,7 @@ impl Plan {
                     addresses,
                     link_address,
                     routes,
+                    own_table,
                     peers,
                 }
             }
@@ -129,6 +141,7 @@ impl Plan {
                     addresses,
                     link_address,
                     routes,
+                    own_table,
                     peers,
                 }
             }

@@ -13,6 +13,9 @@ use crate::keys::PrivateKey;
 use crate::names::Name;
 use crate::plan::{MemberKind, NodePlan, PeerPlan, host};
 
+/// Priority of the rule that leads into a table of our own: before the main table's 32766.
+const RULE_PRIORITY: u32 = 30_000;
+
 /// Where the private key in a rendered file comes from.
 #[derive(Debug, Clone)]
 pub enum KeySource<'a> {
@@ -91,8 +94,11 @@ fn interface(plan: &NodePlan, key: &KeySource<'_>, out: &mut String) -> Result<(
         line(out, format_args!("ListenPort = {port}"));
     }
     line(out, format_args!("MTU = {}", plan.mtu));
+    let any = |is_v4: bool| plan.routes.iter().any(|prefix| prefix.addr().is_ipv4() == is_v4);
+    if let Some(table) = plan.own_table {
+        own_table(table, any(true), any(false), out);
+    }
     if plan.forwards {
-        let any = |is_v4: bool| plan.routes.iter().any(|prefix| prefix.addr().is_ipv4() == is_v4);
         if any(true) {
             line(out, format_args!("PostUp = sysctl -q -w net.ipv4.ip_forward=1"));
         }
@@ -101,6 +107,25 @@ fn interface(plan: &NodePlan, key: &KeySource<'_>, out: &mut String) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Routes in a table of their own that marked packets, which are the tunnel's own, don't use (`wg-quick` does the same for
+/// default routes).
+fn own_table(table: u32, v4: bool, v6: bool, out: &mut String) {
+    line(
+        out,
+        format_args!("# A peer's endpoint is inside a routed prefix: the tunnel's own packets must not enter it."),
+    );
+    line(out, format_args!("Table = {table}"));
+    line(out, format_args!("FwMark = {table}"));
+    for (family, _) in [("-4", v4), ("-6", v6)].into_iter().filter(|(_, any)| *any) {
+        let rule = format!("not fwmark {table} table {table} priority {RULE_PRIORITY}");
+        line(out, format_args!("PostUp = ip {family} rule add {rule}"));
+        line(out, format_args!("PreDown = ip {family} rule del {rule}"));
+    }
+    if v4 {
+        line(out, format_args!("PostUp = sysctl -q -w net.ipv4.conf.all.src_valid_mark=1"));
+    }
 }
 
 fn peer(plan: &NodePlan, peer: &PeerPlan, out: &mut String) -> Result<(), RenderError> {

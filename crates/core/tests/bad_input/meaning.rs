@@ -138,7 +138,6 @@ fn a_public_endpoint_in_a_routed_prefix_would_loop() {
         r#"
         error WL110 n:3:12 endpoint 10.50.3.3:1 of node a is inside 10.50.0.0/16 of the network's prefixes, which is reached through the overlay itself => Give the node's address on the internet, or change the prefix.
         error WL110 n:5:12 endpoint 192.168.7.7:51820 of node b is inside 192.168.7.0/24 of site c, which is reached through the overlay itself => Give the node's address on the internet, or change the prefix.
-        note WL111 n:8:21 private endpoint 192.168.7.8:51820 of node c is inside 192.168.7.0/24 of site c => Run platform agent on nodes that dial it, or keep the site's prefix off them.
         "#,
     );
 }

@@ -95,7 +95,11 @@ fn carry_over(from: &Path, to: &Path) -> io::Result<()> {
     if kind.is_symlink() {
         return std::os::unix::fs::symlink(fs::read_link(from)?, to);
     }
-    if kind.is_dir() { fs::create_dir(to)? } else { drop(File::create(to)?) }
+    if kind.is_dir() {
+        fs::create_dir(to)?
+    } else {
+        drop(File::create(to)?)
+    }
     let texts = from.to_str().zip(to.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
     mount(Some(texts.0), texts.1, None, libc::MS_BIND | libc::MS_REC).map_err(io::Error::other)
 }
@@ -107,8 +111,7 @@ fn mount(source: Option<&str>, target: &str, kind: Option<&str>, flags: libc::c_
         let kind = kind.map(text).transpose()?;
         let pointer = |value: &Option<CString>| value.as_ref().map_or(std::ptr::null(), |value| value.as_ptr());
         // SAFETY: all strings live through the call; null is allowed for source, type and data.
-        let done =
-            unsafe { libc::mount(pointer(&source), target.as_ptr(), pointer(&kind), flags, std::ptr::null()) };
+        let done = unsafe { libc::mount(pointer(&source), target.as_ptr(), pointer(&kind), flags, std::ptr::null()) };
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     };
     call().map_err(|source| EnterError::Mount { what: target.to_owned(), source })

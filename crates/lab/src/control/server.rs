@@ -90,9 +90,10 @@ fn converse(lab: &mut Lab, lab_name: &str, stream: &UnixStream) -> io::Result<bo
             let last = matches!(request, Request::Down);
             (answer(lab, lab_name, request).unwrap_or_else(Response::Refused), last)
         }
-        Ok(Envelope { version, .. }) => {
-            (Response::Refused(format!("this lab speaks version {VERSION} of the control messages, not {version}")), false)
-        }
+        Ok(Envelope { version, .. }) => (
+            Response::Refused(format!("this lab speaks version {VERSION} of the control messages, not {version}")),
+            false,
+        ),
         Err(error) => (Response::Refused(format!("not a request: {error}")), false),
     };
     let mut text = serde_json::to_vec(&response)?;

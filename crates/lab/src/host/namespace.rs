@@ -5,7 +5,7 @@
 //! devices, addresses and routes in them. Work is done in them by threads that enter, never by the caller's own thread: a thread
 //! that can't get back would be a leak.
 
-use super::netlink::{Netlink, NetlinkError};
+use super::{Netlink, NetlinkError};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

@@ -3,7 +3,7 @@
 //! One descriptor per device, without packet information and without offloads: every read gives one IP packet with correct
 //! checksums, every write takes one. The device belongs to the namespace of the thread that makes it, and goes with the descriptor.
 
-use super::netlink::{Netlink, NetlinkError};
+use super::{Netlink, NetlinkError};
 use crate::limits;
 use std::fs::OpenOptions;
 use std::io;

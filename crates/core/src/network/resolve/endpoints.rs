@@ -2,8 +2,7 @@
 //! no private network with one node.
 //!
 //! A tunnel's own packets to an endpoint inside a routed prefix would go into the tunnel again. Private endpoints inside
-//! a site are how clouds are (a server's address is in the VPC it is the gateway of) and only need their own routing
-//! table, which the agent has; public ones are mistakes.
+//! a site are how clouds are, and planned for; others are mistakes.
 
 use std::collections::BTreeMap;
 
@@ -35,15 +34,13 @@ fn routed(context: &Context<'_>, label: &str, endpoint: &Endpoint, place: Span, 
     let through_overlay = |role| matches!(role, Role::Overlay | Role::Links | Role::Site | Role::Client);
     let Some(claim) = context.claims.holding(address, through_overlay) else { return };
     let (node, owner, prefix) = (label.to_owned(), claim.to_string(), claim.prefix);
-    let written = endpoint.to_string();
-    findings.push(if endpoint.underlay.is_some() && claim.role == Role::Site {
-        let kind = Meaning::PrivateEndpointRouted { node, endpoint: written, prefix, owner };
-        Finding::new(kind, place)
-            .with_fix("Run platform agent on nodes that dial it, or keep the site's prefix off them.")
-    } else {
-        let kind = Meaning::EndpointRouted { node, endpoint: written, prefix, owner };
-        Finding::new(kind, place).with_fix("Give the node's address on the internet, or change the prefix.")
-    });
+    // In a cloud a server's private address is inside the site that it is the gateway of. The plan gives hosts that dial
+    // it a routing table of their own, which the tunnel's own packets don't use.
+    if endpoint.underlay.is_some() && claim.role == Role::Site {
+        return;
+    }
+    let kind = Meaning::EndpointRouted { node, endpoint: endpoint.to_string(), prefix, owner };
+    findings.push(Finding::new(kind, place).with_fix("Give the node's address on the internet, or change the prefix."));
 }
 
 fn twice(
