@@ -65,11 +65,26 @@ enum Width {
     Exact,
 }
 
-/// A prefix on its way to a hub. Wide prefixes have no owner.
+/// A prefix on its way to a hub.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     prefix: IpNet,
-    owner: Option<NodeIx>,
+    what: What,
+}
+
+/// What a prefix stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Overlay,
+    Region,
+    /// Something at or behind a node.
+    Owner(NodeIx),
+}
+
+impl What {
+    fn owner(self) -> Option<NodeIx> {
+        if let What::Owner(node) = self { Some(node) } else { None }
+    }
 }
 
 /// What all nodes of a class have in common.
@@ -175,35 +190,35 @@ impl<'a> Destinations<'a> {
     /// What every node of a class sends to each hub, as if it had no direct links.
     fn shared(&self, ways: &Ways, width: Width) -> Shared {
         let mut entries: BTreeMap<HubNo, Vec<Entry>> = BTreeMap::new();
-        let mut put = |hub: HubNo, prefix: IpNet, owner| entries.entry(hub).or_default().push(Entry { prefix, owner });
+        let mut put = |hub: HubNo, prefix: IpNet, what| entries.entry(hub).or_default().push(Entry { prefix, what });
         let widest = if width == Width::Overlay { self.busiest_hub(ways) } else { None };
         if let Some(hub) = widest {
-            self.network.prefixes.iter().for_each(|prefix| put(hub, *prefix, None));
+            self.network.prefixes.iter().for_each(|prefix| put(hub, *prefix, What::Overlay));
         }
         let mut region_hub: Vec<Option<HubNo>> = vec![None; self.regions.len()];
         for (at, block) in self.regions.iter().enumerate() {
             let hub = if width == Width::Exact { None } else { self.region_hub(ways, block) };
             region_hub[at] = hub.or(widest);
             if let Some(hub) = hub.filter(|hub| Some(*hub) != widest) {
-                self.network.regions[at].prefixes.iter().for_each(|prefix| put(hub, *prefix, None));
+                self.network.regions[at].prefixes.iter().for_each(|prefix| put(hub, *prefix, What::Region));
             }
         }
         for group in &self.groups {
             let Some(Hop::Hub(hub)) = ways.hop(group.class) else { continue };
             let covered_by = group.region.map_or(widest, |region| region_hub[region.at()]);
             for node in group.nodes.iter().filter(|_| covered_by != Some(hub)) {
-                self.own[node.at()].iter().for_each(|prefix| put(hub, *prefix, Some(*node)));
+                self.own[node.at()].iter().for_each(|prefix| put(hub, *prefix, What::Owner(*node)));
             }
         }
         for extra in &self.extras {
             let Some(Hop::Hub(hub)) = ways.hop(self.paths.class_of[extra.owner.at()]) else { continue };
             let inside = self.network.prefixes.iter().any(|prefix| prefix.contains(&extra.prefix));
             if !inside || widest != Some(hub) {
-                put(hub, extra.prefix, Some(extra.owner));
+                put(hub, extra.prefix, What::Owner(extra.owner));
             }
         }
         let merged = entries.iter().map(|(hub, list)| (*hub, merge_entries(list, |_| true))).collect();
-        let owners = entries.values().flatten().filter_map(|entry| entry.owner).collect();
+        let owners = entries.values().flatten().filter_map(|entry| entry.what.owner()).collect();
         Shared { entries, merged, owners }
     }
 
@@ -234,7 +249,8 @@ impl<'a> Destinations<'a> {
         apart.push(node);
         apart.sort_unstable();
         let keeps = |entry: &Entry| {
-            entry.owner.is_none_or(|owner| apart.binary_search(&owner).is_err()) && !local.contains(&entry.prefix)
+            entry.what.owner().is_none_or(|owner| apart.binary_search(&owner).is_err())
+                && !local.contains(&entry.prefix)
         };
         let deviates = !local.is_empty() || apart.iter().any(|owner| shared.owners.contains(owner));
         let mut peers: Vec<(NodeIx, Arc<[IpNet]>)> = Vec::with_capacity(direct.len() + shared.merged.len());
@@ -287,8 +303,17 @@ impl Ways {
     }
 }
 
+/// Merges a hub's entries. An overlay prefix must not absorb others: it may lie around another hub's region prefix that
+/// in turn lies around them.
 fn merge_entries(entries: &[Entry], keep: impl Fn(&Entry) -> bool) -> Arc<[IpNet]> {
-    merge(entries.iter().filter(|entry| keep(entry)).map(|entry| entry.prefix).collect()).into()
+    let kept = entries.iter().filter(|entry| keep(entry));
+    let (overlay, rest): (Vec<&Entry>, Vec<&Entry>) = kept.partition(|entry| entry.what == What::Overlay);
+    let mut merged = merge(rest.into_iter().map(|entry| entry.prefix).collect());
+    if !overlay.is_empty() {
+        merged.extend(overlay.into_iter().map(|entry| entry.prefix));
+        merged.sort();
+    }
+    merged.into()
 }
 
 /// Client addresses and what is behind them, each behind the client's preferred node. A client range whose clients all
