@@ -5,18 +5,36 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "interop/device.rs"]
+mod device;
 #[path = "interop/ends.rs"]
 mod ends;
+#[path = "interop/go.rs"]
+mod go;
+#[path = "interop/load.rs"]
+mod load;
 #[path = "interop/net.rs"]
 mod net;
+#[path = "interop/tools.rs"]
+mod tools;
 
 use std::net::SocketAddr;
 
-use ends::{Engine, WireguardGo};
+use ends::Engine;
 use net::{Namespace, join};
-use wayleave_engine::{ConfigureDevice, ConfigurePeer, PublicKey, Timing};
+use wayleave_engine::{ConfigureDevice, ConfigurePeer, PublicKey};
 
 const NEEDED: [&str; 4] = ["ip", "ping", "wg", "wireguard-go"];
+
+/// Leaves the test if it can't run here.
+macro_rules! needs_machine {
+    () => {
+        if !crate::can_run(std::thread::current().name().unwrap_or("?")) {
+            return;
+        }
+    };
+}
+use needs_machine;
 
 /// Whether the test can run here. Panics if not, unless there is a file to say so in.
 fn can_run(test: &str) -> bool {
@@ -60,55 +78,14 @@ fn set_peer(engine: &Engine, peer: ConfigurePeer) {
 
 /// Pings from inside; panics if any of the pings is not answered.
 fn ping(namespace: &Namespace, address: &str, count: u32) {
-    namespace.command(&format!("ping -q -n -i 0.05 -W 2 -c {count} {address}"));
+    let report = namespace.command(&format!("ping -q -n -i 0.05 -W 2 -c {count} {address}"));
+    let all = format!("{count} packets transmitted, {count} received,");
+    assert!(report.contains(&all), "{report}");
 }
 
-#[test]
-fn two_engines_talk_over_v4_and_v6() {
-    if !can_run("two_engines_talk_over_v4_and_v6") {
-        return;
-    }
-    let (left, right) = pair();
-    let a = Engine::start(&left, "10.77.0.1/24", Timing::default());
-    let b = Engine::start(&right, "10.77.0.2/24", Timing::default());
-    set_peer(&b, peer(a.public_key, None, &["10.77.0.1/32"]));
-    for outer in ["10.99.0.2", "[fd99::2]"] {
-        set_peer(&a, peer(b.public_key, Some(&format!("{outer}:{}", b.port())), &["10.77.0.2/32"]));
-        ping(&left, "10.77.0.2", 5);
-        ping(&right, "10.77.0.1", 5);
-    }
-    let description = a.device.describe().unwrap();
-    assert_eq!(description.counters.rx_packets, 20);
-    assert_eq!(description.counters.tx_packets, 20);
-    assert_eq!(description.counters.handshakes, 1);
-}
-
-#[test]
-fn wireguard_go_answers_and_calls() {
-    if !can_run("wireguard_go_answers_and_calls") {
-        return;
-    }
-    for engine_calls in [true, false] {
-        let (left, right) = pair();
-        let engine = Engine::start(&left, "10.77.0.1/24", Timing::default());
-        let go = WireguardGo::start(&right, "10.77.0.2/24");
-        let endpoint = format!("10.99.0.2:{}", go.port(&right));
-        set_peer(
-            &engine,
-            peer(go.public_key, Some(&endpoint).filter(|_| engine_calls).map(|x| x.as_str()), &["10.77.0.2/32"]),
-        );
-        right.command(&format!(
-            "wg set {} peer {} allowed-ips 10.77.0.1/32 {}",
-            go.name,
-            engine.public_key,
-            if engine_calls { String::new() } else { format!("endpoint 10.99.0.1:{}", engine.port()) }
-        ));
-        if engine_calls {
-            ping(&left, "10.77.0.2", 5);
-            ping(&right, "10.77.0.1", 5);
-        } else {
-            ping(&right, "10.77.0.1", 5);
-            ping(&left, "10.77.0.2", 5);
-        }
-    }
+/// Waits for the first ping to be answered: the handshake is done.
+fn ping_until_answered(namespace: &Namespace, address: &str) {
+    ends::wait_for("an answer to a ping", || {
+        namespace.output(&format!("ping -q -n -W 1 -c 1 {address}")).status.success()
+    });
 }

@@ -61,7 +61,7 @@ impl Namespace {
     }
 
     /// A path that names the namespace to other processes.
-    fn path(&self) -> String {
+    pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.fd.as_raw_fd())
     }
 }

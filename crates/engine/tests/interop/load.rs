@@ -1,0 +1,105 @@
+//! Floods of forged initiations: cookies in both directions, and traffic that goes on meanwhile.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use wayleave_engine::noise::cookie::PeerMacs;
+use wayleave_engine::{Monotonic, PublicKey, Timing};
+
+use crate::ends::{Engine, WireguardGo};
+use crate::{Namespace, needs_machine, pair, peer, ping, set_peer};
+
+/// Sends initiations with a valid first MAC and nothing else valid until told to stop; counts the cookies that answer them.
+/// `burst` in each millisecond, or somewhat more. An engine built without optimisation manages about 8 a millisecond; beyond that
+/// the socket's buffer decides who gets in, and not the cookies that are tested here.
+fn flood(
+    namespace: &Namespace,
+    key: PublicKey,
+    to: SocketAddr,
+    burst: u32,
+    (stop, cookies): (&AtomicBool, &AtomicU64),
+) {
+    namespace.enter(|| {
+        let socket = UdpSocket::bind("10.99.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut macs = PeerMacs::new(&key);
+        let (mut message, mut reply) = ([0; 148], [0; 256]);
+        message[0] = 1;
+        for round in 0u32.. {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            message[8..12].copy_from_slice(&round.to_le_bytes());
+            macs.sign(Monotonic::default(), &mut message);
+            message[132..].fill(0);
+            let _ = socket.send_to(&message, to);
+            if round % burst == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            while let Ok(64) = socket.recv(&mut reply) {
+                cookies.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+}
+
+/// Floods the host 10.99.0.2 while `act` runs; gives the number of cookies sent.
+fn while_flooded(namespace: &Namespace, key: PublicKey, port: u16, burst: u32, act: impl FnOnce()) -> u64 {
+    let (stop, cookies) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| flood(namespace, key, SocketAddr::from(([10, 99, 0, 2], port)), burst, (&stop, &cookies)));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+        stop.store(true, Ordering::Relaxed);
+        if let Err(panic) = result {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    cookies.into_inner()
+}
+
+/// Pings until there is an answer; a cookie costs one retransmission of five seconds, and the flood may fill the socket.
+fn ping_through(namespace: &Namespace) -> Duration {
+    let start = Instant::now();
+    while !namespace.output("ping -q -n -W 1 -c 1 10.77.0.2").status.success() {
+        assert!(start.elapsed() < Duration::from_secs(30), "no handshake in 30 s of flood");
+    }
+    start.elapsed()
+}
+
+#[test]
+fn wireguard_go_gets_through_to_a_flooded_engine_with_a_cookie() {
+    needs_machine!();
+    let (left, right) = pair();
+    let go = WireguardGo::start(&left, "10.77.0.1/24");
+    let engine = Engine::start(&right, "10.77.0.2/24", Timing::default());
+    set_peer(&engine, peer(go.public_key, None, &["10.77.0.1/32"]));
+    let key = engine.public_key;
+    let cookies = while_flooded(&left, key, engine.port(), 4, || {
+        std::thread::sleep(Duration::from_millis(300));
+        let endpoint = format!("10.99.0.2:{}", engine.port());
+        left.command(&format!("wg set {} peer {key} allowed-ips 10.77.0.2/32 endpoint {endpoint}", go.name));
+        let waited = ping_through(&left);
+        assert!(waited > Duration::from_secs(2), "the first initiation was answered by a cookie, not by a handshake");
+        ping(&left, "10.77.0.2", 20);
+    });
+    let counters = engine.device.describe().unwrap().counters;
+    assert!(cookies > 1000 && counters.cookies_sent >= cookies, "{cookies} cookies, {counters:?}");
+    assert!(counters.rx_bad_handshake < counters.cookies_sent / 10);
+}
+
+#[test]
+fn the_engine_gets_through_to_a_flooded_wireguard_go() {
+    needs_machine!();
+    let (left, right) = pair();
+    let engine = Engine::start(&left, "10.77.0.1/24", Timing::default());
+    let go = WireguardGo::start(&right, "10.77.0.2/24");
+    right.command(&format!("wg set {} peer {} allowed-ips 10.77.0.1/32", go.name, engine.public_key));
+    let port = go.port(&right);
+    while_flooded(&left, go.public_key, port, 40, || {
+        std::thread::sleep(Duration::from_millis(300));
+        set_peer(&engine, peer(go.public_key, Some(&format!("10.99.0.2:{port}")), &["10.77.0.2/32"]));
+        ping_through(&left);
+    });
+    ping(&left, "10.77.0.2", 5);
+}
