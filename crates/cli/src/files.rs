@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -192,19 +193,46 @@ fn recorded(record: Record) -> anyhow::Result<Earlier> {
 
 /// Replaces a file as a whole, or not at all.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temporary = write_beside(path, bytes, mode)?;
+    let rename = || -> std::io::Result<()> {
+        fs::File::open(&temporary)?.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    rename().inspect_err(|_| drop(fs::remove_file(&temporary))).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Writes a new file beside the one it is to replace, and returns its name.
+pub fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<PathBuf> {
     let name = path.file_name().with_context(|| format!("{} names no file", path.display()))?;
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     temporary.push(format!(".{}", std::process::id()));
-    let temporary = directory.join(temporary);
+    let temporary = path.with_file_name(temporary);
     let write = || -> std::io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
+        file.write_all(bytes)
     };
-    write().inspect_err(|_| drop(fs::remove_file(&temporary))).with_context(|| format!("writing {}", path.display()))
+    write()
+        .inspect_err(|_| drop(fs::remove_file(&temporary)))
+        .with_context(|| format!("writing {}", path.display()))?;
+    Ok(temporary)
+}
+
+/// Waits until everything on a directory's file system is on the disk, then gives each new file its name.
+pub fn settle(directory: &Path, pending: &[(PathBuf, PathBuf)]) -> anyhow::Result<()> {
+    if pending.is_empty() {
+        return Ok(());
+    }
+    let handle = fs::File::open(directory).with_context(|| format!("opening {}", directory.display()))?;
+    // SAFETY: the descriptor is open; syncfs touches no memory.
+    if unsafe { libc::syncfs(handle.as_raw_fd()) } < 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(error).with_context(|| format!("writing {} to the disk", directory.display()));
+    }
+    for (temporary, path) in pending {
+        fs::rename(temporary, path).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// An error that makes the program exit with 64.

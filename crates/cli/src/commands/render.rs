@@ -1,14 +1,16 @@
 //! `wayleave render`: configuration files for hosts that run nothing of ours.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
 use wayleave_core::plan::{Member, Plan};
 use wayleave_core::render::{KeySource, RenderedFile, wg_quick};
+
+use zeroize::Zeroizing;
 
 use super::key;
 use crate::args::RenderArgs;
@@ -21,10 +23,7 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<Exit> {
     let plan = planned.accept()?;
     let member = args.member.as_deref().map(|name| super::plan::find(plan, name)).transpose()?;
     let members: Vec<Member> = member.map_or_else(|| plan.members().collect(), |member| vec![member]);
-    // Everything is rendered before anything is written, unless that would be gigabytes: then twice.
-    for member in &members {
-        render(plan, *member, args)?;
-    }
+    check_keys(plan, &members, args)?;
     let locking = if args.locked { Locking::Locked } else { Locking::Update };
     files::record(&args.file, &planned, plan, locking)?;
     match (&args.output, member) {
@@ -49,25 +48,59 @@ fn private_key(directory: &Path, name: &Name) -> anyhow::Result<PrivateKey> {
     key::read_private(&key::path(directory, name))
 }
 
+/// Everything that can make rendering fail, so that nothing is written when anything is missing.
+fn check_keys(plan: &Plan, members: &[Member], args: &RenderArgs) -> anyhow::Result<()> {
+    for member in members {
+        let name = plan.name(*member);
+        let peers = plan.peers(*member).iter().map(|peer| peer.who);
+        if let Some(peer) = peers.into_iter().find(|who| plan.public_key(*who).is_none()) {
+            bail!("{}, a peer of {name}, has no public key; run `wayleave key make`", plan.name(peer));
+        }
+        let Some(directory) = args.keys.as_deref() else { continue };
+        let own = private_key(directory, name)?.public_key();
+        if plan.public_key(*member).is_some_and(|public| public != own) {
+            bail!("{} does not belong to the public key of {name}", key::path(directory, name).display());
+        }
+    }
+    Ok(())
+}
+
+/// Writes all files under other names, makes sure that they are on the disk, and only then gives them their names: one
+/// wait for the disk instead of one per file, and each file is whole at any moment.
 fn write_all(plan: &Plan, members: &[Member], directory: &Path, args: &RenderArgs) -> anyhow::Result<()> {
+    let mut pending: Vec<(PathBuf, PathBuf)> = Vec::new();
+    let written = write_beside(plan, members, directory, args, &mut pending);
+    if let Err(error) = written.and_then(|()| files::settle(directory, &pending)) {
+        // Files that have their names already are whole; the others' former selves are untouched.
+        pending.iter().for_each(|(temporary, _)| drop(fs::remove_file(temporary)));
+        return Err(error);
+    }
+    let (all, changed) = (members.len(), pending.len());
+    eprintln!("{all} files below {}, {changed} of them changed", directory.display());
+    Ok(())
+}
+
+fn write_beside(
+    plan: &Plan,
+    members: &[Member],
+    directory: &Path,
+    args: &RenderArgs,
+    pending: &mut Vec<(PathBuf, PathBuf)>,
+) -> anyhow::Result<()> {
     for member in members {
         let file = render(plan, *member, args)?;
         let folder = directory.join(plan.name(*member).as_str());
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(&folder)
-            .with_context(|| format!("making {}", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let path = folder.join(&file.name);
         let mode = if file.secret { 0o600 } else { 0o644 };
         // A file that says the same already is left alone, so that its time tells when it last changed.
-        let same = fs::read(&path).is_ok_and(|old| old == file.text.as_bytes())
-            && fs::metadata(&path).is_ok_and(|meta| meta.permissions().mode() & 0o777 == mode);
-        if !same {
-            files::replace(&path, file.text.as_bytes(), mode)?;
+        let is_same = fs::metadata(&path).is_ok_and(|meta| meta.permissions().mode() & 0o777 == mode)
+            && fs::read(&path).is_ok_and(|old| Zeroizing::new(old).as_slice() == file.text.as_bytes());
+        if !is_same {
+            let temporary = files::write_beside(&path, file.text.as_bytes(), mode)?;
+            pending.push((temporary, path));
         }
     }
-    eprintln!("{} files below {}", members.len(), directory.display());
     Ok(())
 }
 

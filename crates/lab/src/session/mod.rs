@@ -29,6 +29,9 @@ use crate::scenario::{self, NatChoice, Underlay, UnderlayError};
 use crate::state::{StateDirectory, StateError};
 use crate::wire::{LinkModel, NatConfig, NatId, NatMapping, UnderlayId, Wire, WireError, WireOptions};
 
+/// Members that one thread ends.
+const MEMBERS_PER_ENDER: usize = 8;
+
 /// How the emulated internet behaves, and what the lab is called.
 #[derive(Debug, Clone)]
 pub struct LabOptions {
@@ -270,6 +273,19 @@ impl Lab {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Lab {
+    /// Ends all members at once: each waits for its engine and for the kernel to let go of its devices.
+    fn drop(&mut self) {
+        let mut members: Vec<MemberHost> = std::mem::take(&mut self.members).into_values().collect();
+        std::thread::scope(|scope| {
+            while !members.is_empty() {
+                let some = members.split_off(members.len().saturating_sub(MEMBERS_PER_ENDER));
+                scope.spawn(move || drop(some));
+            }
+        });
     }
 }
 

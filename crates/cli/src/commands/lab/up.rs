@@ -125,7 +125,10 @@ fn measure_over_hub(
         return Ok(None);
     }
     progress.step(&format!("measuring every pair over {name} alone"));
-    let pairs = lab.measure(count)?;
+    let places = lab.places();
+    let all = places.iter().enumerate().flat_map(|(at, from)| places[at + 1..].iter().map(|to| (*from, *to)));
+    let joined: Vec<_> = all.filter(|(from, to)| lab.planned_path(*from, *to).is_some()).collect();
+    let pairs = lab.measure_pairs(&joined, count)?;
     progress.done(&format!("{} pairs measured over {name} alone", pairs.len()));
     let rtts = pairs.into_iter().filter_map(|pair| Some(((pair.from, pair.to), pair.rtt_ms?)));
     Ok(Some(rtts.collect()))
