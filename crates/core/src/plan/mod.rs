@@ -260,7 +260,12 @@ fn client_allowed(network: &Network, addresses: &Addresses) -> Vec<Arc<[IpNet]>>
 /// Joins each node's links (all of them, standby ones too) with what the peers at their ends own.
 fn node_peers(network: &Network, owned: Vec<allowed::Owned>, client_allowed: &[Arc<[IpNet]>]) -> Vec<Vec<Peer>> {
     let mut linked: Vec<Vec<NodeIx>> = vec![Vec::new(); network.nodes.len()];
+    let is_hub = |node: NodeIx| network.node(node).hub;
     for link in &network.links {
+        // Who must not reach each other needs no link, unless one relays for the other.
+        if network.is_isolated(link.a, link.b) && !is_hub(link.a) && !is_hub(link.b) {
+            continue;
+        }
         linked[link.a.at()].push(link.b);
         linked[link.b.at()].push(link.a);
     }

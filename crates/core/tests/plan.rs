@@ -1,0 +1,214 @@
+//! Plans of small networks, told as text: what each host is given, and what is found wrong.
+//!
+//! `peers` checks a member's peers as `name: prefixes [keepalive]`; `found` checks the findings of the plan alone. The
+//! traps of published set-ups (siblings that can't reach each other, keepalives that do nothing) stand here for good.
+
+use std::sync::Arc;
+
+use wayleave_core::check::Findings;
+use wayleave_core::file::load_with;
+use wayleave_core::names::Name;
+use wayleave_core::network::resolve::resolve;
+use wayleave_core::plan::{Ledger, LinkState, LinkStates, Plan, PlanFile, Side, diff, plan};
+
+const HEAD: &str = "[network]\nname = \"t\"\nprefixes = [\"10.50.0.0/16\"]\n";
+
+fn planned(text: &str, ledger: &Ledger, states: &LinkStates) -> (Plan, Ledger, Findings) {
+    let text = format!("{HEAD}{text}");
+    let loaded = load_with("t.toml", |_| Ok(text.as_bytes().to_vec()));
+    let resolution = resolve(&loaded.file);
+    let trouble = format!("{:?} {:?}", loaded.findings.sorted(), resolution.findings.sorted());
+    let network = resolution.network.unwrap_or_else(|| panic!("{trouble}"));
+    plan(Arc::new(network), ledger, states)
+}
+
+fn simply(text: &str) -> Plan {
+    planned(text, &Ledger::default(), &LinkStates::default()).0
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("tests use good names")
+}
+
+/// A member's peers, one a line.
+fn peers(plan: &Plan, member: &str) -> String {
+    let own = plan.of(plan.find(&name(member)).expect("the member exists"));
+    let line = |peer: &wayleave_core::plan::PeerPlan| {
+        let allowed: Vec<String> = peer.allowed.iter().map(ToString::to_string).collect();
+        let keepalive = peer.keepalive_s.map_or(String::new(), |s| format!(" [{s} s]"));
+        let dials = if peer.endpoints.is_empty() { "" } else { " dials" };
+        format!("{}: {}{keepalive}{dials}", peer.name, if allowed.is_empty() { "-".into() } else { allowed.join(" ") })
+    };
+    own.peers.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn path(plan: &Plan, from: &str, to: &str) -> String {
+    let find = |text| plan.find(&name(text)).expect("the member exists");
+    let path = plan.path(find(from), find(to));
+    let names = path.map(|path| path.into_iter().map(|step| plan.name(step).to_string()).collect::<Vec<_>>());
+    names.map_or("none".into(), |names| names.join(" > "))
+}
+
+/// The plan's own findings, missing keys left out.
+fn found(text: &str) -> Vec<String> {
+    let (.., findings) = planned(text, &Ledger::default(), &LinkStates::default());
+    let sentence = |f: &&wayleave_core::check::Finding| format!("{} {}", f.kind.code(), f.kind);
+    findings.sorted().iter().map(sentence).filter(|text| !text.starts_with("WL201")).collect()
+}
+
+/// The network of the published text, shortened: a hub, a regional relay, siblings behind NAT, a spoke elsewhere.
+const APAC: &str = "
+[regions.central]\nprefix = \"10.50.0.0/24\"
+[regions.europe]\nprefix = \"10.50.3.0/24\"
+[regions.asia]\nprefix = \"10.50.4.0/24\"
+[regions.hong-kong]\nprefix = \"10.50.5.0/24\"
+[nodes.ireland]\nregion = \"central\"\nhub = true\nendpoint = \"54.171.48.207\"
+[nodes.hkg]\nregion = \"hong-kong\"\nhub = true\nendpoint = \"35.241.112.61\"
+[nodes.lhr]\nregion = \"europe\"
+[nodes.nrt]\nregion = \"asia\"
+[nodes.sin]\nregion = \"asia\"
+[[links]]\nfrom = [\"*\"]\nto = [\"ireland\"]
+[[links]]\nfrom = [\"hkg\"]\nto = [\"asia\"]
+[rtt_ms]\nireland = { hkg = 220, nrt = 272, sin = 188, lhr = 11 }\nhkg = { nrt = 49, sin = 38 }
+";
+
+#[test]
+fn siblings_behind_nat_reach_each_other_over_the_relay() {
+    let plan = simply(APAC);
+    assert_eq!(path(&plan, "nrt", "sin"), "nrt > hkg > sin");
+    assert_eq!(path(&plan, "sin", "nrt"), "sin > hkg > nrt");
+    assert_eq!(path(&plan, "lhr", "nrt"), "lhr > ireland > hkg > nrt");
+    assert_eq!(peers(&plan, "nrt"), "hkg: 10.50.0.0/16 [25 s] dials\nireland: - [25 s] dials");
+    assert_eq!(peers(&plan, "sin"), "hkg: 10.50.0.0/16 [25 s] dials\nireland: 10.50.0.0/24 10.50.3.0/24 [25 s] dials");
+    assert_eq!(peers(&plan, "hkg"), "ireland: 10.50.0.0/24 10.50.3.0/24 dials\nnrt: 10.50.4.1/32\nsin: 10.50.4.2/32");
+}
+
+#[test]
+fn keepalives_are_sent_only_by_those_who_alone_can_dial() {
+    let plan = simply(APAC);
+    assert_eq!(
+        peers(&plan, "ireland"),
+        "hkg: 10.50.4.1/32 10.50.5.0/24 dials\nlhr: 10.50.3.1/32\nnrt: -\nsin: 10.50.4.2/32"
+    );
+}
+
+#[test]
+fn without_the_relay_siblings_have_no_path_and_it_is_said() {
+    let text =
+        "[nodes.a]\nendpoint = \"192.0.2.1\"\n[nodes.b]\n[nodes.c]\n[nodes.d]\n[[links]]\nfrom = [\"a\"]\nto = [\"*\"]";
+    assert_eq!(found(text), ["WL203 no path between b and c, b and d, c and d"]);
+    assert_eq!(found(&text.replace("[nodes.b]", "hub = true\n[nodes.b]")), [""; 0]);
+}
+
+#[test]
+fn a_link_that_is_down_moves_its_traffic_to_the_hub_and_back() {
+    let mut states = LinkStates::default();
+    states.set(&name("hkg"), &name("nrt"), LinkState::Down);
+    let (plan, ..) = planned(APAC, &Ledger::default(), &states);
+    assert_eq!(path(&plan, "hkg", "nrt"), "hkg > ireland > nrt");
+    assert_eq!(peers(&plan, "hkg"), "ireland: 10.50.0.0/24 10.50.3.0/24 10.50.4.1/32 dials\nnrt: -\nsin: 10.50.4.2/32");
+    states.set(&name("hkg"), &name("nrt"), LinkState::Up { rtt_us: 49_000 });
+    assert_eq!(path(&planned(APAC, &Ledger::default(), &states).0, "hkg", "nrt"), "hkg > nrt");
+}
+
+#[test]
+fn a_client_sends_everything_to_its_node_and_is_behind_it_for_all_others() {
+    let text = "[nodes.host1]\nendpoint = \"192.0.2.1\"\nentry = true\n[nodes.host2]\nendpoint = \"192.0.2.2\"\nprefixes = [\"192.168.7.0/24\"]
+        [clients.laptop]\naddress = \"10.50.9.9\"";
+    let plan = simply(text);
+    assert_eq!(path(&plan, "laptop", "host2"), "laptop > host1 > host2");
+    assert_eq!(peers(&plan, "laptop"), "host1: 10.50.0.0/16 192.168.7.0/24 [25 s] dials");
+    assert_eq!(peers(&plan, "host2"), "host1: 10.50.0.1/32 10.50.9.9/32 dials");
+    assert_eq!(peers(&plan, "host1"), "host2: 10.50.0.2/32 192.168.7.0/24 dials\nlaptop: 10.50.9.9/32");
+    assert!(plan.of(plan.find(&name("host1")).expect("it exists")).forwards);
+}
+
+#[test]
+fn isolated_nodes_have_no_prefix_of_each_other() {
+    let text =
+        "[nodes.a]\nendpoint = \"192.0.2.1\"\n[nodes.b]\nendpoint = \"192.0.2.2\"\n[nodes.c]\nendpoint = \"192.0.2.3\"
+        [[isolate]]\nbetween = [[\"a\"], [\"b\"]]";
+    let plan = simply(text);
+    assert_eq!(path(&plan, "a", "b"), "none");
+    assert_eq!(peers(&plan, "a"), "c: 10.50.0.3/32 dials");
+    let hub = text.replace("[nodes.b]", "hub = true\n[nodes.b]");
+    let said = "WL204 a is a hub and relays for others, so it can't be kept apart from b by addresses alone";
+    assert_eq!(found(&hub), [said]);
+}
+
+#[test]
+fn a_full_pool_is_said_once_for_each_who_goes_without() {
+    let text = "[regions.r]\nprefix = \"10.50.0.0/30\"\n[nodes.a]\nregion = \"r\"\nendpoint = \"192.0.2.1\"\nhub = true
+        [nodes.b]\nregion = \"r\"\n[nodes.c]\nregion = \"r\"\n[nodes.d]\nregion = \"r\"";
+    let full = |who| format!("WL202 10.50.0.0/30 is full: no address is left for {who}");
+    assert_eq!(found(text), [full("c"), full("d")]);
+}
+
+#[test]
+fn who_is_gone_gives_its_address_up_only_when_the_pool_is_full() {
+    let node = |name: &str| format!("[nodes.{name}]\nregion = \"r\"\nendpoint = \"192.0.2.{}\"\n", name.len());
+    let region = "[regions.r]\nprefix = \"10.50.0.0/29\"\n".to_owned();
+    let with = |names: &[&str]| region.clone() + &names.iter().map(|name| node(name)).collect::<String>();
+    let (_, ledger, _) = planned(&with(&["a", "bb", "ccc"]), &Ledger::default(), &LinkStates::default());
+    let (plan, ledger, _) = planned(&with(&["a", "ccc", "dddd"]), &ledger, &LinkStates::default());
+    let address =
+        |plan: &Plan, who: &str| plan.overlay_addresses(plan.find(&name(who)).expect("it exists"))[0].to_string();
+    assert_eq!(address(&plan, "dddd"), "10.50.0.4");
+    let all = ["a", "ccc", "dddd", "eeeee", "ffffff", "ggggggg"];
+    let (plan, _, findings) = planned(&with(&all), &ledger, &LinkStates::default());
+    assert_eq!(address(&plan, "ggggggg"), "10.50.0.2", "the last free address is that of who is gone");
+    assert_eq!(findings.errors(), 0);
+}
+
+#[test]
+fn an_endpoint_inside_a_routed_prefix_gets_a_table_of_its_own() {
+    let text = "[nodes.a]\nendpoints = { aws = \"10.1.0.10\" }\nprefixes = [\"10.1.0.0/16\"]
+        [nodes.b]\nendpoints = { aws = \"10.2.0.10\" }\nprefixes = [\"10.2.0.0/16\"]";
+    let plan = simply(text);
+    assert!(plan.of(plan.find(&name("a")).expect("it exists")).own_table.is_some());
+    assert!(simply(APAC).of(simply(APAC).find(&name("sin")).expect("it exists")).own_table.is_none());
+}
+
+#[test]
+fn a_plan_comes_back_from_its_file_and_differences_are_told() {
+    let (old, ledger, _) = planned(APAC, &Ledger::default(), &LinkStates::default());
+    let mut text = String::new();
+    PlanFile::write(&old, &mut text).expect("strings take everything");
+    let file = PlanFile::parse(&text).expect("it was just written");
+    assert_eq!(file, PlanFile::new(&old));
+    assert_eq!(diff(Side::File(&file), Side::Plan(&old)), []);
+    let more = APAC.to_owned() + "[nodes.syd]\nregion = \"asia\"\n";
+    let (new, ledger, _) = planned(&more, &ledger, &LinkStates::default());
+    assert_eq!((new.generation, ledger.generation), (2, 2));
+    let told: Vec<String> =
+        diff(Side::File(&file), Side::Plan(&new)).iter().map(|c| format!("{}: {}", c.member, c.what)).collect();
+    assert!(told.contains(&"syd: added with 10.50.4.3".to_owned()), "{told:?}");
+    assert!(told.iter().any(|line| line.starts_with("hkg: peer syd added")), "{told:?}");
+    assert!(!told.iter().any(|line| line.starts_with("nrt")), "nrt need not notice: {told:?}");
+}
+
+#[test]
+fn files_that_are_no_plans_or_ledgers_are_refused() {
+    for text in ["", "{}", "[]", "{\"schema\":\"wayleave.plan\",\"version\":2}", "\u{0}", "{\"schema\":1}"] {
+        assert!(PlanFile::parse(text).is_err(), "{text:?}");
+        assert!(Ledger::parse(text).is_err(), "{text:?}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_readers_panic(text in ".{0,200}", cut in 0_usize..2_000, byte: u8) {
+        let _ = (PlanFile::parse(&text), Ledger::parse(&text));
+        let (plan, ledger, _) = planned(APAC, &Ledger::default(), &LinkStates::default());
+        let mut whole = String::new();
+        PlanFile::write(&plan, &mut whole).expect("strings take everything");
+        for good in [whole, ledger.to_text()] {
+            let mut bytes = good.into_bytes();
+            let at = cut % bytes.len();
+            bytes[at] = byte;
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let _ = (PlanFile::parse(&text), Ledger::parse(&text));
+            let _ = (PlanFile::parse(&text[..text.floor_char_boundary(at)]), Ledger::parse(&text[..text.floor_char_boundary(at)]));
+        }
+    }
+}
