@@ -1,4 +1,7 @@
 //! The engine as a program of its own: `engine IFACE`, in the foreground.
+//!
+//! A drop-in for `WG_PROCESS_FOREGROUND=1 wireguard-go IFACE`, for trying and measuring the engine without the rest of the
+//! product. Ends with the interface or on SIGTERM.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,7 @@
-//! The only place of this crate that reads a clock.
+//! The clocks of the protocol core: the only place that reads the time for it.
+//!
+//! The device's thread asks once for each batch of work and hands the answer down. The monotonic clock counts from the
+//! device's start, which is all that timers and ages need.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,5 +1,6 @@
 //! The handshake against `snow`, an independent implementation of Noise, in both roles; against itself with wrong keys; and
-//! with every byte of its messages changed.
+//! with every byte of its messages changed. `snow` also confirms the derived transport keys, which is all that the session needs.
+//! The MACs, which are not part of Noise, are tested beside their code.
 
 use super::cipher::TransportKey;
 use super::handshake::*;

@@ -72,13 +72,7 @@ impl Tunnel {
             self.checker = Some(CookieChecker::new(&identity.public()));
             self.shared.identity = Some(identity);
         }
-        self.each_peer(|peer, shared| {
-            peer.static_secret = shared.identity.as_ref().map(|identity| identity.static_secret(&peer.public_key));
-            peer.clear_pending(shared);
-            for session in [&peer.sessions.current, &peer.sessions.next].into_iter().flatten() {
-                session.expire();
-            }
-        });
+        self.each_peer(Peer::handle_identity_changed);
     }
 
     fn configure_peer(&mut self, now: Now, change: &ConfigurePeer) {
@@ -113,9 +107,8 @@ impl Tunnel {
     }
 
     fn add_peer(&mut self, public_key: PublicKey) -> PeerId {
-        let static_secret = self.shared.identity.as_ref().map(|identity| identity.static_secret(&public_key));
         let id = self.free.pop().unwrap_or(PeerId(self.peers.len() as u32));
-        let peer = Some(Box::new(Peer::new(id, public_key, static_secret)));
+        let peer = Some(Box::new(Peer::new(id, public_key)));
         match self.peers.get_mut(id.0 as usize) {
             Some(slot) => *slot = peer,
             None => self.peers.push(peer),

@@ -30,7 +30,8 @@ impl Tunnel {
             return;
         };
         self.with_peer(id, |peer, shared| {
-            let initiation = peer.static_secret.as_ref().and_then(|secret| caller.authenticate(secret));
+            let identity = shared.identity.as_ref();
+            let initiation = identity.and_then(|identity| caller.authenticate(peer.static_secret(identity)));
             let Some(initiation) = initiation else {
                 shared.out.counters.rx_bad_handshake += 1;
                 return;

@@ -19,7 +19,7 @@ use crate::config::Event;
 use crate::keys::{PresharedKey, PublicKey};
 use crate::limits::{STAGED_PACKETS_MAX, Timing};
 use crate::noise::cookie::PeerMacs;
-use crate::noise::handshake::{Initiator, StaticSecret, initiate};
+use crate::noise::handshake::{Identity, Initiator, StaticSecret, initiate};
 use crate::noise::messages::KEEPALIVE_BYTES;
 use crate::packet::PacketBuf;
 use crate::rng::random_u32;
@@ -47,8 +47,8 @@ pub struct Peer {
     pub public_key: PublicKey,
     /// All zero if there is none.
     pub psk: PresharedKey,
-    /// The secret of both static keys; none while the device has no key.
-    pub static_secret: Option<StaticSecret>,
+    /// The secret of both static keys. Computed when first needed: ten thousand of them take a third of a second.
+    static_secret: Option<StaticSecret>,
     /// Signs handshake messages to it.
     pub macs: PeerMacs,
     /// Where it is.
@@ -86,12 +86,12 @@ pub struct Peer {
 
 impl Peer {
     /// A peer that has only its key.
-    pub fn new(id: PeerId, public_key: PublicKey, static_secret: Option<StaticSecret>) -> Peer {
+    pub fn new(id: PeerId, public_key: PublicKey) -> Peer {
         Peer {
             id,
             public_key,
             psk: PresharedKey::default(),
-            static_secret,
+            static_secret: None,
             macs: PeerMacs::new(&public_key),
             endpoint: None,
             persistent_keepalive_s: 0,
@@ -111,6 +111,20 @@ impl Peer {
             attempts: 0,
             sent_lastminute_handshake: false,
             need_another_keepalive: false,
+        }
+    }
+
+    /// The secret of both static keys.
+    pub fn static_secret(&mut self, identity: &Identity) -> &StaticSecret {
+        self.static_secret.get_or_insert_with(|| identity.static_secret(&self.public_key))
+    }
+
+    /// The device's key changed: ends what belongs to the old one.
+    pub fn handle_identity_changed(&mut self, shared: &mut Shared) {
+        self.static_secret = None;
+        self.clear_pending(shared);
+        for session in [&self.sessions.current, &self.sessions.next].into_iter().flatten() {
+            session.expire();
         }
     }
 
@@ -176,7 +190,7 @@ impl Peer {
         }
         let timeout = shared.timing.rekey_timeout;
         let recent = self.handshake_sent.is_some_and(|sent| now.monotonic.since(sent) < timeout);
-        let (Some(identity), Some(static_secret)) = (&shared.identity, &self.static_secret) else { return };
+        let Some(identity) = &shared.identity else { return };
         if self.endpoint.is_none() || !shared.up {
             return;
         }
@@ -192,7 +206,8 @@ impl Peer {
         let timestamp = self.timestamp_sent.map_or(clock, |sent| clock.max(sent.successor()));
         self.timestamp_sent = Some(timestamp);
         let index = shared.indices.reserve(self.id, shared.rng.as_mut());
-        let made = initiate(identity, &self.public_key, static_secret, index, timestamp, shared.rng.as_mut());
+        let public_key = self.public_key;
+        let made = initiate(identity, &public_key, self.static_secret(identity), index, timestamp, shared.rng.as_mut());
         let Some((initiator, mut message)) = made else {
             return shared.indices.remove(index);
         };

@@ -1,4 +1,7 @@
 //! The engine against the real wireguard-go, in both roles.
+//!
+//! The engine is on the left (10.99.0.1 outside, 10.77.0.1 inside), wireguard-go on the right (.2). Who knows whose endpoint
+//! decides who calls. Pings are counted: none may be lost unless the test says so.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,7 @@
 //! Floods of forged initiations: cookies in both directions, and traffic that goes on meanwhile.
+//!
+//! The flood comes from the left host with valid first MACs, as from an attacker who knows the public key. A real handshake has
+//! to get through it, which takes a cookie and so a second initiation.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

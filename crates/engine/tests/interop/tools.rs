@@ -1,4 +1,7 @@
 //! The real `wg` on the engine: show, set, setconf, syncconf, showconf, and refusals.
+//!
+//! Everything goes through the UAPI socket at the place where `wg` looks for it. The last test speaks to the socket itself, as
+//! `wg` never sends anything bad.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,4 +1,7 @@
 //! Changes on a running device: peers, keys, prefixes, endpoints; and that other peers don't feel them.
+//!
+//! The usual world is a star: end 0 knows ends 1 and 2, something is changed for end 1, and end 2 must keep its session.
+//! Handshake counters tell whether it did.
 
 use super::*;
 use crate::keys::PresharedKey;

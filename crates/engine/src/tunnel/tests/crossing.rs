@@ -1,5 +1,6 @@
 //! Both ends start a handshake at once: thousands of timings, with and without loss, also against an end that keeps only one
-//! handshake at a time, as the kernel does.
+//! handshake at a time, as the kernel does. What must hold: no packet waits longer than the network makes it, both ends
+//! agree on one session wherever the network does not reorder, and renewing it under traffic loses nothing.
 
 use super::*;
 use crate::tunnel::session::Role;

@@ -1,4 +1,7 @@
 //! Datagrams that nobody should have sent: replayed, cut, changed, reflected, flooded, random. All are dropped and counted.
+//!
+//! After each attack the peers must still know each other's address, have received nothing twice, and be able to talk: that
+//! is `assert_untouched`.
 
 use proptest::prelude::*;
 

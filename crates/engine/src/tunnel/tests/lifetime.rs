@@ -1,4 +1,7 @@
 //! Timers: what happens when, and that nothing happens when nothing should; a week of it.
+//!
+//! Each test is a story in virtual time: packets sent, time passed, datagrams counted on the tape. The intervals are the
+//! protocol's own, so what is asserted here is whitepaper section 6 as the kernel has it.
 
 use super::*;
 use crate::limits::STAGED_PACKETS_MAX;
