@@ -26,12 +26,10 @@ pub enum Reading {
         at: usize,
     },
     /// A source, or all of them together, is too large.
-    #[error("{what} is {bytes} bytes, the limit is {max}")]
+    #[error("{what} has more than {max} bytes")]
     TooLarge {
         /// The path, or "the whole network file".
         what: String,
-        /// Its size.
-        bytes: usize,
         /// The limit.
         max: usize,
     },

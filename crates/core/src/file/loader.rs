@@ -111,12 +111,12 @@ impl Loader {
 
     fn text(&mut self, path: &str, mut bytes: Vec<u8>) -> Result<String, Reading> {
         if bytes.len() > SOURCE_BYTES_MAX {
-            return Err(Reading::TooLarge { what: path.to_owned(), bytes: bytes.len(), max: SOURCE_BYTES_MAX });
+            return Err(Reading::TooLarge { what: path.to_owned(), max: SOURCE_BYTES_MAX });
         }
         self.bytes += bytes.len();
         if self.bytes > SOURCES_BYTES_MAX {
             let what = "the whole network file".to_owned();
-            return Err(Reading::TooLarge { what, bytes: self.bytes, max: SOURCES_BYTES_MAX });
+            return Err(Reading::TooLarge { what, max: SOURCES_BYTES_MAX });
         }
         if bytes.starts_with("\u{feff}".as_bytes()) {
             bytes.drain(..3);

@@ -129,7 +129,7 @@ impl Decode for PublicKey {
         PublicKey::parse(text)
             .map_err(|error| {
                 let finding = Finding::new(Reading::BadKey { why: error.to_string() }, value.span);
-                decoder.push(finding.with_fix("Copy the whole output of wayleave key pub or wg pubkey."));
+                decoder.push(finding.with_fix("Copy the whole output of wayleave key public or wg pubkey."));
             })
             .ok()
     }

@@ -44,7 +44,7 @@ fn values_are_judged_where_they_are_written() {
         error WL012 n:3:15 true or false is expected here, not a whole number
         error WL018 n:4:16 70000 is outside 1 to 65535
         error WL018 n:5:15 9000 is outside 1280 to 8940 bytes
-        error WL014 n:6:22 this is no public key: a key has 44 characters, this has 5 => Copy the whole output of wayleave key pub or wg pubkey.
+        error WL014 n:6:22 this is no public key: a key has 44 characters, this has 5 => Copy the whole output of wayleave key public or wg pubkey.
         error WL015 n:7:19 "10.50.0.1/16" is no address: it has a prefix length => Write 10.50.0.1.
         error WL016 n:8:21 10.1.2.3/16 has address bits set beyond its length => Write 10.1.0.0/16.
         error WL015 n:8:36 "10.2.0.0" is no prefix: its length is missing => Write 10.2.0.0/32 for this one address.
@@ -82,7 +82,7 @@ fn a_point_of_small_order_is_no_key() {
     check(
         "nodes.a.public_key = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"",
         r#"
-        error WL014 n:2:22 this is no public key: this key is a point of small order, with which there is no secret => Copy the whole output of wayleave key pub or wg pubkey.
+        error WL014 n:2:22 this is no public key: this key is a point of small order, with which there is no secret => Copy the whole output of wayleave key public or wg pubkey.
         "#,
     );
 }
