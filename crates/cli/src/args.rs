@@ -1,4 +1,7 @@
 //! The command line, as clap reads it: the source of help, man pages and completions.
+//!
+//! Only shapes and bounds are here; what a command does with them is in its file. Doc comments are what people read, so
+//! they are written for them.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,6 @@
 //! What people are told: findings with carets, errors with their causes, summaries. All on stderr, but JSON.
+//!
+//! Colour is for terminals only. However long a line of a network file is, what is printed of it is short.
 
 use std::io::IsTerminal as _;
 use std::path::Path;

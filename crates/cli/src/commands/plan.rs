@@ -1,4 +1,7 @@
 //! `wayleave plan`: shows the plan, or how it differs from an earlier one, and records it.
+//!
+//! The plan goes to stdout, as a table, JSON or a drawing, everything else to stderr. `--diff` and a file with errors
+//! record nothing.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,7 @@
 //! `wayleave render`: configuration files for hosts that run nothing of ours.
+//!
+//! Everything is rendered before the first file is written, so that a missing key or a mistake in the network file leaves
+//! all files as they were. Files with private keys are readable by their owner only.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

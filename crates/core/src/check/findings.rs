@@ -1,4 +1,7 @@
 //! The list of findings of one run, bounded, and the sources whose places they name.
+//!
+//! A finding is data: a kind, a place, other places that belong to it, perhaps a fix. Sentences and carets are made where
+//! it is shown. However wrong a file is, the list stays short and says how many findings it left out.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
 //! One member's host: a namespace with an underlay device, a WireGuard device, and the engine that runs it.
+//!
+//! Built once, then brought to each plan by the difference to what it has. Its WireGuard device and its UAPI socket are in
+//! the member's own namespace and directory, so members of any number of labs may have the same names and addresses.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,7 @@
 //! Sleeping until something happens: epoll over devices, the command eventfd, and one timerfd.
+//!
+//! The timer is armed to the next packet's deadline, exact to the nanosecond, and touched only when that deadline changes.
+//! Which packet it is for the poller does not know.
 
 use super::route::PortId;
 use crate::limits;

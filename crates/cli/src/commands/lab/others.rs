@@ -1,11 +1,18 @@
 //! The commands that speak to a running lab.
+//!
+//! Each sends one request to the lab's control socket and prints the answer. Only `exec` does more: it moves this process
+//! into a member and becomes the program, so that its streams and exit code are the program's.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
-use wayleave_lab::control::{Request, Response, client::ask, enter::enter};
+use wayleave_lab::control::{
+    Request, Response,
+    client::{ask, wait_for_end},
+    enter::enter,
+};
 use wayleave_lab::session::{Fault, LinkReport, Target};
 use wayleave_lab::state;
 
@@ -113,7 +120,11 @@ pub fn heal(what: &LabTarget) -> anyhow::Result<Exit> {
 
 /// Ends a lab.
 pub fn down(which: &LabName) -> anyhow::Result<Exit> {
-    request(which, Request::Down)?;
+    let socket = state::find(lab_name(which)?.as_ref())?;
+    ask(&socket, Request::Down)?;
+    if !wait_for_end(&socket) {
+        bail!("the lab was told to end but has not ended yet");
+    }
     Ok(Exit::Fine)
 }
 
