@@ -73,6 +73,7 @@ fn labs(directory: &Path) {
     }
 }
 
+#[expect(clippy::zombie_processes, reason = "wait4 below waits, which also says what the child used")]
 fn run(arguments: &[&str]) -> Cost {
     let begin = Instant::now();
     let child = Command::new(env!("CARGO_BIN_EXE_wayleave"))

@@ -21,7 +21,8 @@ pub enum Exit {
 }
 
 impl Exit {
-    fn code(self) -> u8 {
+    /// The number.
+    pub fn code(self) -> u8 {
         match self {
             Exit::Fine => 0,
             Exit::Failed => 1,

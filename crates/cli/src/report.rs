@@ -54,6 +54,9 @@ pub fn print_summary(findings: &Findings, file: &Path) {
     }
 }
 
+/// Places in one source, each with a few words unless it is the place itself.
+type Marks<'a> = Vec<(Span, Option<&'a str>)>;
+
 fn render(renderer: &Renderer, finding: &Finding, sources: &Sources) -> String {
     let level = match finding.severity() {
         Severity::Error => Level::ERROR,
@@ -64,8 +67,8 @@ fn render(renderer: &Renderer, finding: &Finding, sources: &Sources) -> String {
     let mut group = Group::with_title(level.primary_title(title).id(finding.kind.code()));
     let places = finding.place.iter().map(|place| (*place, None));
     let related = finding.related.iter().map(|(place, words)| (*place, Some(words.as_str())));
-    let places: Vec<(Span, Option<&str>)> = places.chain(related).collect();
-    let mut by_source: Vec<(u16, Vec<(Span, Option<&str>)>)> = Vec::new();
+    let places: Marks<'_> = places.chain(related).collect();
+    let mut by_source: Vec<(u16, Marks<'_>)> = Vec::new();
     for (span, words) in places {
         match by_source.iter_mut().find(|(source, _)| *source == span.source.0) {
             Some((_, list)) => list.push((span, words)),

@@ -90,3 +90,6 @@ pub const PING_COUNT_CONTROL_MAX: u32 = 1_000;
 
 /// Threads that close a wire's devices at its end. Closing waits for the kernel rather than works, so more than processors pay.
 pub const CLOSING_THREADS: usize = 64;
+
+/// How long a lab may take to end: a hundred engines and their devices take about four seconds on a busy machine.
+pub const CONTROL_END_TIMEOUT: Duration = Duration::from_secs(60);

@@ -74,6 +74,11 @@ impl StateDirectory {
         Ok(StateDirectory { path, _lock: lock })
     }
 
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The control socket's path.
     pub fn socket(&self) -> PathBuf {
         self.path.join("control.sock")

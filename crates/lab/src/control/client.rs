@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::{Envelope, Request, Response, VERSION};
-use crate::limits::CONTROL_ANSWER_TIMEOUT;
+use crate::limits::{CONTROL_ANSWER_TIMEOUT, CONTROL_END_TIMEOUT};
 
 /// Why a lab can't be asked.
 #[derive(Debug, thiserror::Error)]
@@ -44,4 +44,13 @@ pub fn ask(socket: &Path, request: Request) -> Result<Response, ClientError> {
         Response::Refused(why) => Err(ClientError::Refused(why)),
         response => Ok(response),
     }
+}
+
+/// Waits until a lab that was told to end has ended; true if it did.
+pub fn wait_for_end(socket: &Path) -> bool {
+    let begin = std::time::Instant::now();
+    while socket.exists() && begin.elapsed() < CONTROL_END_TIMEOUT {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    !socket.exists()
 }

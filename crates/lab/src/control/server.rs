@@ -6,11 +6,15 @@
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Entry, Envelope, Request, Response, Status, VERSION};
 use crate::limits::{CONTROL_REQUEST_BYTES_MAX, CONTROL_TIMEOUT, PING_COUNT_CONTROL_MAX};
 use crate::session::{Lab, LabError, Place};
+
+/// How soon after long work its watcher ends, in milliseconds.
+const WATCH_INTERVAL_MS: i32 = 50;
 
 /// SIGINT and SIGTERM as a descriptor, so that waiting for them and for requests is one wait.
 #[derive(Debug)]
@@ -40,6 +44,24 @@ impl Signals {
     /// Whether one of them has arrived.
     pub fn is_raised(&self) -> bool {
         wait(&[self.0.as_raw_fd()], 0).is_ok_and(|ready| ready[0])
+    }
+
+    /// Does something that takes long; if a signal arrives meanwhile, `interrupted` is called in another thread, to end
+    /// the process.
+    pub fn watch_while<T>(&self, interrupted: impl FnOnce() + Send, work: impl FnOnce() -> T) -> T {
+        let finished = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !finished.load(Ordering::Acquire) {
+                    if wait(&[self.0.as_raw_fd()], WATCH_INTERVAL_MS).is_ok_and(|ready| ready[0]) {
+                        return interrupted();
+                    }
+                }
+            });
+            let outcome = work();
+            finished.store(true, Ordering::Release);
+            outcome
+        })
     }
 }
 

@@ -204,6 +204,12 @@ impl Lab {
         &self.wire
     }
 
+    /// What removes the lab's directory, for a process that must end at once: all else goes with the process.
+    pub fn last_words(&self) -> impl FnOnce() + Send + use<> {
+        let path = self.state.path().to_owned();
+        move || drop(std::fs::remove_dir_all(path))
+    }
+
     /// Where the control socket belongs.
     pub fn socket(&self) -> std::path::PathBuf {
         self.state.socket()

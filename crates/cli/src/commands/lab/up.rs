@@ -62,21 +62,13 @@ pub fn run(args: &LabUpArgs) -> anyhow::Result<Exit> {
     let mut progress = Progress { start: Instant::now(), is_terminal, is_open: false };
     let mut lab = Lab::up(&network, &planned.ledger, &options, &mut |text| progress.step(text))?;
     progress.done(&format!("{} hosts built", lab.places().len()));
-    let Some(hub_rtts) = measure_over_hub(&mut lab, args.count, &signals, &mut progress)? else {
-        return Ok(Exit::Fine);
+    let end = lab.last_words();
+    let interrupted = || {
+        end();
+        eprintln!("\ninterrupted");
+        std::process::exit(Exit::Failed.code().into());
     };
-    lab.apply(&LinkStates::default())?;
-    wake(&lab, &mut progress)?;
-    if signals.is_raised() {
-        return Ok(Exit::Fine);
-    }
-    progress.step("measuring every pair");
-    lab.wire().reset_lateness().ok();
-    let mut pairs = lab.measure(args.count)?;
-    for pair in &mut pairs {
-        pair.hub_rtt_ms = hub_rtts.get(&(pair.from.clone(), pair.to.clone())).copied();
-    }
-    progress.done(&format!("{} pairs measured", pairs.len()));
+    let pairs = signals.watch_while(interrupted, || measure_all(&mut lab, args.count, &mut progress))?;
     let lost = print(args, &lab, &pairs)?;
     if !args.once && !signals.is_raised() {
         print_hints(&options, &args.file);
@@ -110,20 +102,26 @@ fn options(args: &LabUpArgs, network: &str) -> anyhow::Result<LabOptions> {
 /// Measured round-trip times in milliseconds by the names of both ends.
 type HubRtts = BTreeMap<(String, String), f64>;
 
-/// Runs everything over the main hub, if there is one, and measures. Nothing if interrupted.
-fn measure_over_hub(
-    lab: &mut Lab,
-    count: u32,
-    signals: &Signals,
-    progress: &mut Progress,
-) -> anyhow::Result<Option<HubRtts>> {
-    let Some(hub) = lab.main_hub() else { return Ok(Some(HubRtts::new())) };
+/// Runs and measures everything over the main hub, if there is one, and then as planned.
+fn measure_all(lab: &mut Lab, count: u32, progress: &mut Progress) -> anyhow::Result<Vec<PairReport>> {
+    let hub_rtts = measure_over_hub(lab, count, progress)?;
+    lab.apply(&LinkStates::default())?;
+    wake(lab, progress)?;
+    progress.step("measuring every pair");
+    lab.wire().reset_lateness().ok();
+    let mut pairs = lab.measure(count)?;
+    for pair in &mut pairs {
+        pair.hub_rtt_ms = hub_rtts.get(&(pair.from.clone(), pair.to.clone())).copied();
+    }
+    progress.done(&format!("{} pairs measured", pairs.len()));
+    Ok(pairs)
+}
+
+fn measure_over_hub(lab: &mut Lab, count: u32, progress: &mut Progress) -> anyhow::Result<HubRtts> {
+    let Some(hub) = lab.main_hub() else { return Ok(HubRtts::new()) };
     let name = lab.plan.network.node(hub).name.clone();
     lab.apply(&lab.only_over(hub))?;
     wake(lab, progress)?;
-    if signals.is_raised() {
-        return Ok(None);
-    }
     progress.step(&format!("measuring every pair over {name} alone"));
     let places = lab.places();
     let all = places.iter().enumerate().flat_map(|(at, from)| places[at + 1..].iter().map(|to| (*from, *to)));
@@ -131,7 +129,7 @@ fn measure_over_hub(
     let pairs = lab.measure_pairs(&joined, count)?;
     progress.done(&format!("{} pairs measured over {name} alone", pairs.len()));
     let rtts = pairs.into_iter().filter_map(|pair| Some(((pair.from, pair.to), pair.rtt_ms?)));
-    Ok(Some(rtts.collect()))
+    Ok(rtts.collect())
 }
 
 fn wake(lab: &Lab, progress: &mut Progress) -> anyhow::Result<()> {
