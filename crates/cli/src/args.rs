@@ -28,7 +28,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Plan the network: addresses, links, paths, allowed prefixes
     Plan(PlanArgs),
-    /// Write configuration files for the hosts
+    /// Write configuration files for the hosts; records the plan, as `plan` does
     Render(RenderArgs),
     /// Make and look at keys
     Key(KeyArgs),
@@ -99,7 +99,6 @@ pub struct RenderArgs {
     #[arg(default_value = "network.toml")]
     pub file: PathBuf,
     /// Print this node's or client's file instead of writing all
-    #[arg(required_unless_present = "output")]
     pub member: Option<String>,
     /// Write all files below this directory, one directory per node and client
     #[arg(short, long, value_name = "DIR")]
@@ -300,7 +299,7 @@ pub struct LabName {
 pub struct LabTarget {
     #[command(flatten)]
     pub which: LabName,
-    /// `node X`, `region X`, or two of nodes or regions: `hkg nrt`
-    #[arg(required = true, num_args = 2, value_names = ["A", "B"])]
+    /// Two ends, each a node, client or region, as in `hkg nrt`; or `node X`, or `region X`
+    #[arg(required = true, num_args = 2, value_name = "WHAT")]
     pub target: Vec<String>,
 }

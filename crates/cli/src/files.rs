@@ -37,6 +37,8 @@ pub struct Planned {
     pub sources: Sources,
 }
 
+/// The network file when none is named.
+const DEFAULT_FILE: &str = "network.toml";
 /// What a recorded plan calls itself.
 const RECORD_SCHEMA: &str = "wayleave.record";
 /// The format of recorded plans that this code writes and reads.
@@ -72,6 +74,13 @@ fn read_source(path: &str) -> Result<Vec<u8>, String> {
 /// Reads and resolves a network file.
 pub fn network(file: &Path) -> anyhow::Result<(Option<Network>, Findings, Sources)> {
     let Some(name) = file.to_str() else { bail!("the name of {} is not UTF-8", file.display()) };
+    // A member's name where the file's belongs: easily done, since the file has a default.
+    let is_bare_word = file.extension().is_none() && file.components().count() == 1;
+    if is_bare_word && !file.exists() && Path::new(DEFAULT_FILE).exists() {
+        let hint =
+            format!("there is no file {name}; if it is a node or client, name the file first: {DEFAULT_FILE} {name}");
+        return Err(usage(hint));
+    }
     let loaded = load_with(name, read_source);
     let mut findings = loaded.findings;
     let resolution = resolve(&loaded.file);

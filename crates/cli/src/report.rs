@@ -28,6 +28,11 @@ pub fn print_error(error: &anyhow::Error) {
     }
 }
 
+/// A number and what it counts: `1 node`, `2 nodes`.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 fn paint(text: &str, code: &str) -> String {
     if colour() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
@@ -45,7 +50,6 @@ pub fn print_findings(findings: &Findings, sources: &Sources) {
 
 /// Prints how many findings there are.
 pub fn print_summary(findings: &Findings, file: &Path) {
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let (errors, warnings) = (findings.errors(), findings.warnings());
     if errors == 0 && warnings == 0 {
         eprintln!("{}: no errors, no warnings", file.display());

@@ -146,7 +146,7 @@ fn check(file: &Path, keys: &Path) -> anyhow::Result<Exit> {
             (Ok(_), Some(_)) => good += 1,
         }
     }
-    eprintln!("{good} keys fit, {bad} problems");
+    eprintln!("{good} fit, {}", report::count(bad, "problem"));
     Ok(if bad == 0 { Exit::Fine } else { Exit::Failed })
 }
 
@@ -181,6 +181,6 @@ fn make(file: &Path, keys: &Path) -> anyhow::Result<Exit> {
     if !made.is_empty() {
         files::replace(&files::ledger_path(file), ledger.to_text().as_bytes(), 0o644)?;
     }
-    eprintln!("{} keys made in {}", made.len(), keys.display());
+    eprintln!("{} made in {}", report::count(made.len(), "key"), keys.display());
     Ok(Exit::Fine)
 }

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use serde_json::json;
 use wayleave_core::names::Name;
 use wayleave_core::plan::{Member, Plan, PlanFile, Side, diff};
 use wayleave_core::render;
@@ -13,6 +14,7 @@ use wayleave_core::render;
 use crate::args::{GraphFormat, PlanArgs};
 use crate::exit::Exit;
 use crate::files::{self, Earlier, Locking};
+use crate::report::count;
 use crate::table::{Align, layout};
 
 /// Plans, prints and records.
@@ -29,7 +31,10 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<Exit> {
         (Some(GraphFormat::Svg), _) => print!("{}", render::svg(plan)),
         (Some(GraphFormat::Dot), _) => print!("{}", render::dot(plan)),
         (Some(GraphFormat::Mermaid), _) => print!("{}", render::mermaid(plan)),
-        (None, Some(member)) if args.json => println!("{:#}", serde_json::to_value(plan.of(member))?),
+        (None, Some(member)) if args.json => {
+            let member = plan.of(member);
+            println!("{:#}", json!({ "schema": "wayleave.plan.member", "version": 1, "member": member }));
+        }
         (None, None) if args.json => {
             let mut text = String::new();
             PlanFile::write(plan, &mut text)?;
@@ -69,7 +74,7 @@ fn print_diff(plan: &Plan, old: PathBuf) -> anyhow::Result<Exit> {
         eprintln!("no differences");
         return Ok(Exit::Fine);
     }
-    eprintln!("{} differences at {} members", changes.len(), members.len());
+    eprintln!("{} at {}", count(changes.len(), "difference"), count(members.len(), "member"));
     Ok(Exit::Differences)
 }
 
@@ -113,11 +118,13 @@ fn print_plan(plan: &Plan) {
     print!("{}", layout(&header, &rows));
     let (nodes, clients) = (plan.network.nodes.len(), plan.network.clients.len());
     eprintln!(
-        "{}: generation {}, {nodes} nodes, {clients} clients, {} links, {} sites",
+        "{}: generation {}, {}, {}, {}, {}",
         plan.network.name,
         plan.generation,
-        plan.network.links.len(),
-        plan.network.sites.len()
+        count(nodes, "node"),
+        count(clients, "client"),
+        count(plan.network.links.len(), "link"),
+        count(plan.network.sites.len(), "site")
     );
 }
 

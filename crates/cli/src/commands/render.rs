@@ -19,9 +19,14 @@ use super::key;
 use crate::args::RenderArgs;
 use crate::exit::Exit;
 use crate::files::{self, Locking};
+use crate::report::count;
 
 /// Renders one member to stdout, or all of them below a directory.
 pub fn run(args: &RenderArgs) -> anyhow::Result<Exit> {
+    if args.member.is_none() && args.output.is_none() {
+        let usage = "name a node or client, `wayleave render network.toml NAME`, or a directory for all with -o DIR";
+        return Err(files::usage(usage.to_owned()));
+    }
     let planned = files::plan(&args.file)?;
     let plan = planned.accept()?;
     let member = args.member.as_deref().map(|name| super::plan::find(plan, name)).transpose()?;
@@ -35,7 +40,7 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<Exit> {
             let file = render(plan, member, args)?;
             if args.qr { print_qr(&file)? } else { print!("{}", *file.text) }
         }
-        (None, None) => bail!("name a node or client, or a directory with -o"),
+        (None, None) => {}
     }
     Ok(Exit::Fine)
 }
@@ -79,7 +84,7 @@ fn write_all(plan: &Plan, members: &[Member], directory: &Path, args: &RenderArg
         return Err(error);
     }
     let (all, changed) = (members.len(), pending.len());
-    eprintln!("{all} files below {}, {changed} of them changed", directory.display());
+    eprintln!("{} below {}, {changed} changed", count(all, "file"), directory.display());
     Ok(())
 }
 

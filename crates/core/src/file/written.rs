@@ -38,7 +38,7 @@ record! {
         isolate: List<IsolateRule> = "none";
         /// Round-trip times in milliseconds between nodes, regions or clients, the same both ways. They weigh paths
         /// and are the lab's latencies. The entry that names nodes wins over the one that names their regions.
-        rtt_ms: Map<Map<Milliseconds>> = "1 within a region, 50 between regions";
+        rtt_ms: Map<Map<Milliseconds>> = "1 within a region, 50 elsewhere";
     }
 }
 

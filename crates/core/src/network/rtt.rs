@@ -1,7 +1,8 @@
 //! Round-trip times between regions or nodes: the planner's weights, and the lab's latencies.
 //!
 //! The most specific entry wins: node and node, then node and region, then region and region. Without any, nodes of
-//! one region are taken to be near each other and all others far apart, so paths prefer to stay in a region.
+//! one region are taken to be near each other and all others far apart, so paths prefer to stay in a region. Nodes without
+//! a region are far from everybody: a forgotten pair must not look attractive.
 
 use std::collections::BTreeMap;
 
@@ -76,6 +77,6 @@ impl Network {
                 return us;
             }
         }
-        if region_a == region_b { RTT_US_SAME_REGION } else { RTT_US_ELSEWHERE }
+        if region_a.is_some() && region_a == region_b { RTT_US_SAME_REGION } else { RTT_US_ELSEWHERE }
     }
 }

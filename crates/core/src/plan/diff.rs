@@ -193,7 +193,8 @@ fn peer_changes(old: &PeerPlan, new: &PeerPlan, say: &mut impl FnMut(String)) {
         was.difference(&is).for_each(|prefix| say(format!("peer {name} - {prefix}")));
     }
     if old.public_key != new.public_key {
-        say(format!("peer {name} has another public key"));
+        let what = if old.public_key.is_none() { "has a public key now" } else { "has another public key" };
+        say(format!("peer {name} {what}"));
     }
     if old.endpoints != new.endpoints {
         say(format!("peer {name} endpoint {} -> {}", list(&old.endpoints), list(&new.endpoints)));

@@ -42,6 +42,9 @@ pub enum FaultError {
     /// No such member or region.
     #[error("{0} is no node, client or region of this network")]
     Unknown(String),
+    /// No overlay link runs there, so that nothing would change.
+    #[error("no link of this network runs between {0}")]
+    NoLink(Target),
     /// Nothing like that is cut.
     #[error("{0} is not cut")]
     NotCut(Target),
@@ -61,7 +64,7 @@ impl fmt::Display for Target {
         match self {
             Target::Node(name) => write!(f, "node {name}"),
             Target::Region(name) => write!(f, "region {name}"),
-            Target::Between(a, b) => write!(f, "{a} - {b}"),
+            Target::Between(a, b) => write!(f, "{a} and {b}"),
         }
     }
 }
@@ -95,7 +98,11 @@ impl Lab {
         if (fault.one_way || fault.loss.is_some()) && !matches!(fault.target, Target::Between(..)) {
             return Err(FaultError::NeedsTwoEnds);
         }
-        self.ports(&fault.target)?;
+        if let (first, Some(second)) = self.ports(&fault.target)?
+            && !self.is_linked(&first, &second)
+        {
+            return Err(FaultError::NoLink(fault.target));
+        }
         self.faults.retain(|other| other.target != fault.target);
         self.faults.push(fault);
         self.enforce()
@@ -156,6 +163,26 @@ impl Lab {
             }
         }
         Ok(model)
+    }
+
+    /// Whether any link has one end here and the other there.
+    fn is_linked(&self, here: &[PortId], there: &[PortId]) -> bool {
+        self.members.iter().filter(|(_, host)| here.contains(&host.port)).any(|(member, _)| {
+            let mut others = self.plan.peers(*member).iter().filter_map(|peer| self.members.get(&peer.who));
+            others.any(|other| there.contains(&other.port))
+        })
+    }
+
+    /// Whether the underlay between two members is cut in at least one direction.
+    pub(super) fn is_cut(&self, a: Member, b: Member) -> bool {
+        let down = |member: Member| {
+            self.faults.iter().any(|fault| match self.ports(&fault.target) {
+                Ok((first, None)) => self.members.get(&member).is_some_and(|host| first.contains(&host.port)),
+                _ => false,
+            })
+        };
+        let cut = |from, to| self.link_model(from, to).is_ok_and(|model| !model.up);
+        down(a) || down(b) || cut(a, b) || cut(b, a)
     }
 
     /// The ports that a target means: of one side, and of the other if it has two.

@@ -66,6 +66,8 @@ pub struct LinkReport {
     pub carries: bool,
     /// Whether a session exists.
     pub up: bool,
+    /// Whether the underlay between the two is cut at present.
+    pub cut: bool,
     /// Seconds since the last handshake.
     pub latest_handshake_s: Option<f64>,
     /// Bytes that `a` received from `b`.
@@ -275,6 +277,7 @@ impl Lab {
                     carries: !peer.allowed.is_empty() || back.is_some_and(|back| !back.allowed.is_empty()),
                     // A session is refused after 180 s (WireGuard whitepaper, section 6.2).
                     up: age.is_some_and(|age| age < Duration::from_secs(180)),
+                    cut: self.is_cut(*member, peer.who),
                     latest_handshake_s: age.map(|age| age.as_secs_f64()),
                     received_bytes: state.rx_bytes,
                     sent_bytes: state.tx_bytes,

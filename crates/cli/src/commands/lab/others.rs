@@ -29,24 +29,25 @@ fn request(which: &LabName, request: Request) -> anyhow::Result<Response> {
 /// Shows links, worst first, and what is cut.
 pub fn status(which: &LabName, as_json: bool) -> anyhow::Result<Exit> {
     let Response::Status(mut status) = request(which, Request::Status)? else { bail!("the lab gave another answer") };
-    status.links.sort_by_key(|link| (link.up, !link.carries));
-    let down = status.links.iter().filter(|link| !link.up).count();
+    status.links.sort_by_key(|link| (link.up && !link.cut, !link.carries));
+    let down = status.links.iter().filter(|link| !link.up || link.cut).count();
     if as_json {
         println!("{:#}", json!({ "schema": "wayleave.lab.status", "version": 1, "status": status }));
     } else {
         let header = [
             ("link", Align::Left),
             ("state", Align::Left),
-            ("rtt ms", Align::Right),
+            ("planned ms", Align::Right),
             ("handshake", Align::Right),
             ("received", Align::Right),
             ("sent", Align::Right),
         ];
         let row = |link: &LinkReport| {
-            let state = match (link.up, link.carries) {
-                (true, true) => "up",
-                (true, false) => "standby",
-                (false, _) => "no session",
+            let state = match (link.cut, link.up, link.carries) {
+                (true, ..) => "cut",
+                (_, true, true) => "up",
+                (_, true, false) => "standby",
+                (_, false, _) => "no session",
             };
             vec![
                 format!("{} - {}", link.a, link.b),
@@ -59,7 +60,7 @@ pub fn status(which: &LabName, as_json: bool) -> anyhow::Result<Exit> {
         };
         print!("{}", layout(&header, &status.links.iter().map(row).collect::<Vec<_>>()));
         for fault in &status.faults {
-            println!("cut: {fault}");
+            println!("{fault}");
         }
     }
     let (lab, all) = (&status.lab, status.links.len());

@@ -19,6 +19,7 @@ use super::{is_lost, pair_table, parse_name};
 use crate::args::{LabUpArgs, NatKind};
 use crate::exit::Exit;
 use crate::files;
+use crate::report::count;
 
 /// Wire lateness beyond which measurements are not to be trusted.
 const LATENESS_TRUSTED: Duration = Duration::from_millis(5);
@@ -61,7 +62,7 @@ pub fn run(args: &LabUpArgs) -> anyhow::Result<Exit> {
     let is_terminal = std::io::stderr().is_terminal();
     let mut progress = Progress { start: Instant::now(), is_terminal, is_open: false };
     let mut lab = Lab::up(&network, &planned.ledger, &options, &mut |text| progress.step(text))?;
-    progress.done(&format!("{} hosts built", lab.places().len()));
+    progress.done(&format!("{} built", count(lab.places().len(), "host")));
     let end = lab.last_words();
     let interrupted = || {
         end();
@@ -71,7 +72,7 @@ pub fn run(args: &LabUpArgs) -> anyhow::Result<Exit> {
     let pairs = signals.watch_while(interrupted, || measure_all(&mut lab, args.count, &mut progress))?;
     let lost = print(args, &lab, &pairs)?;
     if !args.once && !signals.is_raised() {
-        print_hints(&options, &args.file);
+        print_hints(args.name.as_deref());
         serve(&mut lab, options.name.as_str(), &signals).context("serving the lab's control socket")?;
         eprintln!("\nending the lab");
     }
@@ -103,21 +104,21 @@ fn options(args: &LabUpArgs, network: &str) -> anyhow::Result<LabOptions> {
 type HubRtts = BTreeMap<(String, String), f64>;
 
 /// Runs and measures everything over the main hub, if there is one, and then as planned.
-fn measure_all(lab: &mut Lab, count: u32, progress: &mut Progress) -> anyhow::Result<Vec<PairReport>> {
-    let hub_rtts = measure_over_hub(lab, count, progress)?;
+fn measure_all(lab: &mut Lab, probes: u32, progress: &mut Progress) -> anyhow::Result<Vec<PairReport>> {
+    let hub_rtts = measure_over_hub(lab, probes, progress)?;
     lab.apply(&LinkStates::default())?;
     wake(lab, progress)?;
     progress.step("measuring every pair");
     lab.wire().reset_lateness().ok();
-    let mut pairs = lab.measure(count)?;
+    let mut pairs = lab.measure(probes)?;
     for pair in &mut pairs {
         pair.hub_rtt_ms = hub_rtts.get(&(pair.from.clone(), pair.to.clone())).copied();
     }
-    progress.done(&format!("{} pairs measured", pairs.len()));
+    progress.done(&format!("{} measured", count(pairs.len(), "pair")));
     Ok(pairs)
 }
 
-fn measure_over_hub(lab: &mut Lab, count: u32, progress: &mut Progress) -> anyhow::Result<HubRtts> {
+fn measure_over_hub(lab: &mut Lab, probes: u32, progress: &mut Progress) -> anyhow::Result<HubRtts> {
     let Some(hub) = lab.main_hub() else { return Ok(HubRtts::new()) };
     let name = lab.plan.network.node(hub).name.clone();
     lab.apply(&lab.only_over(hub))?;
@@ -126,8 +127,8 @@ fn measure_over_hub(lab: &mut Lab, count: u32, progress: &mut Progress) -> anyho
     let places = lab.places();
     let all = places.iter().enumerate().flat_map(|(at, from)| places[at + 1..].iter().map(|to| (*from, *to)));
     let joined: Vec<_> = all.filter(|(from, to)| lab.planned_path(*from, *to).is_some()).collect();
-    let pairs = lab.measure_pairs(&joined, count)?;
-    progress.done(&format!("{} pairs measured over {name} alone", pairs.len()));
+    let pairs = lab.measure_pairs(&joined, probes)?;
+    progress.done(&format!("{} measured over {name} alone", count(pairs.len(), "pair")));
     let rtts = pairs.into_iter().filter_map(|pair| Some(((pair.from, pair.to), pair.rtt_ms?)));
     Ok(rtts.collect())
 }
@@ -162,19 +163,19 @@ fn print(args: &LabUpArgs, lab: &Lab, pairs: &[PairReport]) -> anyhow::Result<us
     }
     let joined = pairs.len() - lost - apart;
     let kept_apart = if apart > 0 { format!(", {apart} kept apart") } else { String::new() };
-    eprintln!("{joined} pairs joined, {lost} lost{kept_apart}; wire late by {:.2} ms (p99)", ms(lateness.p99));
+    eprintln!(
+        "{} joined, {lost} lost{kept_apart}; wire late by {:.2} ms (p99)",
+        count(joined, "pair"),
+        ms(lateness.p99)
+    );
     if lateness.p99 > LATENESS_TRUSTED {
         eprintln!("the machine was too busy: measure again, these times are not to be trusted");
     }
     Ok(lost)
 }
 
-fn print_hints(options: &LabOptions, file: &std::path::Path) {
-    let name = if options.name.as_str() == file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default() {
-        String::new()
-    } else {
-        format!(" (this lab is --name {})", options.name)
-    };
+fn print_hints(name: Option<&str>) {
+    let name = name.map_or(String::new(), |name| format!(" (this lab is --name {name})"));
     eprintln!("\nThe lab stays up until Ctrl-C. From another terminal{name}:");
     eprintln!("  wayleave lab status                 wayleave lab ping A [B]");
     eprintln!("  wayleave lab exec A wg show         wayleave lab fail A B | node A | region R");
