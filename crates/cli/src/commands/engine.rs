@@ -3,6 +3,7 @@
 //! Without `--foreground` it starts itself again in the background and returns when the device can be configured, as
 //! `wg-quick` expects of `WG_QUICK_USERSPACE_IMPLEMENTATION`.
 
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -31,6 +32,11 @@ pub fn run(args: &EngineArgs) -> anyhow::Result<Exit> {
 }
 
 fn start(interface: &str) -> anyhow::Result<()> {
+    let socket = Path::new("/var/run/wireguard").join(format!("{interface}.sock"));
+    // Otherwise the engine that has the socket already would be taken for the one that is started here.
+    if UnixStream::connect(&socket).is_ok() {
+        bail!("an engine runs on {interface} already: something answers at {}", socket.display());
+    }
     let program = std::env::current_exe().context("finding this program")?;
     let mut child = Command::new(program)
         .args(["engine", "--foreground", interface])
@@ -39,13 +45,12 @@ fn start(interface: &str) -> anyhow::Result<()> {
         .process_group(0)
         .spawn()
         .context("starting the engine in the background")?;
-    let socket = Path::new("/var/run/wireguard").join(format!("{interface}.sock"));
     let begin = Instant::now();
     while begin.elapsed() < START_MAX {
         if let Some(status) = child.try_wait().context("watching the engine start")? {
             bail!("the engine ended at once ({status})");
         }
-        if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+        if UnixStream::connect(&socket).is_ok() {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(10));

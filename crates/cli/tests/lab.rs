@@ -1,0 +1,41 @@
+//! Lab scenarios: the real binary brings networks up on this machine, and everything is measured with real packets.
+//!
+//! All packets stay in namespaces that a lab makes. A machine that can't do this has the scenario listed as not run. The
+//! tests run one at a time, since two measurements at once would measure each other; see `.config/nextest.toml`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod desk;
+
+#[path = "lab/engine.rs"]
+mod engine;
+#[path = "lab/examples.rs"]
+mod examples;
+#[path = "lab/leftovers.rs"]
+mod leftovers;
+#[path = "lab/ordinary_user.rs"]
+mod ordinary_user;
+#[path = "lab/running.rs"]
+mod running;
+#[path = "lab/stays_up.rs"]
+mod stays_up;
+#[path = "lab/underlay.rs"]
+mod underlay;
+
+/// A hub, two nodes behind NAT and a client.
+const NETWORK: &str = r#"[network]
+name = "small"
+prefixes = ["10.9.0.0/24"]
+
+[nodes.hub]
+endpoint = "192.0.2.1"
+hub = true
+entry = true
+
+[nodes.left]
+prefixes = ["192.168.77.0/24"]
+
+[nodes.right]
+
+[clients.laptop]
+"#;
