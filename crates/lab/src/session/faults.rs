@@ -43,7 +43,7 @@ pub enum FaultError {
     #[error("{0} is no node, client or region of this network")]
     Unknown(String),
     /// No overlay link runs there, so that nothing would change.
-    #[error("no link of this network runs between {0}")]
+    #[error("no link of this network runs there: {0}")]
     NoLink(Target),
     /// Nothing like that is cut.
     #[error("{0} is not cut")]
@@ -64,7 +64,7 @@ impl fmt::Display for Target {
         match self {
             Target::Node(name) => write!(f, "node {name}"),
             Target::Region(name) => write!(f, "region {name}"),
-            Target::Between(a, b) => write!(f, "{a} and {b}"),
+            Target::Between(a, b) => write!(f, "{a} - {b}"),
         }
     }
 }
