@@ -51,7 +51,7 @@ fn a_wrong_command_line_is_64() {
         ("check --stric", "--strict"),
         ("plan network.toml nobody", "archive, printer, server, laptop"),
         ("render network.toml nobody", "nobody"),
-        ("render", "MEMBER"),
+        ("render", "name a node or client"),
         ("render network.toml laptop --qr", "--keys"),
         ("lab up --loss 101", "--loss"),
         ("lab up --jitter-ms=-1", "jitter-ms"),
@@ -59,7 +59,7 @@ fn a_wrong_command_line_is_64() {
         ("lab up --name a/b", "a/b"),
         ("lab status --name ..", ".."),
         ("lab ping --count 0 a", "--count"),
-        ("lab fail hkg", "<A> <B>"),
+        ("lab fail hkg", "2 values required"),
         ("engine a-name-that-is-too-long", "a-name-that-is-too-long"),
         ("engine ../up", "../up"),
     ] {
