@@ -36,7 +36,7 @@ pub mod tunnel;
 pub mod uapi;
 
 pub use config::{ConfigureDevice, ConfigurePeer, Counters, DeviceDescription, Event, PeerDescription};
-pub use device::{Device, DeviceError, DeviceHandle, DeviceOptions, Events, Tun};
+pub use device::{Device, DeviceError, DeviceHandle, DeviceOptions, Events, Offloads, Tun};
 pub use keys::{PresharedKey, PrivateKey, PublicKey};
 pub use limits::Timing;
 pub use rng::{Rng, SeededRng, SystemRng};

@@ -50,10 +50,28 @@ pub const RATE_LIMITED_ADDRESSES_MAX: usize = 65_536;
 
 /// The largest packet we read: an IP packet is never longer than 65,535 bytes.
 pub const PACKET_BYTES_MAX: usize = 65_535;
-/// Packets taken from one descriptor before the others get their turn.
+/// Packets taken from the interface before the sockets get their turn.
 pub const BATCH_PACKETS: usize = 64;
-/// Buffers kept for reuse: one batch from each of the three descriptors. What is beyond goes back to the allocator.
-pub const POOLED_BUFFERS_MAX: usize = 256;
+/// Bytes of the buffer that outgoing datagrams are laid out in: a superpacket with all its headers, and as much again.
+pub const OUTBOX_BYTES: usize = 192 << 10;
+/// The buffer is sent when it is filled so far: two full trains. More would only wait, and leave the cache.
+pub const OUTBOX_SENT_FROM_BYTES: usize = 112 << 10;
+/// The most datagrams that the kernel cuts one message into (`UDP_MAX_SEGMENTS` before Linux 6.9).
+pub const TRAIN_DATAGRAMS_MAX: usize = 64;
+/// The most bytes of one message: an IPv4 packet less its headers.
+pub const TRAIN_BYTES_MAX: usize = 65_507;
+/// A path that refuses trains (its MTU is smaller than a datagram, say) is tried with one again after this.
+pub const TRAIN_RETRY: Duration = Duration::from_secs(10);
+/// Messages handed to or taken from a socket by one system call.
+pub const MESSAGES_AT_ONCE_MAX: usize = 32;
+/// Messages taken at once while they are large: enough to join what belongs together, and small enough for the cache.
+pub const LARGE_MESSAGES_AT_ONCE: usize = 4;
+/// From this many bytes on average, messages are large.
+pub const LARGE_MESSAGE_BYTES: usize = 16 << 10;
+/// Room for one message: the largest there is.
+pub const MESSAGE_BYTES_MAX: usize = 65_536;
+/// Packets joined into one for the interface; the kernel takes at most 1024 pieces in one write.
+pub const JOINED_PACKETS_MAX: usize = 128;
 /// `SO_RCVBUF` and `SO_SNDBUF`: what wireguard-go asks for. It holds 80 ms at 700 Mbit/s.
 pub const SOCKET_BUFFER_BYTES: usize = 7 << 20;
 /// Ports tried when the v6 socket can't have the port that the kernel chose for the v4 socket.

@@ -58,11 +58,6 @@ impl PacketBuf {
         self.len() == 0
     }
 
-    /// Adds bytes at the end.
-    pub(crate) fn extend(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-
     /// Adds zeros at the end.
     pub(crate) fn pad(&mut self, count: usize) {
         self.bytes.resize(self.bytes.len() + count, 0);

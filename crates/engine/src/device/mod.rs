@@ -7,6 +7,10 @@
 
 mod clock;
 mod events;
+mod inward;
+mod offload;
+mod outbox;
+mod outward;
 mod sys;
 mod tun;
 mod udp;
@@ -39,12 +43,34 @@ pub struct DeviceOptions {
     pub uapi_path: Option<PathBuf>,
     /// The protocol's intervals; anything but the default is for tests.
     pub timing: Timing,
+    /// What the kernel may be asked to do for us; anything but the default is for tests.
+    pub offloads: Offloads,
+}
+
+/// What the kernel may be asked to do for us. Each is tried, and done without where the kernel can't do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offloads {
+    /// Hand out and take large TCP packets at the interface, and leave checksums to us.
+    pub tun: bool,
+    /// The same for UDP (Linux 6.2).
+    pub uso: bool,
+    /// Cut messages of several datagrams at the sockets.
+    pub gso: bool,
+    /// Join datagrams that come in.
+    pub gro: bool,
+}
+
+impl Offloads {
+    /// All of them.
+    pub const ALL: Offloads = Offloads { tun: true, uso: true, gso: true, gro: true };
+    /// None of them.
+    pub const NONE: Offloads = Offloads { tun: false, uso: false, gso: false, gro: false };
 }
 
 impl DeviceOptions {
     /// A device on `tun` without a UAPI socket.
     pub fn new(tun: Tun) -> DeviceOptions {
-        DeviceOptions { tun, uapi_path: None, timing: Timing::default() }
+        DeviceOptions { tun, uapi_path: None, timing: Timing::default(), offloads: Offloads::ALL }
     }
 
     /// Also listen for `wg` at `path`.
@@ -163,7 +189,14 @@ impl Device {
             }
             None => None,
         };
-        let worker = Worker::new(options.tun, options.timing, uapi, handle.clone(), commands, Arc::clone(&events));
+        let worker = Worker::new(
+            options.tun,
+            (options.timing, options.offloads),
+            uapi,
+            handle.clone(),
+            commands,
+            Arc::clone(&events),
+        );
         let mut worker = worker.map_err(DeviceError::Setup)?;
         worker.handle_link();
         let thread = std::thread::Builder::new().name("wayleave-engine".to_owned()).spawn(move || worker.run());

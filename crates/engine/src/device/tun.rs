@@ -1,48 +1,110 @@
-//! The interface: a TUN device, one packet for each read and write, and the watch over its state.
+//! The interface: a TUN device, one packet of up to 64 KB for each read and write, and the watch over its state.
 //!
-//! [`Tun`] is a descriptor of `/dev/net/tun`. [`LinkWatch`] reports whether the interface is up, its MTU, and its end; it listens
+//! [`Tun`] is a descriptor of `/dev/net/tun`. Where the kernel can, packets are large and have a virtio header in front; where it
+//! can't, or the descriptor was made otherwise, they are plain. [`LinkWatch`] reports whether the interface is up, its MTU, and its end; it listens
 //! to the kernel's notifications in the interface's own network namespace and follows the interface when that is moved.
 
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use super::sys;
+use super::offload::VirtioHeader;
+use super::offload::coalesce::Joins;
+use super::sys::tun::{
+    TUN_F_CSUM, TUN_F_TSO, TUN_F_USO, VIRTIO_HEADER_BYTES, tun_attach, tun_has_virtio_header, tun_name, tun_namespace,
+    tun_set_offloads, write_vectored,
+};
+use super::{Offloads, sys};
+use crate::limits::JOINED_PACKETS_MAX;
 
 /// A TUN interface's packet side. The interface goes away when this is dropped, unless it was made persistent.
 #[derive(Debug)]
 pub struct Tun {
     fd: OwnedFd,
+    /// Each packet has a virtio header in front.
+    virtio_header: bool,
+    /// What the kernel takes in joined packets.
+    joins: Joins,
 }
 
 impl Tun {
+    /// Room in front of a packet that [`Tun::read`] needs.
+    pub(super) const HEADER_ROOM: usize = VIRTIO_HEADER_BYTES;
+
     /// Makes the interface `name` in the calling thread's network namespace, or attaches to a persistent one.
     pub fn create(name: &str) -> io::Result<Tun> {
         let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
-        sys::tun_attach(file.as_fd(), name)?;
+        // A kernel that knows no virtio header, or an interface that can't have one, still has the plain kind.
+        tun_attach(file.as_fd(), name, true).or_else(|_| tun_attach(file.as_fd(), name, false))?;
         Tun::from_fd(file.into())
     }
 
-    /// Takes over a descriptor that was attached with `IFF_TUN | IFF_NO_PI`, for owners who make interfaces themselves.
+    /// Takes over a descriptor that was attached with `IFF_TUN | IFF_NO_PI`, for owners who make interfaces themselves. With
+    /// `IFF_VNET_HDR` too, it is faster.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Tun> {
-        sys::tun_name(fd.as_fd())?;
+        let virtio_header = tun_has_virtio_header(fd.as_fd())?;
         sys::set_nonblocking(fd.as_fd())?;
-        Ok(Tun { fd })
+        let mut tun = Tun { fd, virtio_header, joins: Joins { tcp: false, udp: false } };
+        tun.set_offloads(Offloads::NONE)?;
+        Ok(tun)
+    }
+
+    /// Asks the kernel for large packets, as far as it can and `wanted` says.
+    pub(super) fn set_offloads(&mut self, wanted: Offloads) -> io::Result<()> {
+        if !self.virtio_header {
+            return Ok(());
+        }
+        let fd = self.fd.as_fd();
+        self.joins = if wanted.tun && wanted.uso && tun_set_offloads(fd, TUN_F_CSUM | TUN_F_TSO | TUN_F_USO).is_ok() {
+            Joins { tcp: true, udp: true }
+        } else if wanted.tun && tun_set_offloads(fd, TUN_F_CSUM | TUN_F_TSO).is_ok() {
+            Joins { tcp: true, udp: false }
+        } else {
+            tun_set_offloads(fd, 0)?;
+            Joins { tcp: false, udp: false }
+        };
+        Ok(())
     }
 
     /// The interface's present name. An error if it is deleted.
     pub fn name(&self) -> io::Result<String> {
-        sys::tun_name(self.fd.as_fd())
+        tun_name(self.fd.as_fd())
     }
 
-    /// Reads one packet; `WouldBlock` if there is none.
-    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        sys::read(self.fd.as_fd(), buffer)
+    /// What may be joined for [`Tun::write_parts`].
+    pub(super) fn joins(&self) -> Joins {
+        self.joins
+    }
+
+    /// Reads one packet; gives how to cut it and where in `buffer` it is. `WouldBlock` if there is none.
+    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<(VirtioHeader, Range<usize>)> {
+        let len = sys::read(self.fd.as_fd(), buffer)?;
+        match buffer.first_chunk() {
+            Some(header) if self.virtio_header => {
+                Ok((VirtioHeader::parse(header), VIRTIO_HEADER_BYTES.min(len)..len.min(buffer.len())))
+            }
+            _ => Ok((VirtioHeader::default(), 0..len.min(buffer.len()))),
+        }
     }
 
     /// Writes one packet.
     pub(super) fn write(&self, packet: &[u8]) -> io::Result<()> {
-        sys::write(self.fd.as_fd(), packet).map(|_| ())
+        self.write_parts(&VirtioHeader::default(), packet, std::slice::from_ref(&(0..packet.len())))
+    }
+
+    /// Writes one packet, which lies in parts of `buffer`.
+    pub(super) fn write_parts(&self, header: &VirtioHeader, buffer: &[u8], parts: &[Range<usize>]) -> io::Result<()> {
+        let header = header.to_bytes();
+        let header = if self.virtio_header { &header[..] } else { &[] };
+        let mut slices = [IoSlice::new(&[]); JOINED_PACKETS_MAX + 1];
+        slices[0] = IoSlice::new(header);
+        for (slice, part) in slices[1..].iter_mut().zip(parts) {
+            *slice = IoSlice::new(buffer.get(part.clone()).unwrap_or_default());
+        }
+        // A plain interface is not to see an empty part in front.
+        let first = usize::from(header.is_empty());
+        write_vectored(self.fd.as_fd(), &slices[first..=parts.len().min(JOINED_PACKETS_MAX)]).map(|_| ())
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
@@ -76,7 +138,7 @@ pub(super) struct LinkWatch {
 impl LinkWatch {
     /// Watches in the namespace that the interface is in, or in the caller's if that can't be found out or entered.
     pub fn open(tun: &Tun) -> io::Result<LinkWatch> {
-        let Ok(namespace) = sys::tun_namespace(tun.as_fd()) else { return LinkWatch::open_here() };
+        let Ok(namespace) = tun_namespace(tun.as_fd()) else { return LinkWatch::open_here() };
         let entered = std::thread::Builder::new().spawn(move || {
             sys::enter_namespace(namespace.as_fd())?;
             LinkWatch::open_here()

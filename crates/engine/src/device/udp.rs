@@ -3,14 +3,18 @@
 //! Each reports the local address of what it receives and sends from the address it is told, so that answers leave from the
 //! address that was asked. Packets may be fragmented on the way, as the kernel's module has it. A host without one of the two
 //! protocols gets only the other.
+//!
+//! Datagrams of equal length to one place are sent as one message that the kernel cuts (a train), and come in joined. Where the
+//! kernel or the way out refuses a train, its datagrams are sent one by one, and that is remembered.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use super::sys;
-use crate::limits::{PORT_PAIR_TRIES, SOCKET_BUFFER_BYTES};
-use crate::tunnel::Endpoint;
+use super::sys::socket::Message;
+use super::{Offloads, sys};
+use crate::limits::{MESSAGE_BYTES_MAX, PORT_PAIR_TRIES, SOCKET_BUFFER_BYTES, TRAIN_RETRY};
+use crate::time::Monotonic;
 
 /// Which of the two sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,31 +30,58 @@ pub enum Family {
 pub struct Sockets {
     v4: Option<OwnedFd>,
     v6: Option<OwnedFd>,
+    trains: Trains,
     /// The port of both.
     pub port: u16,
 }
 
+/// Whether messages of several datagrams are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trains {
+    Yes,
+    /// One was refused; this is when to try again.
+    NotBefore(Monotonic),
+    No,
+}
+
+/// What went wrong in sending a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A datagram of that length was not sent.
+    Datagram {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The local address to send from is not ours any more. What happened to the datagram is another matter.
+    SourceLost,
+}
+
 impl Sockets {
     /// Binds both sockets in the calling thread's network namespace; port 0 takes one that is free for both.
-    pub fn bind(port: u16, fwmark: u32) -> io::Result<Sockets> {
+    pub fn bind(port: u16, fwmark: u32, offloads: Offloads) -> io::Result<Sockets> {
         let mut tries = PORT_PAIR_TRIES;
         loop {
-            match Sockets::bind_once(port, fwmark) {
+            match Sockets::bind_once(port, fwmark, offloads) {
                 Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse && tries > 0 => tries -= 1,
                 result => return result,
             }
         }
     }
 
-    fn bind_once(port: u16, fwmark: u32) -> io::Result<Sockets> {
-        let v4 = if_supported(bind_one(Family::V4, port, fwmark))?;
-        let port = v4.as_ref().map_or(Ok(port), |socket| sys::local_port(socket.as_fd()))?;
-        let v6 = if_supported(bind_one(Family::V6, port, fwmark))?;
-        let port = v6.as_ref().map_or(Ok(port), |socket| sys::local_port(socket.as_fd()))?;
+    fn bind_once(port: u16, fwmark: u32, offloads: Offloads) -> io::Result<Sockets> {
+        let v4 = if_supported(bind_one(Family::V4, port, fwmark, offloads))?;
+        let port = v4.as_ref().map_or(Ok(port), |socket| sys::socket::local_port(socket.as_fd()))?;
+        let v6 = if_supported(bind_one(Family::V6, port, fwmark, offloads))?;
+        let port = v6.as_ref().map_or(Ok(port), |socket| sys::socket::local_port(socket.as_fd()))?;
         if v4.is_none() && v6.is_none() {
             return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
         }
-        Ok(Sockets { v4, v6, port })
+        let knows_trains = [&v4, &v6].into_iter().flatten().all(|socket| {
+            // Zero is what it is anyway; a kernel that does not know the option (before 4.18) says so.
+            sys::set_option(socket.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
+        });
+        let trains = if offloads.gso && knows_trains { Trains::Yes } else { Trains::No };
+        Ok(Sockets { v4, v6, trains, port })
     }
 
     /// Marks what is sent from here on; 0 takes the mark away.
@@ -61,20 +92,90 @@ impl Sockets {
         Ok(())
     }
 
-    /// Receives one datagram; `WouldBlock` if there is none.
-    pub fn receive(&self, family: Family, buffer: &mut [u8]) -> io::Result<(usize, Endpoint)> {
+    /// Receives up to `count` messages into equal parts of `buffer`; `WouldBlock` if there is none.
+    pub fn receive(
+        &self,
+        family: Family,
+        buffer: &mut [u8],
+        count: usize,
+        received: &mut Vec<Message>,
+    ) -> io::Result<()> {
         match self.socket(family) {
-            Some(socket) => sys::receive(socket.as_fd(), buffer),
+            Some(socket) => sys::socket::receive(socket.as_fd(), buffer, MESSAGE_BYTES_MAX, count, received),
             None => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
-    /// Sends one datagram.
-    pub fn send(&self, endpoint: &Endpoint, datagram: &[u8]) -> io::Result<()> {
-        let family = if endpoint.remote.is_ipv4() { Family::V4 } else { Family::V6 };
-        match self.socket(family) {
-            Some(socket) => sys::send(socket.as_fd(), endpoint, datagram),
+    /// Whether messages of several datagrams should be made.
+    pub fn takes_trains(&self, now: Monotonic) -> bool {
+        match self.trains {
+            Trains::Yes => true,
+            Trains::NotBefore(at) => now >= at,
+            Trains::No => false,
+        }
+    }
+
+    /// Sends all messages in order. Reports each failure with the number of the message that it concerns.
+    pub fn send(
+        &mut self,
+        now: Monotonic,
+        buffer: &[u8],
+        messages: &[Message],
+        mut report: impl FnMut(usize, Failure),
+    ) {
+        let mut at = 0;
+        while let Some(first) = messages.get(at) {
+            let family = family_of(first);
+            let same = messages[at..].iter().take_while(|message| family_of(message) == family).count();
+            match self.send_some(buffer, &messages[at..at + same]) {
+                Ok(sent) => at += sent.max(1),
+                Err(error) => {
+                    self.send_apart(now, buffer, first, &error, |failure| report(at, failure));
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    fn send_some(&self, buffer: &[u8], messages: &[Message]) -> io::Result<usize> {
+        match messages.first().and_then(|first| self.socket(family_of(first))) {
+            Some(socket) => sys::socket::send(socket.as_fd(), buffer, messages),
             None => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
+        }
+    }
+
+    /// A message was refused: tries its datagrams one by one, and each without its source address if that is what is wrong.
+    fn send_apart(
+        &mut self,
+        now: Monotonic,
+        buffer: &[u8],
+        message: &Message,
+        error: &io::Error,
+        mut report: impl FnMut(Failure),
+    ) {
+        let is_train = message.datagrams() > 1;
+        let mut any_sent = false;
+        for start in message.range.clone().step_by(message.segment) {
+            let range = start..(start + message.segment).min(message.range.end);
+            let mut single = Message { range: range.clone(), ..message.clone() };
+            let mut result = if is_train { self.send_some(buffer, &[single.clone()]) } else { Err(copy_of(error)) };
+            any_sent |= result.is_ok();
+            if single.endpoint.local.is_some() && result.as_ref().is_err_and(is_lost_source) {
+                report(Failure::SourceLost);
+                single.endpoint.local = None;
+                result = self.send_some(buffer, &[single]);
+            }
+            if result.is_err() {
+                report(Failure::Datagram { bytes: range.len() });
+            }
+        }
+        if is_train && any_sent {
+            self.trains = match error.raw_os_error() {
+                // The device can't checksum, so it never will.
+                Some(libc::EIO) => Trains::No,
+                Some(libc::EINVAL | libc::EMSGSIZE) => Trains::NotBefore(now + TRAIN_RETRY),
+                _ => self.trains,
+            };
         }
     }
 
@@ -91,6 +192,18 @@ impl Sockets {
     }
 }
 
+fn family_of(message: &Message) -> Family {
+    if message.endpoint.remote.is_ipv4() { Family::V4 } else { Family::V6 }
+}
+
+fn is_lost_source(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH))
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
 fn if_supported(socket: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
     match socket {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => Ok(None),
@@ -98,19 +211,21 @@ fn if_supported(socket: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-fn bind_one(family: Family, port: u16, fwmark: u32) -> io::Result<OwnedFd> {
+fn bind_one(family: Family, port: u16, fwmark: u32, offloads: Offloads) -> io::Result<OwnedFd> {
     let domain = if family == Family::V4 { libc::AF_INET } else { libc::AF_INET6 };
     let socket = sys::socket(domain, libc::SOCK_DGRAM, 0)?;
     let fd = socket.as_fd();
     let address = match family {
         Family::V4 => {
             sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+            sys::set_option(fd, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
             sys::set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
             SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
         }
         Family::V6 => {
             sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
             sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+            sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
             sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
             SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
         }
@@ -125,6 +240,10 @@ fn bind_one(family: Family, port: u16, fwmark: u32) -> io::Result<OwnedFd> {
             sys::set_option(fd, libc::SOL_SOCKET, plain, size)?;
         }
     }
-    sys::bind(fd, address)?;
+    if offloads.gro {
+        // Unknown before Linux 5.0, where datagrams come one by one.
+        let _ = sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
+    }
+    sys::socket::bind(fd, address)?;
     Ok(socket)
 }

@@ -1,8 +1,8 @@
 //! The device's thread: waits for descriptors, tells the tunnel, and does what the tunnel wants.
 //!
 //! Descriptors: wake-up (commands), link notifications, UAPI listener, TUN, the two sockets. From each of the last three at most
-//! one batch is taken before the others get their turn, and the tunnel's outputs are drained after each packet. The wait ends at
-//! the tunnel's next deadline. The thread ends on a stop command or when the interface is deleted.
+//! one batch is taken before the others get their turn (`outward` and `inward` do the work), and the tunnel's outputs are drained
+//! after all of them. The wait ends at the tunnel's next deadline. The thread ends on a stop command or when the interface is deleted.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use super::clock::Clock;
+use super::inward::Inward;
+use super::outward::Outward;
 use super::tun::{LinkState, LinkWatch, Tun};
 use super::udp::{Family, Sockets};
-use super::{Command, DeviceError, DeviceHandle, Events, sys};
+use super::{Command, DeviceError, DeviceHandle, Events, Offloads, sys};
 use crate::config::{ConfigureDevice, DeviceDescription, Event};
-use crate::limits::{BATCH_PACKETS, PACKET_BYTES_MAX, POOLED_BUFFERS_MAX, Timing};
-use crate::packet::PacketBuf;
+use crate::limits::Timing;
 use crate::rng::SystemRng;
-use crate::tunnel::{Transmit, Tunnel};
+use crate::time::Now;
+use crate::tunnel::Tunnel;
 use crate::uapi::UapiSocket;
 
 /// Everything that the thread owns.
@@ -33,38 +35,24 @@ pub struct Worker {
     handle: DeviceHandle,
     commands: Receiver<Command>,
     events: Arc<Events>,
-    pool: Pool,
+    offloads: Offloads,
+    outward: Outward,
+    inward: Inward,
     up: bool,
     ended: bool,
 }
 
-/// Buffers to use again, and one large enough for anything to read into.
-struct Pool {
-    free: Vec<Vec<u8>>,
-    scratch: Vec<u8>,
-}
-
-impl Pool {
-    fn take(&mut self, len: usize) -> PacketBuf {
-        PacketBuf::reuse(self.free.pop().unwrap_or_default(), &self.scratch[..len.min(PACKET_BYTES_MAX)])
-    }
-
-    fn give(&mut self, packet: PacketBuf) {
-        if self.free.len() < POOLED_BUFFERS_MAX {
-            self.free.push(packet.into_storage());
-        }
-    }
-}
-
 impl Worker {
     pub fn new(
-        tun: Tun,
-        timing: Timing,
+        mut tun: Tun,
+        (timing, offloads): (Timing, Offloads),
         uapi: Option<UapiSocket>,
         handle: DeviceHandle,
         commands: Receiver<Command>,
         events: Arc<Events>,
     ) -> io::Result<Worker> {
+        tun.set_offloads(offloads)?;
+        let inward = Inward::new(&tun);
         Ok(Worker {
             tunnel: Tunnel::new(Box::new(SystemRng), timing),
             clock: Clock::new(),
@@ -77,7 +65,9 @@ impl Worker {
             handle,
             commands,
             events,
-            pool: Pool { free: Vec::new(), scratch: vec![0; PACKET_BYTES_MAX] },
+            offloads,
+            outward: Outward::default(),
+            inward,
             up: false,
             ended: false,
         })
@@ -128,7 +118,7 @@ impl Worker {
         }
         let now = self.clock.now();
         self.tunnel.handle_timeout(now);
-        self.drain();
+        self.drain(now);
     }
 
     fn handle_commands(&mut self) {
@@ -142,7 +132,7 @@ impl Worker {
                 Command::Initiate(peer, reply) => drop(reply.send(self.tunnel.initiate(self.clock.now(), &peer))),
                 Command::Stop => self.ended = true,
             }
-            self.drain();
+            self.drain(self.clock.now());
         }
     }
 
@@ -165,13 +155,13 @@ impl Worker {
                 self.open_sockets();
             }
         }
-        self.drain();
+        self.drain(self.clock.now());
     }
 
     /// Binds the sockets if they should be there and are not, and lets the tunnel run.
     fn open_sockets(&mut self) {
         if self.sockets.is_none() {
-            match Sockets::bind(self.listen_port, self.fwmark) {
+            match Sockets::bind(self.listen_port, self.fwmark, self.offloads) {
                 Ok(sockets) => {
                     self.listen_port = sockets.port;
                     self.sockets = Some(sockets);
@@ -191,7 +181,7 @@ impl Worker {
         let port = change.listen_port.unwrap_or(self.listen_port);
         let rebind = self.up && (self.sockets.as_ref().is_none_or(|sockets| port == 0 || sockets.port != port));
         let new = if rebind && change.listen_port.is_some() {
-            let bound = Sockets::bind(port, fwmark);
+            let bound = Sockets::bind(port, fwmark, self.offloads);
             Some(bound.map_err(|source| DeviceError::Listen { port, source })?)
         } else {
             if let Some(sockets) = self.sockets.as_ref().filter(|_| fwmark != self.fwmark) {
@@ -230,74 +220,32 @@ impl Worker {
 
     fn handle_tun(&mut self) {
         let now = self.clock.now();
-        for _ in 0..BATCH_PACKETS {
-            match self.tun.read(&mut self.pool.scratch) {
-                Ok(len) => {
-                    let packet = self.pool.take(len);
-                    self.tunnel.handle_tun_packet(now, packet);
-                    self.drain_transmits();
-                }
-                Err(error) => {
-                    if error.raw_os_error() == Some(libc::EBADFD) {
-                        self.handle_link();
-                    }
-                    break;
-                }
-            }
+        let Some(sockets) = &mut self.sockets else { return };
+        let result = self.outward.handle_tun(now, &self.tun, &mut self.tunnel, sockets);
+        if result.is_err_and(|error| error.raw_os_error() == Some(libc::EBADFD)) {
+            self.handle_link();
         }
-        self.drain();
     }
 
     fn handle_datagrams(&mut self, family: Family) {
         let now = self.clock.now();
-        for _ in 0..BATCH_PACKETS {
-            let Some(sockets) = &self.sockets else { return };
-            match sockets.receive(family, &mut self.pool.scratch) {
-                Ok((len, source)) => {
-                    let datagram = self.pool.take(len);
-                    self.tunnel.handle_datagram(now, source, datagram);
-                    self.drain();
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // An error that belongs to one datagram, or to one that we sent before; the next may be fine.
-                Err(_) => {}
-            }
-        }
+        let Some(sockets) = &self.sockets else { return };
+        self.inward.handle_socket(now, family, &mut self.tunnel, sockets, &self.tun);
     }
 
     /// Does everything that the tunnel wants done.
-    fn drain(&mut self) {
-        self.drain_transmits();
+    fn drain(&mut self, now: Now) {
+        match &mut self.sockets {
+            Some(sockets) => self.outward.drain(now, &mut self.tunnel, sockets),
+            None => while self.tunnel.poll_transmit().is_some() {},
+        }
         while let Some(packet) = self.tunnel.poll_tun() {
             if self.tun.write(packet.packet()).is_err() {
-                self.tunnel.handle_tun_refused();
+                self.tunnel.handle_tun_refused(1);
             }
-            self.pool.give(packet);
         }
         while let Some(event) = self.tunnel.poll_event() {
             self.events.push(event);
         }
-    }
-
-    fn drain_transmits(&mut self) {
-        while let Some(transmit) = self.tunnel.poll_transmit() {
-            self.send(&transmit);
-            self.pool.give(transmit.packet);
-        }
-    }
-
-    fn send(&mut self, transmit: &Transmit) {
-        let Some(sockets) = &self.sockets else { return };
-        let Err(error) = sockets.send(&transmit.endpoint, transmit.packet.packet()) else { return };
-        let source_lost = transmit.endpoint.local.is_some()
-            && matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH));
-        if source_lost {
-            self.tunnel.handle_transmit_failed(transmit, true);
-            let anywhere = crate::tunnel::Endpoint::from(transmit.endpoint.remote);
-            if sockets.send(&anywhere, transmit.packet.packet()).is_ok() {
-                return;
-            }
-        }
-        self.tunnel.handle_transmit_failed(transmit, false);
     }
 }

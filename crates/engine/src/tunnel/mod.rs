@@ -42,6 +42,8 @@ use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
 
 pub use configure::ConfigureError;
+pub use data::{Departure, Unopened};
+pub use session::{Rejection, Session};
 
 /// The local end of a path: which of our addresses, on which interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,23 +203,29 @@ impl Tunnel {
         self.shared.mtu = mtu;
     }
 
-    /// The socket did not take a datagram. With `source_lost`, because the local address is not ours any more.
-    pub fn handle_transmit_failed(&mut self, transmit: &Transmit, source_lost: bool) {
-        if source_lost {
-            if let Some((peer, _)) = transmit.peer.and_then(|id| self.peer(id)) {
-                peer.clear_source();
-            }
-            return;
-        }
+    /// The socket did not take a datagram of `bytes` bytes.
+    pub fn handle_transmit_failed(&mut self, peer: Option<PeerId>, bytes: usize) {
         self.shared.out.counters.tx_socket_errors += 1;
-        if let Some((peer, _)) = transmit.peer.and_then(|id| self.peer(id)) {
-            peer.tx_bytes = peer.tx_bytes.saturating_sub(transmit.packet.len() as u64);
+        if let Some((peer, _)) = peer.and_then(|id| self.peer(id)) {
+            peer.tx_bytes = peer.tx_bytes.saturating_sub(bytes as u64);
         }
     }
 
-    /// The interface did not take a packet.
-    pub fn handle_tun_refused(&mut self) {
-        self.shared.out.counters.rx_tun_errors += 1;
+    /// The local address that a peer expects answers from is not ours any more.
+    pub fn handle_source_lost(&mut self, peer: Option<PeerId>) {
+        if let Some((peer, _)) = peer.and_then(|id| self.peer(id)) {
+            peer.clear_source();
+        }
+    }
+
+    /// The interface did not take that many packets.
+    pub fn handle_tun_refused(&mut self, packets: u64) {
+        self.shared.out.counters.rx_tun_errors += packets;
+    }
+
+    /// The interface handed out something that is no packet and can't be made into any.
+    pub fn handle_tun_nonsense(&mut self) {
+        self.shared.out.counters.tx_not_ip += 1;
     }
 
     /// All local addresses may have changed (the sockets were made anew): none is kept for answers.

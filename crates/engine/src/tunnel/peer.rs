@@ -14,13 +14,12 @@ use ipnet::IpNet;
 
 use super::session::{Retired, Session, Sessions};
 use super::timers::{PeerTimers, Timer};
-use super::{Endpoint, Shared, Transmit};
+use super::{Departure, Endpoint, Shared, Transmit};
 use crate::config::Event;
 use crate::keys::{PresharedKey, PublicKey};
 use crate::limits::{STAGED_PACKETS_MAX, Timing};
 use crate::noise::cookie::PeerMacs;
 use crate::noise::handshake::{Identity, Initiator, StaticSecret, initiate};
-use crate::noise::messages::KEEPALIVE_BYTES;
 use crate::packet::PacketBuf;
 use crate::rng::random_u32;
 use crate::time::{Monotonic, Now, Tai64N};
@@ -172,6 +171,24 @@ impl Peer {
         }
     }
 
+    /// Reserves what it takes to seal `packets` packets at once into datagrams of `bytes` bytes, and counts them as sent. None,
+    /// with nothing changed, if they have to wait or to take their turn behind others.
+    pub fn depart(&mut self, now: Now, packets: u64, bytes: u64, shared: &mut Shared) -> Option<Departure> {
+        let endpoint = self.endpoint?;
+        if !self.staged.is_empty() || !shared.up {
+            return None;
+        }
+        let usable = |session: &&Arc<Session>| session.can_seal(now.monotonic, &shared.timing);
+        let session = Arc::clone(self.sessions.current.as_ref().filter(usable)?);
+        let first_counter = session.reserve(packets)?;
+        shared.out.counters.tx_packets += packets;
+        self.tx_bytes += bytes;
+        self.note_any_sent(now);
+        self.note_data_sent(now, shared);
+        self.keep_key_fresh_sending(now, shared);
+        Some(Departure { peer: self.id, endpoint, session, first_counter })
+    }
+
     /// Sends what waits or, if nothing does, an empty packet.
     pub fn send_keepalive(&mut self, now: Now, shared: &mut Shared) {
         if self.endpoint.is_none() {
@@ -291,6 +308,10 @@ impl Peer {
     }
 
     fn note_data_sent(&mut self, now: Now, shared: &mut Shared) {
+        // Randomness is a system call; not one for each packet.
+        if self.timers.is_running(Timer::NewHandshake) {
+            return;
+        }
         let jitter = jitter(shared);
         let timeout = shared.timing.keepalive_timeout + shared.timing.rekey_timeout + jitter;
         self.timers.set_if_idle(Timer::NewHandshake, now.monotonic + timeout);
@@ -382,11 +403,6 @@ impl Peer {
         self.clear_keys(shared);
         self.handshake_sent = None;
     }
-}
-
-/// Whether a message of this length is a keepalive.
-pub fn is_keepalive(message_bytes: usize) -> bool {
-    message_bytes == KEEPALIVE_BYTES
 }
 
 /// Takes sessions that lost their slot out of the index table; with the last reference their keys are wiped.

@@ -11,7 +11,7 @@ use super::replay::ReplayWindow;
 use crate::limits::{REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, Timing};
 use crate::noise::cipher::TransportKey;
 use crate::noise::handshake::SessionKeys;
-use crate::noise::messages::{DATA_HEADER_BYTES, KEEPALIVE_BYTES, TAG_BYTES, write_data_header};
+use crate::noise::messages::{DATA_HEADER_BYTES, TAG_BYTES, write_data_header};
 use crate::packet::PacketBuf;
 use crate::time::Monotonic;
 
@@ -76,27 +76,33 @@ impl Session {
 
     /// Pads and seals a packet in place into a data message. False, with the packet unchanged, when the counter is used up.
     pub fn seal(&self, packet: &mut PacketBuf, mtu: usize) -> bool {
-        if self.counter.load(Ordering::Relaxed) >= REJECT_AFTER_MESSAGES {
-            return false;
-        }
-        let counter = self.counter.fetch_add(1, Ordering::Relaxed);
-        packet.pad(padding(packet.len(), mtu));
-        let tag = self.send.seal(counter, packet.packet_mut());
-        packet.extend(&tag);
-        write_data_header(packet.prepend_header(), self.remote_index, counter);
+        let Some(counter) = self.reserve(1) else { return false };
+        packet.pad(padding(packet.len(), mtu) + TAG_BYTES);
+        packet.prepend_header();
+        self.seal_in_place(counter, packet.packet_mut());
         true
     }
 
-    /// Opens a data message in place; what is left is the padded packet.
-    pub fn open(&self, counter: u64, message: &mut PacketBuf) -> Result<(), Rejection> {
-        if message.len() < KEEPALIVE_BYTES {
+    /// Takes `count` counters that nobody else will use, and returns the first; none when they are used up.
+    pub fn reserve(&self, count: u64) -> Option<u64> {
+        let left = |counter: u64| counter.checked_add(count).filter(|next| *next <= REJECT_AFTER_MESSAGES);
+        self.counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).ok()
+    }
+
+    /// Makes a data message of a buffer that has room for the header, the padded packet, and room for the tag.
+    pub fn seal_in_place(&self, counter: u64, message: &mut [u8]) {
+        let Some((header, rest)) = message.split_first_chunk_mut::<DATA_HEADER_BYTES>() else { return };
+        let Some((packet, tag)) = rest.split_last_chunk_mut::<TAG_BYTES>() else { return };
+        write_data_header(header, self.remote_index, counter);
+        *tag = self.send.seal(counter, packet);
+    }
+
+    /// Opens a data message in place; the padded packet is then between the room of header and tag.
+    pub fn open(&self, counter: u64, message: &mut [u8]) -> Result<(), Rejection> {
+        let sealed = message.get_mut(DATA_HEADER_BYTES..).filter(|sealed| sealed.len() >= TAG_BYTES);
+        if !sealed.is_some_and(|sealed| self.receive.open(counter, sealed)) {
             return Err(Rejection::Forged);
         }
-        message.advance(DATA_HEADER_BYTES);
-        if !self.receive.open(counter, message.packet_mut()) {
-            return Err(Rejection::Forged);
-        }
-        message.truncate(message.len() - TAG_BYTES);
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         if window.accept(counter) { Ok(()) } else { Err(Rejection::Replayed) }
     }
@@ -148,7 +154,7 @@ impl Session {
 }
 
 /// Zeros to add so that lengths tell less, without exceeding the MTU (kernel: `calculate_skb_padding`).
-fn padding(len: usize, mtu: usize) -> usize {
+pub fn padding(len: usize, mtu: usize) -> usize {
     let rounded = len.next_multiple_of(16);
     if mtu == 0 {
         return rounded - len;
