@@ -107,19 +107,23 @@ fn cuts_and_partitions_work_one_way_and_both() {
     let (at_a, at_b) = (a.socket("192.0.2.1:1000"), b.socket("192.0.2.2:1000"));
     assert!(a.answers("192.0.2.2") && a.answers("192.0.2.3"));
 
+    // Commands are not waited for, answers are: after one, all commands before it are in force.
     bed.wire.set_link_up(a.port, b.port, false).unwrap();
+    bed.wire.stats().unwrap();
     assert!(seen_by(&at_b, &at_a, "192.0.2.2:1000").is_none());
     assert!(seen_by(&at_a, &at_b, "192.0.2.1:1000").is_some(), "the other way is open");
     bed.wire.set_link_up(a.port, b.port, true).unwrap();
     assert!(a.answers("192.0.2.2"));
 
     bed.wire.set_partition(vec![vec![a.port], vec![b.port]]).unwrap();
+    bed.wire.stats().unwrap();
     assert!(!a.answers("192.0.2.2"));
     assert!(a.answers("192.0.2.3") && c.answers("192.0.2.2"), "those in no group reach all");
     bed.wire.set_partition(Vec::new()).unwrap();
     assert!(a.answers("192.0.2.2"));
 
     bed.wire.set_port_up(c.port, false).unwrap();
+    bed.wire.stats().unwrap();
     assert!(!a.answers("192.0.2.3") && a.answers("192.0.2.2"));
     bed.wire.set_port_up(c.port, true).unwrap();
     assert!(a.answers("192.0.2.3"));
