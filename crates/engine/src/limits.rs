@@ -50,11 +50,15 @@ pub const RATE_LIMITED_ADDRESSES_MAX: usize = 65_536;
 
 /// The largest packet we read: an IP packet is never longer than 65,535 bytes.
 pub const PACKET_BYTES_MAX: usize = 65_535;
+/// The processor time that the device's thread asks for at a turn: short ones come sooner, and a packet waits for no more than that.
+pub const THREAD_SLICE: Duration = Duration::from_micros(300);
 /// Packets taken from the interface before the sockets get their turn.
 pub const BATCH_PACKETS: usize = 64;
+/// The same in bytes: four superpackets, a quarter of a millisecond of work, since what comes in waits for so long.
+pub const BATCH_BYTES: usize = 200 << 10;
 /// Bytes of the buffer that outgoing datagrams are laid out in: a superpacket with all its headers, and as much again.
 pub const OUTBOX_BYTES: usize = 192 << 10;
-/// The buffer is sent when it is filled so far: two full trains. More would only wait, and leave the cache.
+/// The buffer is sent when it is filled so far, nearly two full trains: more would only wait, and leave the cache.
 pub const OUTBOX_SENT_FROM_BYTES: usize = 112 << 10;
 /// The most datagrams that the kernel cuts one message into (`UDP_MAX_SEGMENTS` before Linux 6.9).
 pub const TRAIN_DATAGRAMS_MAX: usize = 64;

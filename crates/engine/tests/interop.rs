@@ -15,6 +15,8 @@ mod go;
 mod load;
 #[path = "interop/net.rs"]
 mod net;
+#[path = "interop/offload.rs"]
+mod offload;
 #[path = "interop/tools.rs"]
 mod tools;
 

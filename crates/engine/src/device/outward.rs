@@ -10,7 +10,7 @@ use super::offload::{Segments, VirtioHeader};
 use super::outbox::{Address, Outbox};
 use super::tun::Tun;
 use super::udp::{Failure, Sockets};
-use crate::limits::{BATCH_PACKETS, PACKET_BYTES_MAX};
+use crate::limits::{BATCH_BYTES, BATCH_PACKETS, PACKET_BYTES_MAX};
 use crate::noise::messages::{DATA_HEADER_BYTES, TAG_BYTES, TYPE_COOKIE_REPLY, TYPE_DATA};
 use crate::packet::{IpHeader, PacketBuf};
 use crate::time::Now;
@@ -35,9 +35,14 @@ impl Outward {
             scratch = vec![0; Tun::HEADER_ROOM + PACKET_BYTES_MAX];
         }
         let mut result = Ok(());
-        for _ in 0..BATCH_PACKETS {
+        let (mut packets, mut bytes) = (0, 0);
+        while packets < BATCH_PACKETS && bytes < BATCH_BYTES {
             match tun.read(&mut scratch) {
-                Ok((header, packet)) => self.send_packet(now, &header, &scratch[packet], tunnel, sockets),
+                Ok((header, packet)) => {
+                    packets += 1;
+                    bytes += packet.len();
+                    self.send_packet(now, &header, &scratch[packet], tunnel, sockets);
+                }
                 Err(error) => {
                     result = Err(error);
                     break;

@@ -16,7 +16,7 @@ use super::tun::{LinkState, LinkWatch, Tun};
 use super::udp::{Family, Sockets};
 use super::{Command, DeviceError, DeviceHandle, Events, Offloads, sys};
 use crate::config::{ConfigureDevice, DeviceDescription, Event};
-use crate::limits::Timing;
+use crate::limits::{THREAD_SLICE, Timing};
 use crate::rng::SystemRng;
 use crate::time::Now;
 use crate::tunnel::Tunnel;
@@ -75,6 +75,7 @@ impl Worker {
 
     /// Runs until the device ends.
     pub fn run(mut self) {
+        sys::ask_for_short_slices(THREAD_SLICE);
         while !self.ended {
             let now = self.clock.now().monotonic;
             let timeout = self.tunnel.poll_timeout().map(|deadline| deadline.since(now));

@@ -3,13 +3,14 @@
 //! Both have an interface in a namespace, an inner address, and a socket for `wg`; both go away when dropped.
 
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use wayleave_engine::{ConfigureDevice, Device, DeviceOptions, PrivateKey, PublicKey, Timing, Tun, uapi};
+use wayleave_engine::{ConfigureDevice, Device, DeviceOptions, Offloads, PrivateKey, PublicKey, Timing, Tun, uapi};
 
 use crate::net::{Namespace, unique_name};
 
@@ -31,10 +32,33 @@ pub struct Engine {
 impl Engine {
     /// An engine with a key, its interface up with the inner address, on a port chosen by the kernel.
     pub fn start(namespace: &Namespace, address: &str, timing: Timing) -> Engine {
+        Engine::start_with(namespace, address, timing, Offloads::ALL)
+    }
+
+    /// The same with some offloads only.
+    pub fn start_with(namespace: &Namespace, address: &str, timing: Timing, offloads: Offloads) -> Engine {
+        let make = |name: &str| Tun::create(name).unwrap();
+        Engine::start_on(namespace, address, make, timing, offloads)
+    }
+
+    /// The same on an interface without virtio headers.
+    pub fn start_plain(namespace: &Namespace, address: &str) -> Engine {
+        let make = |name: &str| Tun::from_fd(plain_tun(name)).unwrap();
+        Engine::start_on(namespace, address, make, Timing::default(), Offloads::ALL)
+    }
+
+    fn start_on(
+        namespace: &Namespace,
+        address: &str,
+        make: impl FnOnce(&str) -> Tun + Send,
+        timing: Timing,
+        offloads: Offloads,
+    ) -> Engine {
         let name = unique_name();
         let device = namespace.enter(|| {
-            let mut options = DeviceOptions::new(Tun::create(&name).unwrap()).with_uapi(uapi::default_path(&name));
+            let mut options = DeviceOptions::new(make(&name)).with_uapi(uapi::default_path(&name));
             options.timing = timing;
+            options.offloads = offloads;
             Device::start(options).unwrap()
         });
         let key = new_key();
@@ -49,6 +73,19 @@ impl Engine {
     pub fn port(&self) -> u16 {
         self.device.describe().unwrap().listen_port
     }
+}
+
+/// An interface as owners make it who know nothing of virtio headers.
+fn plain_tun(name: &str) -> OwnedFd {
+    let file = fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").unwrap();
+    // SAFETY: `ifreq` is plain old data, valid when zero.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from as libc::c_char);
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes one `ifreq`, which outlives the call.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    assert_eq!(result, 0, "TUNSETIFF: {}", std::io::Error::last_os_error());
+    file.into()
 }
 
 /// The real wireguard-go.
