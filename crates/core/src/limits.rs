@@ -39,3 +39,25 @@ pub const RTT_US_SAME_REGION: u64 = 1_000;
 pub const RTT_US_ELSEWHERE: u64 = 50_000;
 /// Largest round-trip time that a file may state, in milliseconds; a minute is no network.
 pub const RTT_MS_MAX: f64 = 60_000.0;
+/// Files read by one import, and bytes of all of them: 10,000 hosts of some files each; a wrong path must not read a disk.
+pub const IMPORT_FILES_MAX: usize = 40_000;
+/// Bytes of one imported file: a hub of 10,000 peers takes 2 MB.
+pub const IMPORT_FILE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of all imported files together.
+pub const IMPORT_BYTES_MAX: usize = 256 << 20;
+/// Depth of folders below a path that is imported.
+pub const IMPORT_DEPTH_MAX: usize = 8;
+/// Peers of one imported device: the number of nodes a network may have.
+pub const IMPORT_PEERS_MAX: usize = NODES_MAX;
+/// Peers of one imported router's device, which are searched one by one.
+pub const IMPORT_ROUTER_PEERS_MAX: usize = 2_000;
+/// Words in a remark that may be a name; more are a sentence.
+pub const IMPORT_REMARK_WORDS_MAX: usize = 4;
+/// Members up to which an import tries which regions, hubs and times explain what was read: each try plans the network.
+pub const IMPORT_SEARCH_MEMBERS_MAX: usize = 64;
+/// Plans made by that search.
+pub const IMPORT_SEARCH_PLANS_MAX: usize = 400;
+/// Rounds in which times are changed until paths are those that were read.
+pub const IMPORT_WEIGH_ROUNDS_MAX: usize = 300;
+/// Lines that a script may make by its loops.
+pub const IMPORT_SCRIPT_LINES_MAX: usize = 200_000;

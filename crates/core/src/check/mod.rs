@@ -5,11 +5,13 @@
 //! Rules live beside this file, one small function each, and never stop at the first thing they find.
 
 mod findings;
+mod imported;
 mod kind;
 mod meaning;
 mod reading;
 
 pub use findings::{Finding, Findings, Severity, Source, SourceIx, Sources, Span};
+pub use imported::Imported;
 pub use kind::Kind;
 pub use meaning::Meaning;
 pub use reading::Reading;

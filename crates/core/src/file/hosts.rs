@@ -36,6 +36,16 @@ impl Decode for EndpointText {
     }
 }
 
+impl EndpointText {
+    /// Reads `host:port`, `[v6]:port`, or either without the port.
+    ///
+    /// # Errors
+    /// Says what is wrong with the text.
+    pub fn parse(text: &str) -> Result<EndpointText, String> {
+        parse(text)
+    }
+}
+
 impl Decode for Domain {
     fn decode(value: &Value, decoder: &mut Decoder<'_>) -> Option<Self> {
         let text = decoder.text(value, "a domain")?;

@@ -25,7 +25,7 @@ const PRIVATE_V4: &[([u8; 4], u8)] = &[
 const PRIVATE_V6: &[([u16; 2], u8)] = &[([0xfc00, 0], 7), ([0xfe80, 0], 10), ([0x2001, 0xdb8], 32)];
 
 /// Whether a prefix lies in a private range.
-pub(super) fn is_private(prefix: IpNet) -> bool {
+pub(crate) fn is_private(prefix: IpNet) -> bool {
     match prefix {
         IpNet::V4(prefix) => PRIVATE_V4
             .iter()

@@ -1,0 +1,86 @@
+//! Where packets go by what was read: the longest prefix at each member whose configuration is known.
+//!
+//! It answers who is behind whom. Firewalls, tables and hooks are not looked at; `prove` does that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::members::World;
+
+/// Hops after which a packet circles.
+const HOPS_MAX: usize = 64;
+
+/// A member's allowed prefixes, each with its owner.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Table {
+    owners: BTreeMap<IpNet, usize>,
+    lengths: BTreeSet<u8>,
+}
+
+impl Table {
+    /// The owner of the longest prefix that holds an address.
+    pub fn owner(&self, address: IpAddr) -> Option<usize> {
+        let max = IpNet::from(address).max_prefix_len();
+        self.lengths.iter().rev().filter(|length| **length <= max).find_map(|length| {
+            let prefix = IpNet::new(address, *length).ok()?.trunc();
+            self.owners.get(&prefix).copied()
+        })
+    }
+
+    /// All prefixes.
+    pub fn prefixes(&self) -> impl Iterator<Item = (IpNet, usize)> + '_ {
+        self.owners.iter().map(|(prefix, owner)| (*prefix, *owner))
+    }
+}
+
+/// Where a walk ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Walk {
+    /// Members visited, the first included.
+    pub visited: Vec<usize>,
+    /// Whether the last one sends the address nowhere else.
+    pub ended: bool,
+}
+
+/// The tables of all members that were read.
+pub(super) struct Tables(Vec<Option<Table>>);
+
+impl Tables {
+    /// Collects them.
+    pub fn new(world: &World<'_>) -> Tables {
+        let table = |member: usize| {
+            let mut table = Table::default();
+            for (peer, written) in world.peers(world.device(member)?) {
+                for prefix in &written.allowed {
+                    table.owners.insert(prefix.value.trunc(), peer);
+                    table.lengths.insert(prefix.value.prefix_len());
+                }
+            }
+            Some(table)
+        };
+        Tables((0..world.members.len()).map(table).collect())
+    }
+
+    /// A member's table, if its configuration was read.
+    pub fn of(&self, member: usize) -> Option<&Table> {
+        self.0[member].as_ref()
+    }
+
+    /// Follows an address until a member has it, sends it nowhere else, or is not known.
+    pub fn walk(&self, from: usize, address: IpAddr, arrives: impl Fn(usize) -> bool) -> Walk {
+        let (mut visited, mut at) = (vec![from], from);
+        while !arrives(at) || visited.len() == 1 {
+            let Some(next) = self.of(at).and_then(|table| table.owner(address)) else {
+                return Walk { visited, ended: true };
+            };
+            if visited.len() > HOPS_MAX || next == from {
+                return Walk { visited, ended: false };
+            }
+            visited.push(next);
+            at = next;
+        }
+        Walk { visited, ended: true }
+    }
+}

@@ -1,0 +1,27 @@
+//! Foreign configurations in, a network file out.
+//!
+//! [`read`] takes files as they are (wg-quick, dumps of `wg`, systemd-networkd, EdgeOS and VyOS, shell scripts), finds out
+//! what each is, and returns [`Read`]: hosts as written, with places, and what is wrong with them. [`infer`] makes the
+//! text of a network file that explains them, and says what it could not express. [`verify`] plans that network and
+//! lists what its hosts would be told differently from what was read.
+//!
+//! Nothing is lost silently: a line that is not understood, and a setting that stays behind, is a finding. Private
+//! keys never reach a network file, and are blotted out of the sources that findings are shown from.
+
+pub mod hosts;
+
+mod dump;
+mod edgeos;
+mod hooks;
+mod infer;
+mod lines;
+mod networkd;
+mod rules;
+mod shell;
+mod sources;
+mod verify;
+mod wg_quick;
+
+pub use infer::{Inferred, Taken, infer};
+pub use sources::{File, Read, read};
+pub use verify::{Aspect, Difference, verify};

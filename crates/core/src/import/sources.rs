@@ -1,0 +1,270 @@
+//! From files to hosts: which format a file has, and which files belong to one host.
+//!
+//! A folder is a host, unless the files in it talk to each other: then each file is one. Folders that only say where
+//! programs keep their files (`etc`, `wireguard`) are not names. Key files are passed over without being kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::hosts::{Device, Format, Host};
+use super::lines::{Notes, lines};
+use super::{dump, edgeos, networkd, rules, shell, wg_quick};
+use crate::check::{Finding, Findings, Imported, Source, SourceIx, Sources, Span};
+use crate::keys::KEY_TEXT_BYTES;
+use crate::limits::{IMPORT_BYTES_MAX, IMPORT_FILE_BYTES_MAX, IMPORT_FILES_MAX};
+
+/// A file to be read.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Its path, as people know it.
+    pub path: String,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+    /// Its permissions, if they are known.
+    pub mode: Option<u32>,
+}
+
+/// Everything that was read.
+#[derive(Debug, Clone, Default)]
+pub struct Read {
+    /// Hosts, sorted by name.
+    pub hosts: Vec<Host>,
+    /// The files, private keys blotted out.
+    pub sources: Sources,
+    /// What is wrong or odd.
+    pub findings: Findings,
+}
+
+/// What one file holds.
+struct Part {
+    folder: String,
+    stem: String,
+    devices: Vec<Device>,
+    /// `.network` files: about devices that another file makes.
+    networks: Vec<networkd::Network>,
+}
+
+/// Folders that are not named after hosts.
+const PLACES: &[&str] =
+    &["", ".", "..", "etc", "wireguard", "wg", "systemd", "network", "config", "configs", "conf", "amneziawg"];
+
+/// Reads files in any order.
+pub fn read(mut files: Vec<File>) -> Read {
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut read = Read::default();
+    if files.len() > IMPORT_FILES_MAX {
+        let kind = Imported::TooMuch { what: "files".into(), max: IMPORT_FILES_MAX };
+        read.findings.push(Finding::new(kind, None));
+        files.truncate(IMPORT_FILES_MAX);
+    }
+    let (mut parts, mut bytes) = (Vec::new(), 0_usize);
+    for file in files {
+        bytes = bytes.saturating_add(file.bytes.len());
+        let max = if file.bytes.len() > IMPORT_FILE_BYTES_MAX { IMPORT_FILE_BYTES_MAX } else { IMPORT_BYTES_MAX };
+        if file.bytes.len() > IMPORT_FILE_BYTES_MAX || bytes > IMPORT_BYTES_MAX {
+            let kind = Imported::TooMuch { what: format!("bytes in {}", file.path), max };
+            read.findings.push(Finding::new(kind, None));
+            continue;
+        }
+        parts.extend(part(file, &mut read));
+    }
+    read.hosts = hosts(parts, &mut read.findings);
+    rules::check(&read.hosts, &mut read.findings);
+    read
+}
+
+fn part(file: File, read: &mut Read) -> Option<Part> {
+    let text = text(file.bytes);
+    let Some(format) = format(&file.path, &text) else {
+        if is_key_file(&text) {
+            return None;
+        }
+        let kind = Imported::UnknownFormat { file: file.path };
+        read.findings.push(Finding::new(kind, None));
+        return None;
+    };
+    // IMPORT_FILES_MAX fits.
+    let source = SourceIx(read.sources.0.len() as u16);
+    let (folder, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
+    let stem = name.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or(name);
+    let place = Span { source, start: 0, end: 0 };
+    let mut secrets = Vec::new();
+    let mut notes = Notes { findings: &mut read.findings, secrets: &mut secrets };
+    let mut part =
+        Part { folder: host_folder(folder), stem: stem.to_owned(), devices: Vec::new(), networks: Vec::new() };
+    match format {
+        Format::WgQuick => part.devices.push(wg_quick::read(stem, place, lines(&text, source), &mut notes)),
+        Format::Dump => part.devices = dump::read(stem, lines(&text, source), &mut notes),
+        Format::Networkd => networkd::read(lines(&text, source), &mut part.devices, &mut part.networks, &mut notes),
+        Format::Edgeos => part.devices = edgeos::read(lines(&text, source), &mut notes),
+        Format::Shell => part.devices = shell::read(stem, lines(&text, source), &mut notes),
+    }
+    let holds_key = part.devices.iter().any(|device| device.private_key.is_some());
+    if let Some(mode) = file.mode.filter(|mode| holds_key && mode & 0o004 != 0) {
+        let kind = Imported::KeyExposed { file: file.path.clone(), mode: mode & 0o7777 };
+        let fix = format!("chmod 600 {}", file.path);
+        read.findings.push(Finding::new(kind, place).with_fix(fix));
+    }
+    read.sources.0.push(Source { name: file.path, text: Arc::from(blotted(text, secrets)) });
+    Some(part)
+}
+
+/// UTF-8 as far as it goes; Windows editors also write UTF-16.
+fn text(bytes: Vec<u8>) -> String {
+    let wide = |unit: fn([u8; 2]) -> u16| -> String {
+        let units: Vec<u16> = bytes[2..].chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+        String::from_utf16_lossy(&units)
+    };
+    match bytes.get(..2) {
+        Some([0xff, 0xfe]) => wide(u16::from_le_bytes),
+        Some([0xfe, 0xff]) => wide(u16::from_be_bytes),
+        _ => match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        },
+    }
+}
+
+fn is_key_file(text: &str) -> bool {
+    let mut words = text.split_whitespace();
+    let is_key = |word: &str| word.len() == KEY_TEXT_BYTES && word.ends_with('=');
+    words.next().is_none_or(is_key) && words.all(is_key)
+}
+
+/// What a file is, by its name and what it says.
+fn format(path: &str, text: &str) -> Option<Format> {
+    if path.ends_with(".netdev") || path.ends_with(".network") {
+        return Some(Format::Networkd);
+    }
+    let text = text.trim_start_matches('\u{feff}');
+    let all = || text.split(['\n', '\r']).map(str::trim);
+    let mut content = all().filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
+    let first = content.next().unwrap_or_default();
+    let is_section = |line: &str, names: &[&str]| {
+        let name =
+            line.split('#').next().unwrap_or_default().trim().trim_start_matches('[').trim_end_matches(']').trim();
+        line.starts_with('[') && names.iter().any(|known| known.eq_ignore_ascii_case(name))
+    };
+    if dump::is_dump(first) {
+        return Some(Format::Dump);
+    }
+    if is_section(first, &["NetDev", "Match"]) {
+        return Some(Format::Networkd);
+    }
+    if first.starts_with('[') && all().any(|line| is_section(line, &["Interface", "Peer"])) {
+        return Some(Format::WgQuick);
+    }
+    if edgeos::is_edgeos(all()) {
+        return Some(Format::Edgeos);
+    }
+    let speaks_of_wireguard = |line: &str| is_section(line, &["Interface", "Peer"]) || line.contains("wg set ");
+    let is_script = text.starts_with("#!") || text.contains("<<") || all().any(|line| line.contains("wg set "));
+    if is_script && all().any(speaks_of_wireguard) {
+        return Some(Format::Shell);
+    }
+    all().any(|line| is_section(line, &["Interface"])).then_some(Format::WgQuick)
+}
+
+/// A folder without what only says where programs keep their files.
+fn host_folder(folder: &str) -> String {
+    let mut parts: Vec<&str> = folder.split('/').collect();
+    while parts.last().is_some_and(|last| PLACES.contains(&last.to_ascii_lowercase().as_str())) {
+        parts.pop();
+    }
+    parts.join("/")
+}
+
+/// Whether a file's name names a device rather than a host.
+fn names_device(stem: &str) -> bool {
+    let letters = stem.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches(['-', '_']);
+    letters.is_empty()
+        || ["wg", "wgs", "wgc", "utun", "tun", "vpn", "wireguard", "awg", "interface", "showconf", "dump"]
+            .contains(&letters.to_ascii_lowercase().as_str())
+}
+
+fn hosts(parts: Vec<Part>, findings: &mut Findings) -> Vec<Host> {
+    let mut by_folder: BTreeMap<String, Vec<Part>> = BTreeMap::new();
+    for part in parts.into_iter().filter(|part| !part.devices.is_empty() || !part.networks.is_empty()) {
+        by_folder.entry(part.folder.clone()).or_default().push(part);
+    }
+    let many = by_folder.len() > 1;
+    let mut hosts = Vec::new();
+    for (folder, mut parts) in by_folder {
+        let networks: Vec<networkd::Network> = parts.iter_mut().flat_map(|part| part.networks.drain(..)).collect();
+        parts.retain(|part| !part.devices.is_empty());
+        let mut devices: Vec<&mut Device> = parts.iter_mut().flat_map(|part| &mut part.devices).collect();
+        networkd::join(networks, &mut devices, findings);
+        let folder_name = folder.rsplit('/').next().unwrap_or_default().to_owned();
+        if parts.len() > 1 && are_hosts(&parts) {
+            hosts.extend(parts.into_iter().map(|part| host(&part.stem, !names_device(&part.stem), part.devices)));
+        } else if let [part] = parts.as_mut_slice()
+            && !names_device(&part.stem)
+            && !many
+        {
+            hosts.push(host(&part.stem.clone(), true, std::mem::take(&mut part.devices)));
+        } else if !parts.is_empty() {
+            let (name, named) =
+                if folder_name.is_empty() { (parts[0].stem.clone(), false) } else { (folder_name, true) };
+            hosts.push(host(&name, named, parts.into_iter().flat_map(|part| part.devices).collect()));
+        }
+    }
+    hosts.sort_by(|a, b| a.name.cmp(&b.name));
+    hosts
+}
+
+fn host(name: &str, named: bool, devices: Vec<Device>) -> Host {
+    let called = devices.iter().find_map(|device| device.called.as_ref()).map(|called| called.value.clone());
+    Host { named: named || called.is_some(), name: called.unwrap_or_else(|| name.to_owned()), devices }
+}
+
+/// Whether the files of one folder are hosts: one is a peer of another, or two are alike in what a host has once.
+fn are_hosts(parts: &[Part]) -> bool {
+    let devices =
+        || parts.iter().enumerate().flat_map(|(at, part)| part.devices.iter().map(move |device| (at, device)));
+    let mut owners = BTreeMap::new();
+    let mut ports = BTreeMap::new();
+    let mut addresses = BTreeMap::new();
+    let mut called = BTreeMap::new();
+    for (at, device) in devices() {
+        if let Some(key) = device.key() {
+            owners.insert(key, at);
+        }
+        if device.port.as_ref().is_some_and(|port| ports.insert(port.value, at).is_some_and(|other| other != at)) {
+            return true;
+        }
+        for address in &device.addresses {
+            addresses.insert(address.value.addr(), at);
+        }
+        if let Some(name) = &device.called {
+            called.insert(&name.value, at);
+        }
+    }
+    if called.len() > 1 {
+        return true;
+    }
+    let speaks_to_other = |(at, device): (usize, &Device)| {
+        device.peers.iter().any(|peer| {
+            let by_key = peer.key().and_then(|key| owners.get(&key)).is_some_and(|other| *other != at);
+            let mut singles = peer.allowed.iter().filter(|p| p.value.prefix_len() == p.value.max_prefix_len());
+            by_key || singles.any(|prefix| addresses.get(&prefix.value.addr()).is_some_and(|other| *other != at))
+        })
+    };
+    devices().any(speaks_to_other)
+}
+
+/// The text with secrets replaced by asterisks of the same length.
+fn blotted(text: String, mut secrets: Vec<Span>) -> String {
+    secrets.sort();
+    let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+    for secret in secrets {
+        let (start, end) = (secret.start as usize, secret.end as usize);
+        let (Some(before), Some(_)) = (text.get(at..start.max(at)), text.get(start.max(at)..end.max(at))) else {
+            continue;
+        };
+        out.push_str(before);
+        out.extend(std::iter::repeat_n('*', end.saturating_sub(start.max(at))));
+        at = end.max(at);
+    }
+    out.push_str(&text[at..]);
+    out
+}

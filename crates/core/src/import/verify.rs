@@ -1,0 +1,213 @@
+//! Holds a plan against the hosts it was inferred from: what each would be told differently.
+//!
+//! The plan is rendered as for its hosts and read again, so that rendering is compared too. The comparison is of meaning:
+//! allowed prefixes as sets of addresses, absent ports and MTUs as whatever the host chooses. Hooks, DNS and preshared
+//! keys are not compared; findings say where they stay behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use ipnet::IpNet;
+
+use super::hosts::{Device, Peer};
+use super::infer::Taken;
+use super::lines::{Notes, lines};
+use super::rules::peer_label;
+use super::sources::Read;
+use super::wg_quick;
+use crate::check::{Findings, SourceIx, Span};
+use crate::keys::PublicKey;
+use crate::names::Name;
+use crate::plan::{Member, NodePlan, Plan, merge};
+use crate::render::{self, KeySource};
+
+/// What differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Aspect {
+    /// The member as a whole: it is not in the plan, or can't be rendered.
+    Member,
+    /// Its public key.
+    Key,
+    /// Its addresses.
+    Addresses,
+    /// Its UDP port.
+    Port,
+    /// Its MTU.
+    Mtu,
+    /// A peer that only one side has.
+    Peer,
+    /// Where a peer is dialled.
+    Endpoint,
+    /// The addresses that go to a peer.
+    Allowed,
+    /// Keepalives to a peer.
+    Keepalive,
+}
+
+/// One thing that a host would be told differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The member.
+    pub member: Name,
+    /// Its peer, if it is about one.
+    pub peer: Option<String>,
+    /// What differs.
+    pub aspect: Aspect,
+    /// What was read; a dash for nothing.
+    pub read: String,
+    /// What would be rendered; a dash for nothing.
+    pub rendered: String,
+    /// Where it was read.
+    pub place: Span,
+}
+
+impl fmt::Display for Aspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Aspect::Member => "member",
+            Aspect::Key => "public key",
+            Aspect::Addresses => "addresses",
+            Aspect::Port => "port",
+            Aspect::Mtu => "mtu",
+            Aspect::Peer => "peer",
+            Aspect::Endpoint => "endpoint",
+            Aspect::Allowed => "allowed ips",
+            Aspect::Keepalive => "keepalive",
+        })
+    }
+}
+
+/// Compares every host that became a member with what the plan would render for it, in the order of `taken`.
+pub fn verify(read: &Read, taken: &[Taken], plan: &Plan) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    for one in taken {
+        let Some(device) = read.hosts.get(one.host).and_then(|host| host.devices.get(one.device)) else { continue };
+        let mut report = Report { member: &one.name, place: device.place, differences: &mut differences };
+        let Some(member) = plan.find(&one.name) else {
+            report.add(None, Aspect::Member, "-", "not in the plan");
+            continue;
+        };
+        match rendered(plan, member) {
+            Ok((told, rendered)) => compare(device, &told, &rendered, &mut report),
+            Err(why) => report.add(None, Aspect::Member, "-", &why),
+        }
+    }
+    differences
+}
+
+/// What a member's host is told, read again from its rendered file.
+fn rendered(plan: &Plan, member: Member) -> Result<(NodePlan, Device), String> {
+    let told = plan.of(member);
+    let file = render::wg_quick(&told, &KeySource::File("/etc/wireguard/%i.key")).map_err(|error| error.to_string())?;
+    let (mut findings, mut secrets) = (Findings::default(), Vec::new());
+    let mut notes = Notes { findings: &mut findings, secrets: &mut secrets };
+    let device =
+        wg_quick::read(told.device.as_str(), Span::default(), lines(&file.text, SourceIx::default()), &mut notes);
+    Ok((told, device))
+}
+
+struct Report<'r> {
+    member: &'r Name,
+    place: Span,
+    differences: &'r mut Vec<Difference>,
+}
+
+impl Report<'_> {
+    fn add(&mut self, peer: Option<&str>, aspect: Aspect, read: &str, rendered: &str) {
+        self.at(self.place, peer, aspect, read, rendered);
+    }
+
+    fn at(&mut self, place: Span, peer: Option<&str>, aspect: Aspect, read: &str, rendered: &str) {
+        let shown = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        self.differences.push(Difference {
+            member: self.member.clone(),
+            peer: peer.map(str::to_owned),
+            aspect,
+            read: shown(read),
+            rendered: shown(rendered),
+            place,
+        });
+    }
+}
+
+fn compare(read: &Device, told: &NodePlan, rendered: &Device, report: &mut Report<'_>) {
+    if let (Some(key), Some(planned)) = (read.key(), told.public_key)
+        && key != planned
+    {
+        report.add(None, Aspect::Key, &key.to_string(), &planned.to_string());
+    }
+    let addresses = |device: &Device| -> BTreeSet<String> {
+        device.addresses.iter().map(|address| address.value.addr().to_string()).collect()
+    };
+    let (before, after) = (addresses(read), addresses(rendered));
+    // A dump does not hold addresses.
+    if before != after && !before.is_empty() {
+        report.add(None, Aspect::Addresses, &joined(&before), &joined(&after));
+    }
+    let number = |value: Option<u16>| value.map(|value| value.to_string()).unwrap_or_default();
+    let port = |device: &Device| device.port.as_ref().map(|port| port.value);
+    if port(read).is_some_and(|before| port(rendered) != Some(before)) {
+        report.add(None, Aspect::Port, &number(port(read)), &number(port(rendered)));
+    }
+    let mtu = |device: &Device| device.mtu.as_ref().map(|mtu| mtu.value);
+    if mtu(read).is_some_and(|before| mtu(rendered) != Some(before)) {
+        report.add(None, Aspect::Mtu, &number(mtu(read)), &number(mtu(rendered)));
+    }
+    peers(read, rendered, report);
+}
+
+fn joined(list: &BTreeSet<String>) -> String {
+    list.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn by_key(device: &Device) -> BTreeMap<PublicKey, &Peer> {
+    device.peers.iter().filter_map(|peer| Some((peer.key()?, peer))).collect()
+}
+
+fn peers(read: &Device, rendered: &Device, report: &mut Report<'_>) {
+    let (before, after) = (by_key(read), by_key(rendered));
+    let owned = effective(read);
+    for (key, peer) in &before {
+        let label = peer_label(after.get(key).copied().unwrap_or(peer));
+        let Some(planned) = after.get(key) else {
+            report.at(peer.place, Some(&label), Aspect::Peer, "there", "-");
+            continue;
+        };
+        let dial = |peer: &Peer| peer.endpoint.as_ref().map(|endpoint| endpoint.value.to_string()).unwrap_or_default();
+        let (dialled, dials) = (dial(peer), dial(planned));
+        if dialled != dials && !(peer.endpoint_is_learnt && dials.is_empty()) {
+            report.at(peer.place, Some(&label), Aspect::Endpoint, &dialled, &dials);
+        }
+        let prefixes = owned.get(key).cloned().unwrap_or_default();
+        let planned_prefixes = merge(planned.allowed.iter().map(|prefix| prefix.value.trunc()).collect());
+        if prefixes != planned_prefixes {
+            report.at(peer.place, Some(&label), Aspect::Allowed, &list(&prefixes), &list(&planned_prefixes));
+        }
+        let seconds =
+            |peer: &Peer| peer.keepalive_s.as_ref().map(|seconds| seconds.value.to_string()).unwrap_or_default();
+        if seconds(peer) != seconds(planned) {
+            report.at(peer.place, Some(&label), Aspect::Keepalive, &seconds(peer), &seconds(planned));
+        }
+    }
+    for (_, planned) in after.iter().filter(|(key, _)| !before.contains_key(key)) {
+        report.add(Some(&peer_label(planned)), Aspect::Peer, "-", "there");
+    }
+}
+
+/// What each peer is allowed in the end: a prefix given to two peers is the last one's.
+fn effective(device: &Device) -> BTreeMap<PublicKey, Vec<IpNet>> {
+    let mut owners: BTreeMap<IpNet, PublicKey> = BTreeMap::new();
+    for peer in &device.peers {
+        let Some(key) = peer.key() else { continue };
+        owners.extend(peer.allowed.iter().map(|prefix| (prefix.value.trunc(), key)));
+    }
+    let mut all: BTreeMap<PublicKey, Vec<IpNet>> = BTreeMap::new();
+    for (prefix, key) in owners {
+        all.entry(key).or_default().push(prefix);
+    }
+    all.into_iter().map(|(key, prefixes)| (key, merge(prefixes))).collect()
+}
+
+fn list(prefixes: &[IpNet]) -> String {
+    prefixes.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", ")
+}
