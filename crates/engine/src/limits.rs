@@ -34,6 +34,9 @@ pub const EVENTS_MAX: usize = 4096;
 /// Events about datagrams that match no session, per second: an attacker must not push out those about peers.
 pub const UNKNOWN_SESSION_EVENTS_PER_S: u32 = 100;
 
+/// ICMP errors about packets that go nowhere, per second: a program that sends on regardless must not cost twice.
+pub const UNREACHABLES_PER_S: u32 = 100;
+
 /// Handshake messages within [`LOAD_WINDOW`] above which senders must prove their address: about a fifth of a core at
 /// 200 microseconds a message.
 pub const LOAD_MESSAGES_MAX: u32 = 100;

@@ -8,13 +8,12 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::offload::layout::Version;
-use super::offload::{Coalescer, checksum};
+use super::offload::Coalescer;
 use super::tun::Tun;
 use super::udp::{Family, Sockets};
 use crate::limits::{LARGE_MESSAGE_BYTES, LARGE_MESSAGES_AT_ONCE, MESSAGE_BYTES_MAX, MESSAGES_AT_ONCE_MAX};
 use crate::noise::messages::{DATA_HEADER_BYTES, Message, TAG_BYTES};
-use crate::packet::PacketBuf;
+use crate::packet::{PacketBuf, Version, checksum};
 use crate::time::Now;
 use crate::tunnel::{Endpoint, Session, Tunnel, Unopened};
 

@@ -17,9 +17,9 @@ use super::peer::Peer;
 use super::session::{Rejection, Session, padding};
 use super::{Endpoint, PeerId, Shared, Tunnel};
 use crate::config::Event;
-use crate::limits::UNKNOWN_SESSION_EVENTS_PER_S;
+use crate::limits::{UNKNOWN_SESSION_EVENTS_PER_S, UNREACHABLES_PER_S};
 use crate::noise::messages::{DATA_HEADER_BYTES, KEEPALIVE_BYTES, TAG_BYTES};
-use crate::packet::{IpHeader, PacketBuf};
+use crate::packet::{IpHeader, PacketBuf, icmp};
 use crate::time::Now;
 
 /// What it takes to seal a run of packets to one peer, beside the tunnel and without it.
@@ -66,16 +66,21 @@ impl Tunnel {
             return;
         };
         let owner = self.shared.allowed_ips.lookup(header.destination);
-        let sent = owner.and_then(|id| {
-            self.with_peer(id, |peer, shared| {
-                peer.endpoint?;
-                peer.stage(packet, shared);
-                peer.send_staged(now, shared);
-                Some(())
-            })
+        let reachable = |id: &PeerId| self.peer(*id).is_some_and(|(peer, _)| peer.endpoint.is_some());
+        let Some(id) = owner.filter(reachable) else { return self.note_no_peer(now, packet.packet()) };
+        self.with_peer(id, |peer, shared| {
+            peer.stage(packet, shared);
+            peer.send_staged(now, shared);
         });
-        if sent.flatten().is_none() {
-            self.shared.out.counters.tx_no_peer += 1;
+    }
+
+    /// There is nobody to send a packet to: its sender is told.
+    fn note_no_peer(&mut self, now: Now, packet: &[u8]) {
+        self.shared.out.counters.tx_no_peer += 1;
+        if let Some(answer) = icmp::unreachable(packet)
+            && self.unreachables.allow(now.monotonic, UNREACHABLES_PER_S)
+        {
+            self.shared.out.packets.push_back(answer);
         }
     }
 

@@ -123,6 +123,7 @@ pub struct Tunnel {
     load: LoadMeter,
     limiter: RateLimiter,
     unknown_sessions: PerSecond,
+    unreachables: PerSecond,
     shared: Shared,
 }
 
@@ -137,6 +138,7 @@ impl Tunnel {
             load: LoadMeter::default(),
             limiter: RateLimiter::default(),
             unknown_sessions: PerSecond::default(),
+            unreachables: PerSecond::default(),
             shared: Shared {
                 identity: None,
                 allowed_ips: AllowedIps::default(),

@@ -3,7 +3,7 @@
 //! Counters and events, source addresses of answers, ports and marks, up and down, moving and deleting the interface, and the
 //! end of the program. Two engines, the left one knowing where the right one is.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
@@ -36,6 +36,21 @@ fn two_engines_talk_over_v4_and_v6_and_count_exactly() {
     // 20 pings each way of 84 bytes, padded to 96, in 32 bytes of header and tag; the initiation; the response.
     assert_eq!((at_a.peers[0].tx_bytes, at_a.peers[0].rx_bytes), (20 * 128 + 148, 20 * 128 + 92));
     assert_eq!((at_b.peers[0].rx_bytes, at_b.peers[0].tx_bytes), (20 * 128 + 148, 20 * 128 + 92));
+}
+
+#[test]
+fn a_program_learns_at_once_that_nobody_is_there() {
+    needs_machine!();
+    let (left, _right, a, b) = two();
+    left.command(&format!("ip addr add fd77::1/64 dev {} nodad", a.name));
+    set_peer(&a, peer(wayleave_engine::PublicKey([9; 32]), None, &["10.77.0.7/32"]));
+    for nobody in ["10.77.0.7", "10.77.0.9", "fd77::9"] {
+        let address = SocketAddr::new(nobody.parse().unwrap(), 9);
+        let connected = left.enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(10)));
+        assert_eq!(connected.unwrap_err().raw_os_error(), Some(libc::EHOSTUNREACH), "{nobody}");
+    }
+    assert!(a.device.describe().unwrap().counters.tx_no_peer >= 3);
+    drop(b);
 }
 
 #[test]

@@ -8,10 +8,11 @@
 
 use std::ops::Range;
 
-use super::checksum::{Sum, finish_ipv4_header, pseudo_header};
-use super::layout::{Layout, Transport, Version, put, u16_at, u32_at};
+use super::layout::{Layout, Transport, put, u16_at, u32_at};
 use super::{GSO_TCP4, GSO_TCP6, GSO_UDP, NEEDS_CSUM, VirtioHeader};
 use crate::limits::{JOINED_PACKETS_MAX, PACKET_BYTES_MAX};
+use crate::packet::Version;
+use crate::packet::checksum::{Sum, finish_ipv4_header, pseudo_header};
 
 const TCP_PSH: u8 = 0x08;
 const TCP_ACK: u8 = 0x10;

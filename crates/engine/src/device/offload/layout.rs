@@ -3,25 +3,7 @@
 //! Only what can be joined has a [`Layout`]: no fragments, no IPv4 options, no IPv6 extension headers, and lengths that agree with
 //! the packet's. Everything else passes as it is.
 
-/// The IP version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Version {
-    /// What a packet says it is.
-    pub fn of(packet: &[u8]) -> Option<Version> {
-        match packet.first()? >> 4 {
-            4 => Some(Version::V4),
-            6 => Some(Version::V6),
-            _ => None,
-        }
-    }
-}
+use crate::packet::Version;
 
 /// The protocol above IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

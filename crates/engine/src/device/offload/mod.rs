@@ -4,7 +4,6 @@
 //! that were joined again (`coalesce`). Both work on bytes in buffers of their caller and do no I/O. Only the headers of our own
 //! kernel come in at `segment`, but any packet that a peer sent comes in at `coalesce`; neither is believed.
 
-pub mod checksum;
 pub mod coalesce;
 pub mod layout;
 pub mod segment;

@@ -5,9 +5,10 @@
 //! (`tcp_gso_segment`, `__udp_gso_segment`): lengths, IPv4 identifications and sequence numbers count on, FIN and PSH are the last
 //! segment's, CWR is the first's. A packet that is not to be cut is a plan with one segment.
 
-use super::checksum::{Sum, finish_ipv4_header, pseudo_header};
-use super::layout::{Layout, Transport, Version, put, u16_at, u32_at};
+use super::layout::{Layout, Transport, put, u16_at, u32_at};
 use super::{GSO_ECN, GSO_NONE, GSO_TCP4, GSO_TCP6, GSO_UDP, NEEDS_CSUM, VirtioHeader};
+use crate::packet::Version;
+use crate::packet::checksum::{Sum, finish_ipv4_header, pseudo_header};
 
 const TCP_FIN_PSH: u8 = 0x01 | 0x08;
 const TCP_CWR: u8 = 0x80;

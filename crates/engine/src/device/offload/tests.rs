@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::coalesce::Joins;
 use super::*;
+use crate::packet::checksum;
 
 const ALL: Joins = Joins { tcp: true, udp: true };
 

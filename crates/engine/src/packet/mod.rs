@@ -1,8 +1,11 @@
 //! Packet buffers and the little of IP that the engine reads.
 //!
 //! A [`PacketBuf`] owns one packet with room in front for the header of a data message, so that sealing and opening happen in
-//! place and a packet is handed on, not copied. Its storage can be taken back and used again. [`IpHeader`] reads addresses and
-//! length of an inner packet and believes nothing else about it.
+//! place and a packet is handed on, not copied. [`IpHeader`] reads addresses and length of an inner packet and believes nothing
+//! else about it. `checksum` is the internet's, `icmp` the answer to packets that go nowhere.
+
+pub(crate) mod checksum;
+pub(crate) mod icmp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,23 +22,12 @@ pub struct PacketBuf {
 }
 
 impl PacketBuf {
-    /// A buffer with a copy of `packet` in new memory.
+    /// A buffer with a copy of `packet`.
     pub fn new(packet: &[u8]) -> PacketBuf {
-        PacketBuf::reuse(Vec::new(), packet)
-    }
-
-    /// A buffer with a copy of `packet` in the memory of an earlier one.
-    pub fn reuse(mut storage: Vec<u8>, packet: &[u8]) -> PacketBuf {
-        storage.clear();
-        storage.reserve(DATA_HEADER_BYTES + packet.len() + TAILROOM_BYTES);
+        let mut storage = Vec::with_capacity(DATA_HEADER_BYTES + packet.len() + TAILROOM_BYTES);
         storage.resize(DATA_HEADER_BYTES, 0);
         storage.extend_from_slice(packet);
         PacketBuf { bytes: storage, start: DATA_HEADER_BYTES }
-    }
-
-    /// The memory, for [`PacketBuf::reuse`].
-    pub fn into_storage(self) -> Vec<u8> {
-        self.bytes
     }
 
     /// The packet.
@@ -81,6 +73,26 @@ impl PacketBuf {
         }
         self.start -= DATA_HEADER_BYTES;
         self.bytes[self.start..].first_chunk_mut().expect("a header's room was made just above")
+    }
+}
+
+/// The IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Version {
+    /// What a packet says it is.
+    pub fn of(packet: &[u8]) -> Option<Version> {
+        match packet.first()? >> 4 {
+            4 => Some(Version::V4),
+            6 => Some(Version::V6),
+            _ => None,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! A [`Sum`] adds 16-bit words in the machine's byte order, which the ones' complement sum allows, and many at once. What is added
 //! must start at an even offset of what is checksummed.
 
-use super::layout::Version;
+use super::Version;
 
 /// A ones' complement sum that is not folded yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
