@@ -28,6 +28,12 @@ pub enum Command {
     Check(CheckArgs),
     /// Plan the network: addresses, links, paths, allowed prefixes
     Plan(PlanArgs),
+    /// Prove what becomes of every packet between all nodes, clients and sites
+    Prove(ProveArgs),
+    /// Tell how packets go from one to another and back, hop by hop
+    Explain(ExplainArgs),
+    /// Say who loses what when nodes, links or regions fail
+    Survive(SurviveArgs),
     /// Write configuration files for the hosts; records the plan, as `plan` does
     Render(RenderArgs),
     /// Make and look at keys
@@ -84,6 +90,39 @@ pub struct PlanArgs {
     /// Fail instead of changing network.lock
     #[arg(long)]
     pub locked: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ProveArgs {
+    /// The network file (TOML, or YAML or JSON by its extension)
+    #[arg(default_value = "network.toml")]
+    pub file: PathBuf,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The network file (TOML, or YAML or JSON by its extension)
+    pub file: PathBuf,
+    /// A node, a client or a site
+    pub from: String,
+    /// Another
+    pub to: String,
+}
+
+#[derive(Debug, Args)]
+pub struct SurviveArgs {
+    /// The network file (TOML, or YAML or JSON by its extension)
+    #[arg(default_value = "network.toml")]
+    pub file: PathBuf,
+    /// Fail every two of them at once, too
+    #[arg(long)]
+    pub pairs: bool,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

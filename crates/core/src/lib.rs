@@ -16,4 +16,5 @@ pub mod limits;
 pub mod names;
 pub mod network;
 pub mod plan;
+pub mod prove;
 pub mod render;

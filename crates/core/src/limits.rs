@@ -39,6 +39,21 @@ pub const RTT_US_SAME_REGION: u64 = 1_000;
 pub const RTT_US_ELSEWHERE: u64 = 50_000;
 /// Largest round-trip time that a file may state, in milliseconds; a minute is no network.
 pub const RTT_MS_MAX: f64 = 60_000.0;
+/// Places that drop packets which a proof tells apart. Real trouble has a few; a full mesh with all keys wrong has as
+/// many as links, and nobody reads on.
+pub const BLAMES_MAX: usize = 10_000;
+/// Circling packets to addresses of nobody that a proof names.
+pub const LOOPS_NAMED_MAX: usize = 20;
+/// Failures that one run of `survive` examines: all pairs of 2,000 nodes; pairs of 50,000 links are left out and counted.
+pub const SURVIVE_CASES_MAX: usize = 2_000_000;
+/// Members that a failure names as losing something.
+pub const SURVIVE_MEMBERS_NAMED_MAX: usize = 50;
+/// Pairs and failures that a refuted assertion names.
+pub const BROKEN_NAMED_MAX: usize = 6;
+/// Assertions' links at most: a path of more is none.
+pub const HOPS_MAX: u16 = 64;
+/// Pairs that one assertion may be about.
+pub const ASSERTED_PAIRS_MAX: usize = LINKS_MAX;
 /// Files read by one import, and bytes of all of them: 10,000 hosts of some files each; a wrong path must not read a disk.
 pub const IMPORT_FILES_MAX: usize = 40_000;
 /// Bytes of one imported file: a hub of 10,000 peers takes 2 MB.

@@ -6,5 +6,6 @@ pub mod key;
 pub mod lab;
 pub mod manual;
 pub mod plan;
+pub mod prove;
 pub mod render;
 pub mod schema;

@@ -3,7 +3,7 @@
 //! Each kind has a stable code that issues, scripts and documents can cite; a code is never reused. The severity
 //! belongs to the kind, so that the same thing is never an error here and a warning there.
 
-use super::{Imported, Meaning, Reading, Severity};
+use super::{Imported, Meaning, Proven, Reading, Severity};
 
 /// The closed list of findings. Texts inside are names as written, ready to be shown.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -24,6 +24,9 @@ pub enum Kind {
     /// Something about files that were imported.
     #[error(transparent)]
     Imported(#[from] Imported),
+    /// Something that packets do.
+    #[error(transparent)]
+    Proven(#[from] Proven),
     /// A node has no public key.
     #[error("{}", no_key(.node, *.others))]
     NoKey {
@@ -69,7 +72,7 @@ impl Kind {
         self.row().1
     }
 
-    /// Code and severity of each kind. 0xx: reading, 1xx: meaning, 2xx: planning, 4xx: importing.
+    /// Code and severity of each kind. 0xx: reading, 1xx: meaning, 2xx: planning, 3xx: proving, 4xx: importing.
     fn row(&self) -> (&'static str, Severity) {
         use Severity::{Error, Warning};
         match self {
@@ -77,6 +80,7 @@ impl Kind {
             Kind::Reading(reading) => reading.row(),
             Kind::Meaning(meaning) => meaning.row(),
             Kind::Imported(imported) => imported.row(),
+            Kind::Proven(proven) => proven.row(),
             Kind::NoKey { .. } => ("WL201", Warning),
             Kind::PoolFull { .. } => ("WL202", Error),
             Kind::NoPath { .. } => ("WL203", Error),

@@ -8,10 +8,12 @@ mod findings;
 mod imported;
 mod kind;
 mod meaning;
+mod proven;
 mod reading;
 
 pub use findings::{Finding, Findings, Severity, Source, SourceIx, Sources, Span};
 pub use imported::Imported;
 pub use kind::Kind;
 pub use meaning::Meaning;
+pub use proven::Proven;
 pub use reading::Reading;

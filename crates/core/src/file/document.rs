@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::record::{REQUIRED, RecordShape, record_schema};
 use super::written::{
-    ClientTable, IsolateRule, LinkRule, NetworkTable, NodeTable, RegionTable, SiteTable, SourceTable,
+    AssertRule, ClientTable, IsolateRule, LinkRule, NetworkTable, NodeTable, RegionTable, SiteTable, SourceTable,
 };
 
 /// How each table is written in TOML, with its description.
@@ -23,6 +23,7 @@ fn records() -> Vec<(&'static str, RecordShape)> {
         ("[clients.NAME]", ClientTable::shape()),
         ("[[links]]", LinkRule::shape()),
         ("[[isolate]]", IsolateRule::shape()),
+        ("[[assert]]", AssertRule::shape()),
     ]
 }
 

@@ -162,6 +162,7 @@ impl Loader {
         self.file.clients.extend(of(table.clients).0);
         self.file.links.extend(of(table.links));
         self.file.isolate.extend(of(table.isolate));
+        self.file.asserts.extend(of(table.assert));
         self.file.rtt_ms.extend(of(table.rtt_ms).0);
         of(table.include).into_iter().map(|path| Spanned { value: path.value.0, span: path.span }).collect()
     }

@@ -21,13 +21,15 @@ mod yaml;
 pub use decode::{Map, OneOrMore};
 pub use document::{reference_markdown, schema};
 pub use loader::{Loaded, Loader, load_with};
-pub use scalars::{Domain, EndpointText, Milliseconds, Mtu, Port, Seconds, Selector, SourcePath, Within};
+pub use scalars::{
+    Domain, EndpointText, Hops, Milliseconds, Mtu, Port, Seconds, Selector, SourcePath, Survives, Within,
+};
 pub use tree::Spanned;
 
 pub(crate) use decode::nearest;
 
 use crate::names::Name;
-use written::{ClientTable, IsolateRule, LinkRule, NetworkTable, NodeTable, RegionTable, SiteTable};
+use written::{AssertRule, ClientTable, IsolateRule, LinkRule, NetworkTable, NodeTable, RegionTable, SiteTable};
 
 /// How much of the sources could be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -63,6 +65,8 @@ pub struct NetworkFile {
     pub links: Vec<Spanned<LinkRule>>,
     /// Isolation rules.
     pub isolate: Vec<Spanned<IsolateRule>>,
+    /// Assertions.
+    pub asserts: Vec<Spanned<AssertRule>>,
     /// Round-trip times.
     pub rtt_ms: Vec<Named<Map<Milliseconds>>>,
 }

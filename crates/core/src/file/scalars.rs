@@ -11,9 +11,9 @@ use super::decode::{Decode, Decoder, nearest, shown};
 use super::tree::{Value, ValueKind};
 use crate::check::{Finding, Reading, Span};
 use crate::keys::PublicKey;
-use crate::limits::{MTU_MAX, MTU_MIN, RTT_MS_MAX};
+use crate::limits::{HOPS_MAX, MTU_MAX, MTU_MIN, RTT_MS_MAX};
 use crate::names::{DeviceName, Name};
-use crate::network::{Host, Platform};
+use crate::network::{ElementKind, Host, Platform};
 
 /// An endpoint as written; without a port it is the node's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,19 @@ pub struct Seconds(pub u16);
 /// Milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Milliseconds(pub f64);
+
+/// A number of links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hops(pub u16);
+
+/// What may fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Survives {
+    /// How many at once.
+    pub count: usize,
+    /// Of what.
+    pub kind: ElementKind,
+}
 
 /// A DNS domain, lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -261,6 +274,7 @@ macro_rules! whole_number {
 whole_number!(Port, 1, u16::MAX, "", "port");
 whole_number!(Mtu, MTU_MIN, MTU_MAX, " bytes", "bytes");
 whole_number!(Seconds, 0, u16::MAX, " s", "seconds");
+whole_number!(Hops, 1, HOPS_MAX, " links", "links");
 
 impl Decode for Milliseconds {
     fn decode(value: &Value, decoder: &mut Decoder<'_>) -> Option<Self> {
@@ -338,6 +352,29 @@ impl Decode for Within {
 
     fn words() -> String {
         "\"region\"".into()
+    }
+}
+
+const SURVIVED: &[(&str, Survives)] = &[
+    ("any 1 node", Survives { count: 1, kind: ElementKind::Node }),
+    ("any 1 link", Survives { count: 1, kind: ElementKind::Link }),
+    ("any 1 region", Survives { count: 1, kind: ElementKind::Region }),
+    ("any 2 nodes", Survives { count: 2, kind: ElementKind::Node }),
+    ("any 2 links", Survives { count: 2, kind: ElementKind::Link }),
+    ("any 2 regions", Survives { count: 2, kind: ElementKind::Region }),
+];
+
+impl Decode for Survives {
+    fn decode(value: &Value, decoder: &mut Decoder<'_>) -> Option<Self> {
+        word(value, "failure", SURVIVED, decoder)
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({ "enum": SURVIVED.iter().map(|(word, _)| *word).collect::<Vec<_>>() })
+    }
+
+    fn words() -> String {
+        "failure".into()
     }
 }
 

@@ -8,7 +8,9 @@ use ipnet::IpNet;
 
 use super::decode::{Map, OneOrMore};
 use super::record::{REQUIRED, record};
-use super::scalars::{Domain, EndpointText, Milliseconds, Mtu, Port, Seconds, Selector, SourcePath, Within};
+use super::scalars::{
+    Domain, EndpointText, Hops, Milliseconds, Mtu, Port, Seconds, Selector, SourcePath, Survives, Within,
+};
 use super::tree::Spanned;
 use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
@@ -36,6 +38,8 @@ record! {
         links: List<LinkRule> = "with hubs: every node with every hub; without: every node with every other";
         /// Pairs of nodes that must not reach each other.
         isolate: List<IsolateRule> = "none";
+        /// What `wayleave prove` must find true, or else exit with 4.
+        assert: List<AssertRule> = "none";
         /// Round-trip times in milliseconds between nodes, regions or clients, the same both ways. They weigh paths
         /// and are the lab's latencies. The entry that names nodes wins over the one that names their regions.
         rtt_ms: Map<Map<Milliseconds>> = "1 within a region, 50 elsewhere";
@@ -190,5 +194,25 @@ record! {
     "isolation" IsolateRule {
         /// Two lists of selectors: no node of the first reaches one of the second, nor the other way round.
         between: List<List<Selector>> = REQUIRED;
+    }
+}
+
+record! {
+    /// Something that must be true of the planned network, for `wayleave prove`. Either `reach`, or `isolate`, or some of
+    /// the others, which may be about the pairs of `between` only. Selectors here may name clients, too.
+    "assertion" AssertRule {
+        /// Two lists of selectors: each of the first and each of the second reach each other.
+        reach: List<List<Selector>> = "none";
+        /// Two lists of selectors: none of the first and none of the second reach each other.
+        isolate: List<List<Selector>> = "none";
+        /// Two lists of selectors: the pairs that the following are about.
+        between: List<List<Selector>> = "all nodes and clients";
+        /// Round-trip time in milliseconds that no pair's path exceeds.
+        rtt_ms_max: Milliseconds = "no limit";
+        /// Links on a path that no pair's path exceeds.
+        hops_max: Hops = "no limit";
+        /// What may fail without any pair being lost that has not failed itself: `any 1 node`, `any 1 link`,
+        /// `any 1 region`, or any 2 of them.
+        survives: Survives = "nothing";
     }
 }

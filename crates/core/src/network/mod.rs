@@ -13,10 +13,12 @@ use crate::check::Span;
 use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
 
+mod assertions;
 pub mod resolve;
 mod rtt;
 mod selection;
 
+pub use assertions::{Assertion, Claim, ElementKind};
 pub use rtt::{Place, RttTable};
 
 /// A node's number: its position in [`Network::nodes`].
@@ -67,6 +69,8 @@ pub struct Network {
     pub links: Vec<Link>,
     /// Pairs (smaller number first, sorted) of nodes that must not reach each other.
     pub isolated: Vec<(NodeIx, NodeIx)>,
+    /// What must be true of it.
+    pub assertions: Vec<Assertion>,
     /// Round-trip times stated in the file.
     pub rtt: RttTable,
 }

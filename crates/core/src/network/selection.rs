@@ -90,7 +90,7 @@ fn ordered(a: NodeIx, b: NodeIx) -> Pair {
 }
 
 /// Nodes by what selectors can ask for.
-struct Catalogue<'n> {
+pub(super) struct Catalogue<'n> {
     all: Vec<NodeIx>,
     region_of: Vec<Option<RegionIx>>,
     by_region: Vec<Vec<NodeIx>>,
@@ -103,13 +103,13 @@ struct Catalogue<'n> {
 
 /// Selected nodes, sorted, and those among them that were selected by their own name.
 #[derive(Default)]
-struct Selection {
-    nodes: Vec<NodeIx>,
+pub(super) struct Selection {
+    pub nodes: Vec<NodeIx>,
     by_name: Vec<NodeIx>,
 }
 
 impl<'n> Catalogue<'n> {
-    fn new(network: &Network, lookup: &'n Lookup<'n>) -> Catalogue<'n> {
+    pub(super) fn new(network: &Network, lookup: &'n Lookup<'n>) -> Catalogue<'n> {
         let mut catalogue = Catalogue {
             all: network.node_numbers().collect(),
             region_of: network.nodes.iter().map(|node| node.region).collect(),
@@ -136,7 +136,7 @@ impl<'n> Catalogue<'n> {
         catalogue
     }
 
-    fn select(&self, selectors: &[Spanned<Selector>], findings: &mut Findings) -> Selection {
+    pub(super) fn select(&self, selectors: &[Spanned<Selector>], findings: &mut Findings) -> Selection {
         let mut selection = Selection::default();
         for selector in selectors {
             let found = self.nodes_of(selector, &mut selection.by_name, findings);

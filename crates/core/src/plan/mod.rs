@@ -23,7 +23,7 @@ use ipnet::IpNet;
 pub use addresses::Addresses;
 pub use diff::{PlanChange, PlanFile, PlanFileError, Side, diff};
 pub use ledger::{LEDGER_VERSION, Ledger, LedgerError};
-pub use node_plan::{MemberKind, NodePlan, PeerPlan};
+pub use node_plan::{MemberKind, NodePlan, OWN_TABLE, PeerPlan};
 pub use paths::Paths;
 pub use prefixes::{host, merge};
 pub use states::{LinkState, LinkStates};

@@ -17,7 +17,7 @@ mod sites;
 use blake2::{Blake2s256, Digest};
 use ipnet::{IpNet, Ipv6Net};
 
-use super::{Network, Region, RegionIx, selection};
+use super::{Network, Region, RegionIx, assertions, selection};
 use crate::check::{Finding, Findings, Meaning, Reading};
 use crate::file::written::NetworkTable;
 use crate::file::{Condition, NetworkFile, Spanned};
@@ -84,6 +84,7 @@ fn build(context: &Context<'_>, findings: &mut Findings) -> Option<Network> {
         sites: Vec::new(),
         links: Vec::new(),
         isolated: Vec::new(),
+        assertions: Vec::new(),
         rtt: super::RttTable::default(),
     };
     if table.prefixes.as_ref().is_some_and(|prefixes| prefixes.value.is_empty()) {
@@ -101,6 +102,7 @@ fn build(context: &Context<'_>, findings: &mut Findings) -> Option<Network> {
     let lookup = |name: &Name| context.names.find(name);
     selection::links(&mut network, &context.file.links, &lookup, findings);
     selection::isolated(&mut network, &context.file.isolate, &lookup, findings);
+    network.assertions = assertions::resolve(&network, &context.file.asserts, &lookup, findings);
     Some(network)
 }
 

@@ -1,0 +1,80 @@
+//! How proving scales: all pairs of large networks, with the target beside each figure.
+//!
+//! `cargo bench -p wayleave-core --bench prove [-- all-pairs|survive]`. Planning is not part of a figure, making the model
+//! from the plan is. Each row is the best of some runs, since other work on the machine only ever adds.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wayleave_core::file::load_with;
+use wayleave_core::network::{ElementKind, Network, resolve::resolve};
+use wayleave_core::plan::{Ledger, LinkStates, Plan, plan};
+use wayleave_core::prove::{Hosts, reachability, survive};
+
+fn main() {
+    let only: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let wants = |what: &str| only.is_empty() || only.iter().any(|word| word == what);
+    println!("{:<66} {:>8}  target", "", "s");
+    if wants("all-pairs") {
+        all_pairs(1_000, 10, 5, "1");
+        all_pairs(5_000, 10, 1, "20");
+        all_pairs(5_000, 50, 1, "20");
+    }
+    if wants("survive") {
+        let network = read(&regional(1_000, 10));
+        let kinds = [ElementKind::Node, ElementKind::Link, ElementKind::Region];
+        let begin = Instant::now();
+        let survival = survive(&network, &kinds, 1);
+        let what = format!("{} single failures of 1000 nodes, 10 regions", survival.examined);
+        print_row(&what, begin.elapsed(), "30");
+        let begin = Instant::now();
+        let survival = survive(&network, &[ElementKind::Node], 2);
+        print_row(&format!("{} failures of one or two of 1000 nodes", survival.examined), begin.elapsed(), "-");
+    }
+}
+
+fn all_pairs(nodes: usize, regions: usize, runs: usize, target: &str) {
+    let plan = planned(&regional(nodes, regions));
+    let once = || {
+        let begin = Instant::now();
+        let proof = reachability(Hosts::from_plan(&plan));
+        assert!(proof.is_clean(), "the plan does not hold");
+        begin.elapsed()
+    };
+    print_row(&format!("all pairs of {nodes} nodes, {regions} regions, 2 hubs each"), best(runs, once), target);
+}
+
+fn best(runs: usize, mut once: impl FnMut() -> Duration) -> Duration {
+    (0..runs).map(|_| once()).min().unwrap_or_default()
+}
+
+fn print_row(what: &str, wall: Duration, target: &str) {
+    println!("{what:<66} {:>8.2}  under {target} s", wall.as_secs_f64());
+}
+
+fn read(text: &str) -> Arc<Network> {
+    let loaded = load_with("bench.toml", |_| Ok(text.as_bytes().to_vec()));
+    Arc::new(resolve(&loaded.file).network.expect("the text is ours"))
+}
+
+fn planned(text: &str) -> Plan {
+    plan(read(text), &Ledger::default(), &LinkStates::default()).0
+}
+
+/// Nodes in regions, a full mesh in each, two hubs per region, all hubs meshed.
+fn regional(nodes: usize, regions: usize) -> String {
+    let each = nodes / regions;
+    let mut text = "[network]\nname = \"regional\"\nprefixes = [\"10.0.0.0/8\"]\n".to_owned();
+    for region in 0..regions {
+        let _ = writeln!(text, "[regions.r{region}]\nprefix = \"10.{region}.0.0/16\"");
+    }
+    for node in 0..nodes {
+        let hub = if node % each < 2 { "hub = true\n" } else { "" };
+        let (region, a, b) = (node / each, node / 250, node % 250 + 1);
+        let _ = writeln!(text, "[nodes.n{node}]\nregion = \"r{region}\"\n{hub}endpoint = \"198.18.{a}.{b}\"");
+    }
+    text + "[[links]]\nmesh = [\"*\"]\nwithin = \"region\"\n[[links]]\nmesh = [\"role:hub\"]\n"
+}

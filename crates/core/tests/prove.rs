@@ -1,0 +1,13 @@
+//! Proofs of reachability: held against a stupid simulator, against plans, and against a published set-up with its defects.
+
+#[path = "prove/asserted.rs"]
+mod asserted;
+#[path = "prove/naive.rs"]
+mod naive;
+#[path = "prove/plans.rs"]
+mod plans;
+#[path = "prove/published.rs"]
+mod published;
+mod random;
+#[path = "prove/survive.rs"]
+mod survive;
