@@ -1,4 +1,7 @@
 //! What the network file asserts, held against the proof: each assertion that is not so becomes one finding.
+//!
+//! Reaching and isolation are read from the proof's verdicts, times and hops from the walks it makes, and failures are
+//! examined for the asserted pairs alone. A finding names some of the pairs or failures that break it and counts all.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,7 @@
 //! One pair told in sentences: every hop with the prefix that decided it, and the first thing that stops a packet.
+//!
+//! Addresses of an end that are treated differently make stories of their own. The walks are those of the proof; nothing
+//! is decided here, only told.
 
 use std::net::IpAddr;
 
