@@ -28,14 +28,14 @@ pub enum Command {
     Check(CheckArgs),
     /// Plan the network: addresses, links, paths, allowed prefixes
     Plan(PlanArgs),
+    /// Write configuration files for the hosts; records the plan, as `plan` does
+    Render(RenderArgs),
     /// Prove what becomes of every packet between all nodes, clients and sites
     Prove(ProveArgs),
     /// Tell how packets go from one to another and back, hop by hop
     Explain(ExplainArgs),
     /// Say who loses what when nodes, links or regions fail
     Survive(SurviveArgs),
-    /// Write configuration files for the hosts; records the plan, as `plan` does
-    Render(RenderArgs),
     /// Make and look at keys
     Key(KeyArgs),
     /// Run the whole network on this machine
@@ -92,6 +92,37 @@ pub struct PlanArgs {
     pub locked: bool,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum GraphFormat {
+    Svg,
+    Dot,
+    Mermaid,
+}
+
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    /// The network file (TOML, or YAML or JSON by its extension)
+    #[arg(default_value = "network.toml")]
+    pub file: PathBuf,
+    /// Print this node's or client's file instead of writing all
+    pub member: Option<String>,
+    /// Write all files below this directory, one directory per node and client
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Put private keys in, from DIR/NAME.key; without it, files read the key on the host when they are used
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+    /// Path of the private key on the hosts, where it is not put in (%i: the device)
+    #[arg(long, value_name = "PATH", default_value = "/etc/wireguard/%i.key", conflicts_with = "keys")]
+    pub key_path: String,
+    /// Print a QR code for the WireGuard apps instead of text (needs --keys)
+    #[arg(long, requires = "keys", requires = "member", conflicts_with = "output")]
+    pub qr: bool,
+    /// Fail instead of changing network.lock
+    #[arg(long)]
+    pub locked: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct ProveArgs {
     /// The network file (TOML, or YAML or JSON by its extension)
@@ -123,37 +154,6 @@ pub struct SurviveArgs {
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum GraphFormat {
-    Svg,
-    Dot,
-    Mermaid,
-}
-
-#[derive(Debug, Args)]
-pub struct RenderArgs {
-    /// The network file (TOML, or YAML or JSON by its extension)
-    #[arg(default_value = "network.toml")]
-    pub file: PathBuf,
-    /// Print this node's or client's file instead of writing all
-    pub member: Option<String>,
-    /// Write all files below this directory, one directory per node and client
-    #[arg(short, long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
-    /// Put private keys in, from DIR/NAME.key; without it, files read the key on the host when they are used
-    #[arg(long, value_name = "DIR")]
-    pub keys: Option<PathBuf>,
-    /// Path of the private key on the hosts, where it is not put in (%i: the device)
-    #[arg(long, value_name = "PATH", default_value = "/etc/wireguard/%i.key", conflicts_with = "keys")]
-    pub key_path: String,
-    /// Print a QR code for the WireGuard apps instead of text (needs --keys)
-    #[arg(long, requires = "keys", requires = "member", conflicts_with = "output")]
-    pub qr: bool,
-    /// Fail instead of changing network.lock
-    #[arg(long)]
-    pub locked: bool,
 }
 
 #[derive(Debug, Args)]

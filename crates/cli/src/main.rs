@@ -41,10 +41,10 @@ fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Check(args) => commands::check::run(&args),
         Command::Plan(args) => commands::plan::run(&args),
+        Command::Render(args) => commands::render::run(&args),
         Command::Prove(args) => commands::prove::run(&args),
         Command::Explain(args) => commands::prove::explain::run(&args),
         Command::Survive(args) => commands::prove::survive::run(&args),
-        Command::Render(args) => commands::render::run(&args),
         Command::Key(args) => commands::key::run(args.command),
         Command::Lab(args) => commands::lab::run(args.command),
         Command::Engine(args) => commands::engine::run(&args),
