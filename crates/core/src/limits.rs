@@ -76,3 +76,7 @@ pub const IMPORT_SEARCH_PLANS_MAX: usize = 400;
 pub const IMPORT_WEIGH_ROUNDS_MAX: usize = 300;
 /// Lines that a script may make by its loops.
 pub const IMPORT_SCRIPT_LINES_MAX: usize = 200_000;
+/// Bytes up to which variables are filled into a script's text: a key takes 44, a list of prefixes some thousand.
+pub const IMPORT_SCRIPT_VALUE_BYTES_MAX: usize = 64 << 10;
+/// Devices in one imported file: they are searched one by one, and a router has hundreds at most.
+pub const IMPORT_DEVICES_MAX: usize = 2_000;

@@ -10,17 +10,11 @@
 
 pub mod hosts;
 
-mod dump;
-mod edgeos;
-mod hooks;
 mod infer;
-mod lines;
-mod networkd;
+mod readers;
 mod rules;
-mod shell;
 mod sources;
 mod verify;
-mod wg_quick;
 
 pub use infer::{Inferred, Taken, infer};
 pub use sources::{File, Read, read};

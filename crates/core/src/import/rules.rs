@@ -2,7 +2,8 @@
 //!
 //! They need no network: each looks at one device, or at the keys of all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -106,11 +107,16 @@ fn endpoint_in_tunnel(device: &Device, findings: &mut Findings) {
         return;
     }
     let all = || device.peers.iter().flat_map(|peer| &peer.allowed).map(|prefix| (prefix.value.trunc(), prefix.span));
-    let routed: Vec<(IpNet, Span)> = all().filter(|(prefix, _)| prefix.prefix_len() > 0).collect();
+    let routed: BTreeMap<IpNet, Span> = all().filter(|(prefix, _)| prefix.prefix_len() > 0).collect();
+    let lengths: BTreeSet<u8> = routed.keys().map(IpNet::prefix_len).collect();
+    let holding = |address: IpAddr| {
+        let prefixes = lengths.iter().filter_map(move |length| IpNet::new(address, *length).ok());
+        prefixes.map(|prefix| prefix.trunc()).find_map(|prefix| routed.get_key_value(&prefix))
+    };
     for peer in &device.peers {
         let Some(endpoint) = peer.endpoint.as_ref().filter(|_| !peer.endpoint_is_learnt) else { continue };
         let Some(Dialled::Ip(address)) = endpoint.value.host else { continue };
-        let Some((prefix, place)) = routed.iter().find(|(prefix, _)| prefix.contains(&address)) else { continue };
+        let Some((prefix, place)) = holding(address) else { continue };
         let kind = Imported::EndpointInTunnel {
             peer: peer_label(peer),
             endpoint: endpoint.value.to_string(),

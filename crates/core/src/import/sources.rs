@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::hosts::{Device, Format, Host};
-use super::lines::{Notes, lines};
-use super::{dump, edgeos, networkd, rules, shell, wg_quick};
+use super::readers::lines::{Notes, lines};
+use super::readers::{dump, edgeos, networkd, shell, wg_quick};
+use super::rules;
 use crate::check::{Finding, Findings, Imported, Source, SourceIx, Sources, Span};
 use crate::keys::KEY_TEXT_BYTES;
 use crate::limits::{IMPORT_BYTES_MAX, IMPORT_FILE_BYTES_MAX, IMPORT_FILES_MAX};
@@ -39,6 +40,8 @@ pub struct Read {
 struct Part {
     folder: String,
     stem: String,
+    /// Whether the file is where a program looks for it, so that its name is a device's.
+    installed: bool,
     devices: Vec<Device>,
     /// `.network` files: about devices that another file makes.
     networks: Vec<networkd::Network>,
@@ -90,8 +93,13 @@ fn part(file: File, read: &mut Read) -> Option<Part> {
     let place = Span { source, start: 0, end: 0 };
     let mut secrets = Vec::new();
     let mut notes = Notes { findings: &mut read.findings, secrets: &mut secrets };
-    let mut part =
-        Part { folder: host_folder(folder), stem: stem.to_owned(), devices: Vec::new(), networks: Vec::new() };
+    let mut part = Part {
+        folder: host_folder(folder),
+        stem: stem.to_owned(),
+        installed: host_folder(folder) != folder,
+        devices: Vec::new(),
+        networks: Vec::new(),
+    };
     match format {
         Format::WgQuick => part.devices.push(wg_quick::read(stem, place, lines(&text, source), &mut notes)),
         Format::Dump => part.devices = dump::read(stem, lines(&text, source), &mut notes),
@@ -195,7 +203,7 @@ fn hosts(parts: Vec<Part>, findings: &mut Findings) -> Vec<Host> {
         let mut devices: Vec<&mut Device> = parts.iter_mut().flat_map(|part| &mut part.devices).collect();
         networkd::join(networks, &mut devices, findings);
         let folder_name = folder.rsplit('/').next().unwrap_or_default().to_owned();
-        if parts.len() > 1 && are_hosts(&parts) {
+        if parts.len() > 1 && (are_hosts(&parts) || are_named(&parts)) {
             hosts.extend(parts.into_iter().map(|part| host(&part.stem, !names_device(&part.stem), part.devices)));
         } else if let [part] = parts.as_mut_slice()
             && !names_device(&part.stem)
@@ -215,6 +223,12 @@ fn hosts(parts: Vec<Part>, findings: &mut Findings) -> Vec<Host> {
 fn host(name: &str, named: bool, devices: Vec<Device>) -> Host {
     let called = devices.iter().find_map(|device| device.called.as_ref()).map(|called| called.value.clone());
     Host { named: named || called.is_some(), name: called.unwrap_or_else(|| name.to_owned()), devices }
+}
+
+/// Whether the files of one folder have the names of hosts.
+fn are_named(parts: &[Part]) -> bool {
+    parts.iter().all(|part| !part.installed && !names_device(&part.stem) && part.devices.len() == 1)
+        && parts.iter().all(|part| part.devices.iter().all(|device| device.format == Format::WgQuick))
 }
 
 /// Whether the files of one folder are hosts: one is a peer of another, or two are alike in what a host has once.

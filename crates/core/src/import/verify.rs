@@ -11,10 +11,10 @@ use ipnet::IpNet;
 
 use super::hosts::{Device, Peer};
 use super::infer::Taken;
-use super::lines::{Notes, lines};
+use super::readers::lines::{Notes, lines};
+use super::readers::wg_quick;
 use super::rules::peer_label;
 use super::sources::Read;
-use super::wg_quick;
 use crate::check::{Findings, SourceIx, Span};
 use crate::keys::PublicKey;
 use crate::names::Name;

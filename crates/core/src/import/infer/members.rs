@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::Taken;
 use crate::check::{Finding, Findings, Imported};
-use crate::import::hosts::{Device, Host, Peer};
+use crate::import::hosts::{Device, Format, Host, Peer};
 use crate::import::rules::{device_label, peer_label};
 use crate::keys::PublicKey;
 use crate::names::Name;
@@ -31,6 +31,8 @@ pub(super) struct World<'r> {
     pub hosts: &'r [Host],
     pub members: Vec<Member>,
     pub by_key: BTreeMap<PublicKey, usize>,
+    /// What scripts make of hosts that only exist when they run: they tell how others are dialled.
+    pub templates: Vec<&'r Device>,
 }
 
 /// What others say of a key.
@@ -46,7 +48,7 @@ impl<'r> World<'r> {
     /// Finds out who is who.
     pub fn new(hosts: &'r [Host], findings: &mut Findings) -> World<'r> {
         let said = said(hosts);
-        let mut world = World { hosts, members: Vec::new(), by_key: BTreeMap::new() };
+        let mut world = World { hosts, members: Vec::new(), by_key: BTreeMap::new(), templates: Vec::new() };
         let mut names = BTreeSet::new();
         let all = || hosts.iter().enumerate().flat_map(|(h, host)| (0..host.devices.len()).map(move |d| (h, d)));
         let mut used: BTreeSet<PublicKey> = all().filter_map(|(h, d)| hosts[h].devices[d].key()).collect();
@@ -55,10 +57,17 @@ impl<'r> World<'r> {
             if device.peers.is_empty() && device.addresses.is_empty() {
                 continue;
             }
+            if is_template(device) {
+                let what = format!("the host that {} makes", device_label(host, device));
+                let why = "neither its key nor its address is known before it runs".to_owned();
+                findings.push(Finding::new(Imported::Unexpressed { what, why }, device.place));
+                world.templates.push(device);
+                continue;
+            }
             let key = match device.key() {
                 Some(key) if world.by_key.contains_key(&key) => None,
                 Some(key) => Some(key),
-                None => keyless(host, device, &said, &used),
+                None => keyless(host, device, &said, &used).or_else(|| across(hosts, device, &used)),
             };
             if let Some(key) = key {
                 used.insert(key);
@@ -136,6 +145,12 @@ impl<'r> World<'r> {
     }
 }
 
+/// Whether a script leaves open which host it makes.
+fn is_template(device: &Device) -> bool {
+    let says_nothing = device.public_key.is_none() && device.key_path.is_none() && device.port.is_none();
+    device.format == Format::Shell && device.addresses.is_empty() && says_nothing && !device.peers.is_empty()
+}
+
 /// Link-local addresses are no overlay's.
 pub(super) fn is_usable(address: IpAddr) -> bool {
     match address {
@@ -202,6 +217,23 @@ fn keyless(
     only(&|said| wanted.as_ref().is_some_and(|wanted| said.calls(wanted)))
         .or_else(|| only(&|said| addresses.iter().any(|address| said.allowed.contains(address))))
         .or_else(|| only(&|said| networks.iter().any(|network| said.allowed.contains(network))))
+}
+
+/// The key of a device whose one peer is a device with one peer: the two can only mean each other.
+fn across(hosts: &[Host], device: &Device, used: &BTreeSet<PublicKey>) -> Option<PublicKey> {
+    let [peer] = device.peers.as_slice() else { return None };
+    let allows = |peer: &Peer, device: &Device| {
+        let mut addresses = device.addresses.iter().map(|address| address.value.addr());
+        addresses.any(|address| peer.allowed.iter().any(|prefix| prefix.value.contains(&address)))
+    };
+    let others = hosts.iter().flat_map(|host| &host.devices).filter(|other| !std::ptr::eq(*other, device));
+    let mut keys = others.filter_map(|other| {
+        let [back] = other.peers.as_slice() else { return None };
+        let fits = other.key().is_none_or(|key| Some(key) == peer.key()) && allows(peer, other) && allows(back, device);
+        back.key().filter(|key| fits && Some(*key) != peer.key() && !used.contains(key))
+    });
+    let first = keys.next()?;
+    keys.next().is_none().then_some(first)
 }
 
 fn station_name(host: &Host, device: usize, said: Option<&Said>) -> Name {

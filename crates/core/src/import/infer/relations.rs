@@ -254,6 +254,12 @@ fn routed(tables: &Tables, draft: &Draft, findings: &mut Findings, world: &World
 /// of those who use them.
 fn endpoints(world: &World<'_>, routed: &BTreeSet<IpNet>, draft: &mut Draft, findings: &mut Findings) {
     let mut dials: BTreeMap<usize, BTreeMap<String, (Dial, BTreeSet<usize>)>> = BTreeMap::new();
+    for (member, peer) in world.templates.iter().flat_map(|device| world.peers(device)) {
+        if let Some(endpoint) = peer.endpoint.as_ref().filter(|endpoint| endpoint.value.host.is_some()) {
+            let of = dials.entry(member).or_default();
+            of.entry(endpoint.value.to_string()).or_insert_with(|| (endpoint.value.clone(), BTreeSet::new()));
+        }
+    }
     for learnt in [false, true] {
         for (at, device) in world.stations() {
             for (member, peer) in world.peers(device).filter(|(_, peer)| peer.endpoint_is_learnt == learnt) {

@@ -7,14 +7,14 @@ use std::borrow::Cow;
 
 use ipnet::IpNet;
 
-use super::hosts::Dial;
 use crate::check::{Finding, Findings, Imported, SourceIx, Span};
 use crate::file::{EndpointText, Spanned};
+use crate::import::hosts::Dial;
 use crate::keys::{KeyError, PrivateKey, PublicKey};
 
 /// A line without its end.
 #[derive(Debug, Clone)]
-pub(super) struct Line<'t> {
+pub(in crate::import) struct Line<'t> {
     pub text: Cow<'t, str>,
     /// The line in the source.
     pub span: Span,
@@ -23,7 +23,7 @@ pub(super) struct Line<'t> {
 }
 
 /// Where readers put what they find.
-pub(super) struct Notes<'f> {
+pub(in crate::import) struct Notes<'f> {
     pub findings: &'f mut Findings,
     /// Places of secrets, to be blotted out before a source is shown.
     pub secrets: &'f mut Vec<Span>,
@@ -49,7 +49,7 @@ impl<'t> Line<'t> {
 }
 
 /// All lines of a source; ends are LF, CRLF or CR.
-pub(super) fn lines(text: &str, source: SourceIx) -> impl Iterator<Item = Line<'_>> {
+pub(in crate::import) fn lines(text: &str, source: SourceIx) -> impl Iterator<Item = Line<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let rest = text.get(at..).filter(|rest| !rest.is_empty())?;
@@ -61,12 +61,12 @@ pub(super) fn lines(text: &str, source: SourceIx) -> impl Iterator<Item = Line<'
 }
 
 /// Parts of a list between commas or spaces, empty ones left out.
-pub(super) fn items(list: &str) -> impl Iterator<Item = &str> {
+pub(in crate::import) fn items(list: &str) -> impl Iterator<Item = &str> {
     list.split(|c: char| c == ',' || c.is_whitespace()).filter(|item| !item.is_empty())
 }
 
 /// Without one pair of quotes around it.
-pub(super) fn unquoted(text: &str) -> &str {
+pub(in crate::import) fn unquoted(text: &str) -> &str {
     let inner = |quote: char| text.strip_prefix(quote)?.strip_suffix(quote);
     inner('"').or_else(|| inner('\'')).unwrap_or(text)
 }

@@ -6,17 +6,17 @@
 
 use ipnet::IpNet;
 
-use super::hosts::{Effect, Hook};
 use crate::file::Spanned;
+use crate::import::hosts::{Effect, Hook};
 
 /// What the commands of a line do, in order.
-pub(super) fn effects(line: &str) -> Vec<Effect> {
+pub(in crate::import) fn effects(line: &str) -> Vec<Effect> {
     let commands = line.split([';', '|', '&', '\n']).map(str::trim).filter(|command| !command.is_empty());
     commands.flat_map(effect).collect()
 }
 
 /// The file with the private key that a hook reads.
-pub(super) fn key_path(hook: &Hook) -> Option<Spanned<String>> {
+pub(in crate::import) fn key_path(hook: &Hook) -> Option<Spanned<String>> {
     hook.effects.iter().find_map(|effect| match effect {
         Effect::PrivateKeyFile(path) => Some(Spanned { value: path.clone(), span: hook.command.span }),
         _ => None,

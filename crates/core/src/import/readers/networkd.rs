@@ -4,14 +4,14 @@
 //! The two are joined by the device's name once all files of a host are read. `.network` files of other interfaces are
 //! passed over.
 
-use super::hosts::{Device, Effect, Format, Hook, Moment, Peer};
 use super::lines::{Line, Notes, unquoted};
 use super::wg_quick::{named, parts, table};
 use crate::check::{Finding, Findings, Imported, Span};
 use crate::file::Spanned;
+use crate::import::hosts::{Device, Effect, Format, Hook, Moment, Peer};
 
 /// What a `.network` file says about a device.
-pub(super) struct Network {
+pub(in crate::import) struct Network {
     /// Names it matches, `*` allowed.
     matches: Vec<String>,
     place: Span,
@@ -22,7 +22,7 @@ pub(super) struct Network {
 }
 
 /// Reads a file of either kind.
-pub(super) fn read<'t>(
+pub(in crate::import) fn read<'t>(
     lines: impl Iterator<Item = Line<'t>>,
     devices: &mut Vec<Device>,
     networks: &mut Vec<Network>,
@@ -186,7 +186,7 @@ fn about(network: &mut Network, section: &str, key: &str, value: &Spanned<&str>,
 }
 
 /// Gives each device what `.network` files say about it.
-pub(super) fn join(networks: Vec<Network>, devices: &mut [&mut Device], findings: &mut Findings) {
+pub(in crate::import) fn join(networks: Vec<Network>, devices: &mut [&mut Device], findings: &mut Findings) {
     for network in networks {
         let Some(device) = devices.iter_mut().find(|device| network.is_about(&device.name)) else {
             let is_wireguard = network.matches.iter().any(|name| name.starts_with("wg"));

@@ -3,18 +3,18 @@
 //! Both become the same list of words. EdgeOS names a peer by its key, VyOS by a name with the key inside. What is not
 //! about WireGuard devices is passed over: it is the rest of a router's configuration.
 
-use super::hosts::{Device, Effect, Format, Hook, Moment, Peer, Table};
 use super::lines::{Line, Notes, items, unquoted};
 use crate::check::{Imported, Span};
 use crate::file::Spanned;
+use crate::import::hosts::{Device, Effect, Format, Hook, Moment, Peer, Table};
 use crate::keys::PublicKey;
-use crate::limits::{IMPORT_ROUTER_PEERS_MAX, NESTING_DEPTH_MAX};
+use crate::limits::{IMPORT_DEVICES_MAX, IMPORT_ROUTER_PEERS_MAX, NESTING_DEPTH_MAX};
 
 /// A setting as words, each with its place.
 type Path<'l> = Vec<Spanned<&'l str>>;
 
 /// Whether lines are EdgeOS's or VyOS's.
-pub(super) fn is_edgeos<'t>(lines: impl Iterator<Item = &'t str>) -> bool {
+pub(in crate::import) fn is_edgeos<'t>(lines: impl Iterator<Item = &'t str>) -> bool {
     let mut in_interfaces = false;
     for line in lines {
         let mut words = line.split_whitespace();
@@ -31,7 +31,7 @@ pub(super) fn is_edgeos<'t>(lines: impl Iterator<Item = &'t str>) -> bool {
 }
 
 /// Reads all WireGuard devices of a router.
-pub(super) fn read<'t>(lines: impl Iterator<Item = Line<'t>>, notes: &mut Notes<'_>) -> Vec<Device> {
+pub(in crate::import) fn read<'t>(lines: impl Iterator<Item = Line<'t>>, notes: &mut Notes<'_>) -> Vec<Device> {
     let mut devices: Vec<Device> = Vec::new();
     // Words of the open braces. Their places are lost, which nothing needs.
     let mut open: Vec<Vec<String>> = Vec::new();
@@ -100,6 +100,9 @@ fn setting(path: &Path<'_>, devices: &mut Vec<Device>, notes: &mut Notes<'_>) {
     };
     let Some((name, rest)) = path.split_first() else { return };
     let at = devices.iter().position(|device| device.name == name.value);
+    if at.is_none() && devices.len() >= IMPORT_DEVICES_MAX {
+        return;
+    }
     let at = at.unwrap_or_else(|| {
         devices.push(Device::new(name.value, Format::Edgeos, name.span));
         devices.len() - 1
@@ -193,7 +196,7 @@ fn half(peer: &mut Peer, host: Option<&str>, port: Option<u16>, span: Span, note
     let port = port.or_else(|| known.map(|known| known.port)).unwrap_or(crate::limits::PORT_DEFAULT);
     let host = host.unwrap_or_default();
     if host.is_empty() {
-        let value = super::hosts::Dial { host: None, text: String::new(), port };
+        let value = crate::import::hosts::Dial { host: None, text: String::new(), port };
         peer.endpoint = Some(Spanned { value, span });
         return;
     }

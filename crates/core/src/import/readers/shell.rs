@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::hosts::{Device, Effect, Format, Hook, Moment, Peer};
 use super::lines::{Line, Notes, items, unquoted};
 use super::{hooks, wg_quick};
 use crate::check::{Finding, Imported, SourceIx, Span};
 use crate::file::Spanned;
-use crate::limits::IMPORT_SCRIPT_LINES_MAX;
+use crate::import::hosts::{Device, Effect, Format, Hook, Moment, Peer};
+use crate::limits::{IMPORT_SCRIPT_LINES_MAX, IMPORT_SCRIPT_VALUE_BYTES_MAX};
 
 #[derive(Default)]
 struct Script<'t> {
@@ -28,7 +28,11 @@ struct Script<'t> {
 }
 
 /// Reads the devices that a script makes.
-pub(super) fn read<'t>(name: &str, lines: impl Iterator<Item = Line<'t>>, notes: &mut Notes<'_>) -> Vec<Device> {
+pub(in crate::import) fn read<'t>(
+    name: &str,
+    lines: impl Iterator<Item = Line<'t>>,
+    notes: &mut Notes<'_>,
+) -> Vec<Device> {
     let lines: Vec<Line<'t>> = lines.collect();
     let mut script = Script::default();
     script.block(&lines, notes);
@@ -172,6 +176,10 @@ impl<'t> Script<'t> {
         let Some(raw) = text.find(['"', '\'']).map(|at| &text[at + 1..]) else { return };
         let raw = raw.rsplit_once(['"', '\'']).map_or(raw, |(inner, _)| inner);
         let (expanded, written) = (self.expand(raw), raw);
+        // All branches are taken, also that for a value which is not there.
+        if expanded.trim_end().ends_with('=') && !raw.trim_end().ends_with('=') {
+            return;
+        }
         let Some(rest) = expanded.strip_prefix('/') else { return };
         let Some((pattern, action)) = rest.split_once('/') else { return };
         let is_append = |action: &str| action.starts_with(['a', 'i', 'c']);
@@ -313,7 +321,8 @@ impl<'t> Script<'t> {
     fn expand(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
-        while let Some(at) = rest.find('$') {
+        // A script may double a value again and again.
+        while let Some(at) = rest.find('$').filter(|_| out.len() < IMPORT_SCRIPT_VALUE_BYTES_MAX) {
             out.push_str(&rest[..at]);
             let after = &rest[at + 1..];
             let (whole, name, default) = variable(after);

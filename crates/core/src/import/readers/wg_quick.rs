@@ -5,10 +5,10 @@
 //! network are understood and left behind.
 
 use super::hooks;
-use super::hosts::{Device, Format, Hook, Moment, Peer, Table};
 use super::lines::{Line, Notes, items, unquoted};
 use crate::check::{Imported, Span};
 use crate::file::Spanned;
+use crate::import::hosts::{Device, Format, Hook, Moment, Peer, Table};
 use crate::limits::{IMPORT_PEERS_MAX, IMPORT_REMARK_WORDS_MAX};
 
 /// Which section a line is in.
@@ -22,7 +22,7 @@ enum Section {
 
 /// A name that a remark gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Remark {
+pub(in crate::import) struct Remark {
     pub name: Spanned<String>,
     pub is_certain: bool,
 }
@@ -32,18 +32,20 @@ struct Reader<'n, 'f> {
     section: Section,
     /// Remarks since the last key: they belong to the section that follows.
     pending: Option<Remark>,
+    /// Whether the section has no key yet.
+    is_fresh: bool,
     notes: &'n mut Notes<'f>,
 }
 
 /// Reads a file that is one device.
-pub(super) fn read<'t>(
+pub(in crate::import) fn read<'t>(
     name: &str,
     place: Span,
     lines: impl Iterator<Item = Line<'t>>,
     notes: &mut Notes<'_>,
 ) -> Device {
     let device = Device::new(name, Format::WgQuick, place);
-    let mut reader = Reader { device, section: Section::None, pending: None, notes };
+    let mut reader = Reader { device, section: Section::None, pending: None, is_fresh: true, notes };
     for line in lines {
         reader.line(&line);
     }
@@ -78,6 +80,7 @@ impl Reader<'_, '_> {
             return;
         }
         self.pending = None;
+        self.is_fresh = false;
         let Some((key, value)) = content.split_once('=') else {
             let why = "a key and a value with = between them are expected".to_owned();
             return self.notes.push(Imported::UnknownLine { why }, line.part(content).span);
@@ -96,6 +99,7 @@ impl Reader<'_, '_> {
 
     fn open(&mut self, line: &Line<'_>, name: &str, content: &str) {
         let place = line.part(content).span;
+        self.is_fresh = true;
         self.section = match name.to_ascii_lowercase().as_str() {
             "interface" => Section::Interface,
             "peer" if self.device.peers.len() >= IMPORT_PEERS_MAX => {
@@ -128,7 +132,7 @@ impl Reader<'_, '_> {
     /// A remark names the peer it is in until the peer has a key; after that, whatever follows.
     fn remark(&mut self, found: Remark) {
         match self.section {
-            Section::Interface if found.is_certain && self.device.called.is_none() => {
+            Section::Interface if found.is_certain && self.is_fresh => {
                 self.device.called = Some(found.name);
             }
             Section::Peer => {
@@ -244,7 +248,7 @@ fn owned(text: &Spanned<&str>) -> Spanned<String> {
 }
 
 /// The items of a list, each with its place.
-pub(super) fn parts<'v>(value: &Spanned<&'v str>) -> Vec<Spanned<&'v str>> {
+pub(in crate::import) fn parts<'v>(value: &Spanned<&'v str>) -> Vec<Spanned<&'v str>> {
     let verbatim = (value.span.end - value.span.start) as usize == value.value.len();
     let place = |item: &str| {
         if !verbatim {
@@ -256,7 +260,7 @@ pub(super) fn parts<'v>(value: &Spanned<&'v str>) -> Vec<Spanned<&'v str>> {
     items(value.value).map(|item| Spanned { value: item, span: place(item) }).collect()
 }
 
-pub(super) fn table(value: &Spanned<&str>, notes: &mut Notes<'_>) -> Option<Spanned<Table>> {
+pub(in crate::import) fn table(value: &Spanned<&str>, notes: &mut Notes<'_>) -> Option<Spanned<Table>> {
     let table = match value.value.to_ascii_lowercase().as_str() {
         "auto" => Table::Auto,
         "off" => Table::Off,
@@ -273,7 +277,7 @@ fn hook(moment: Moment, value: &Spanned<&str>) -> Hook {
 }
 
 /// The name that a remark gives, if it is one: `friendly_name = x`, `Name: x`, what installers write, or a few words.
-pub(super) fn named(line: &Line<'_>, remark: &str) -> Option<Remark> {
+pub(in crate::import) fn named(line: &Line<'_>, remark: &str) -> Option<Remark> {
     let bare = remark.trim_matches(|c: char| c == '#' || c == ';' || c.is_whitespace());
     let certain = |text: &str| {
         let name = text.trim().trim_matches(['"', '\'']);

@@ -2,19 +2,19 @@
 //!
 //! An endpoint there may have been learnt from a packet rather than configured, and addresses of the device are not in it.
 
-use super::hosts::{Device, Format, Peer};
 use super::lines::{Line, Notes, items};
 use crate::check::Imported;
 use crate::file::Spanned;
+use crate::import::hosts::{Device, Format, Peer};
 use crate::keys::KEY_TEXT_BYTES;
-use crate::limits::IMPORT_PEERS_MAX;
+use crate::limits::{IMPORT_DEVICES_MAX, IMPORT_PEERS_MAX};
 
 fn is_key(field: &str) -> bool {
     field.len() == KEY_TEXT_BYTES && field.ends_with('=')
 }
 
 /// Whether a first line is that of a dump.
-pub(super) fn is_dump(line: &str) -> bool {
+pub(in crate::import) fn is_dump(line: &str) -> bool {
     let fields: Vec<&str> = line.split('\t').collect();
     match fields.len() {
         4 => is_key(fields[1]),
@@ -24,7 +24,11 @@ pub(super) fn is_dump(line: &str) -> bool {
 }
 
 /// Reads all devices of a dump. One of a single interface is named after the file.
-pub(super) fn read<'t>(name: &str, lines: impl Iterator<Item = Line<'t>>, notes: &mut Notes<'_>) -> Vec<Device> {
+pub(in crate::import) fn read<'t>(
+    name: &str,
+    lines: impl Iterator<Item = Line<'t>>,
+    notes: &mut Notes<'_>,
+) -> Vec<Device> {
     let mut devices: Vec<Device> = Vec::new();
     for line in lines.filter(|line| !line.trimmed().is_empty()) {
         let fields: Vec<&str> = line.text.split('\t').map(str::trim).collect();
@@ -39,6 +43,11 @@ pub(super) fn read<'t>(name: &str, lines: impl Iterator<Item = Line<'t>>, notes:
         };
         let rest: Vec<Spanned<&str>> = rest.iter().map(|field| line.part(field)).collect();
         if rest.len() == 4 {
+            if devices.len() >= IMPORT_DEVICES_MAX {
+                let what = "devices in one file".to_owned();
+                notes.push(Imported::TooMuch { what, max: IMPORT_DEVICES_MAX }, line.span);
+                break;
+            }
             devices.push(device(owner, &line, &rest, notes));
             continue;
         }
