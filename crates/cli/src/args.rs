@@ -28,6 +28,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Plan the network: addresses, links, paths, allowed prefixes
     Plan(PlanArgs),
+    /// Make a network file from other people's WireGuard files
+    Import(ImportArgs),
     /// Write configuration files for the hosts; records the plan, as `plan` does
     Render(RenderArgs),
     /// Prove what becomes of every packet between all nodes, clients and sites
@@ -100,27 +102,25 @@ pub enum GraphFormat {
 }
 
 #[derive(Debug, Args)]
-pub struct RenderArgs {
-    /// The network file (TOML, or YAML or JSON by its extension)
-    #[arg(default_value = "network.toml")]
-    pub file: PathBuf,
-    /// Print this node's or client's file instead of writing all
-    pub member: Option<String>,
-    /// Write all files below this directory, one directory per node and client
-    #[arg(short, long, value_name = "DIR")]
+pub struct ImportArgs {
+    /// Files, or folders with one folder per host: wg-quick, `wg show all dump`, systemd-networkd, EdgeOS or VyOS, scripts
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Write the network file here; it must not exist yet
+    #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Put private keys in, from DIR/NAME.key; without it, files read the key on the host when they are used
+    /// Write private keys that were read to DIR/NAME.key (0600)
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,
-    /// Path of the private key on the hosts, where it is not put in (%i: the device)
-    #[arg(long, value_name = "PATH", default_value = "/etc/wireguard/%i.key", conflicts_with = "keys")]
-    pub key_path: String,
-    /// Print a QR code for the WireGuard apps instead of text (needs --keys)
-    #[arg(long, requires = "keys", requires = "member", conflicts_with = "output")]
-    pub qr: bool,
-    /// Fail instead of changing network.lock
+    /// Name of the network
+    #[arg(long, default_value = "imported")]
+    pub name: String,
+    /// Say what hosts would be told differently; exits with 2 if there is anything
     #[arg(long)]
-    pub locked: bool,
+    pub verify: bool,
+    /// Print everything as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -154,6 +154,30 @@ pub struct SurviveArgs {
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    /// The network file (TOML, or YAML or JSON by its extension)
+    #[arg(default_value = "network.toml")]
+    pub file: PathBuf,
+    /// Print this node's or client's file instead of writing all
+    pub member: Option<String>,
+    /// Write all files below this directory, one directory per node and client
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Put private keys in, from DIR/NAME.key; without it, files read the key on the host when they are used
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+    /// Path of the private key on the hosts, where it is not put in (%i: the device)
+    #[arg(long, value_name = "PATH", default_value = "/etc/wireguard/%i.key", conflicts_with = "keys")]
+    pub key_path: String,
+    /// Print a QR code for the WireGuard apps instead of text (needs --keys)
+    #[arg(long, requires = "keys", requires = "member", conflicts_with = "output")]
+    pub qr: bool,
+    /// Fail instead of changing network.lock
+    #[arg(long)]
+    pub locked: bool,
 }
 
 #[derive(Debug, Args)]

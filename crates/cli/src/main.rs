@@ -41,6 +41,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Check(args) => commands::check::run(&args),
         Command::Plan(args) => commands::plan::run(&args),
+        Command::Import(args) => commands::import::run(&args),
         Command::Render(args) => commands::render::run(&args),
         Command::Prove(args) => commands::prove::run(&args),
         Command::Explain(args) => commands::prove::explain::run(&args),

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod engine;
+pub mod import;
 pub mod key;
 pub mod lab;
 pub mod manual;

@@ -1,0 +1,209 @@
+//! `wayleave import`: other people's WireGuard files in, a network file out.
+//!
+//! Files are read within bounds, one host per folder; nothing that exists is overwritten. Private keys go to key files
+//! only where a directory for them is named. With `--verify` the network is planned and each host's part held against what
+//! was read. The table is on stdout, talk on stderr; without `-o` the network file is on stdout instead.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use wayleave_core::check::{Findings, Sources};
+use wayleave_core::file::load_with;
+use wayleave_core::import::{self, Difference, File, Inferred, Read, Taken};
+use wayleave_core::limits::{IMPORT_BYTES_MAX, IMPORT_DEPTH_MAX, IMPORT_FILE_BYTES_MAX, IMPORT_FILES_MAX};
+use wayleave_core::names::Name;
+use wayleave_core::network::resolve::resolve;
+use wayleave_core::plan::{Ledger, LinkStates, plan};
+
+use super::key;
+use crate::args::ImportArgs;
+use crate::exit::Exit;
+use crate::report::{self, count};
+use crate::table::{Align, layout};
+
+/// Imports, writes what was asked for, and verifies.
+pub fn run(args: &ImportArgs) -> anyhow::Result<Exit> {
+    if let Some(output) = args.output.as_deref().filter(|output| output.exists()) {
+        bail!("{} exists already and is not overwritten; name another file with -o", output.display());
+    }
+    let mut gathered = Gathered::default();
+    for path in &args.paths {
+        gathered.add(path, 0)?;
+    }
+    if gathered.files.is_empty() {
+        bail!("there are no files in what was named");
+    }
+    let read = import::read(gathered.files);
+    let name = Name::suggest(&args.name).with_context(|| format!("{:?} can't be made a network's name", args.name))?;
+    let inferred = import::infer(&read, &name);
+    let mut findings = read.findings.clone();
+    findings.extend(inferred.findings.clone());
+    if read.hosts.is_empty() {
+        report::print_findings(&findings, &read.sources);
+        bail!("no WireGuard device was found in {}", count(read.sources.0.len(), "file"));
+    }
+    let differences = if args.verify { Some(verify(&read, &inferred)?) } else { None };
+    if let Some(directory) = &args.keys {
+        write_keys(&read, &inferred, directory)?;
+    }
+    if let Some(output) = &args.output {
+        write_new(output, inferred.text.as_bytes(), 0o644)?;
+    }
+    if args.json {
+        println!("{:#}", as_json(&inferred, &findings, &read.sources, differences.as_deref()));
+    } else {
+        show(args, &read, &inferred, differences.as_deref());
+        report::print_findings(&findings, &read.sources);
+        summary(&read, &inferred, &findings, differences.as_deref());
+    }
+    Ok(if differences.is_some_and(|list| !list.is_empty()) { Exit::Differences } else { Exit::Fine })
+}
+
+/// Files to be read, within bounds.
+#[derive(Default)]
+struct Gathered {
+    files: Vec<File>,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn add(&mut self, path: &Path, depth: usize) -> anyhow::Result<()> {
+        let about = || format!("reading {}", path.display());
+        let meta = fs::metadata(path).with_context(about)?;
+        if meta.is_dir() {
+            if depth >= IMPORT_DEPTH_MAX {
+                bail!("{}: folders are nested deeper than {IMPORT_DEPTH_MAX}", path.display());
+            }
+            let mut entries: Vec<PathBuf> = Vec::new();
+            for entry in fs::read_dir(path).with_context(about)? {
+                let entry = entry.with_context(about)?;
+                // Links may lead in circles, and hidden files are editors'.
+                let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+                if !is_hidden && !entry.file_type().with_context(about)?.is_symlink() {
+                    entries.push(entry.path());
+                }
+            }
+            entries.sort();
+            return entries.iter().try_for_each(|entry| self.add(entry, depth + 1));
+        }
+        if !meta.is_file() {
+            return Ok(());
+        }
+        if self.files.len() >= IMPORT_FILES_MAX {
+            bail!("more than {IMPORT_FILES_MAX} files; name fewer paths");
+        }
+        let mut bytes = Vec::new();
+        let file = fs::File::open(path).with_context(about)?;
+        file.take(IMPORT_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).with_context(about)?;
+        self.bytes += bytes.len();
+        if self.bytes > IMPORT_BYTES_MAX {
+            bail!("more than {IMPORT_BYTES_MAX} bytes; name fewer paths");
+        }
+        let path = path.to_str().with_context(|| format!("the name of {} is not UTF-8", path.display()))?.to_owned();
+        self.files.push(File { path, bytes, mode: Some(meta.permissions().mode()) });
+        Ok(())
+    }
+}
+
+fn verify(read: &Read, inferred: &Inferred) -> anyhow::Result<Vec<Difference>> {
+    let loaded = load_with("network.toml", |_| Ok(inferred.text.clone().into_bytes()));
+    let network = resolve(&loaded.file).network.context("the network that was inferred can't be planned")?;
+    let (plan, ..) = plan(Arc::new(network), &Ledger::default(), &LinkStates::default());
+    Ok(import::verify(read, &inferred.taken, &plan))
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    let make = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    make().with_context(|| format!("making {} (nothing is overwritten)", path.display()))
+}
+
+/// Writes each private key that was read to a file of its member's name.
+fn write_keys(read: &Read, inferred: &Inferred, directory: &Path) -> anyhow::Result<()> {
+    let keys: Vec<_> = inferred
+        .taken
+        .iter()
+        .filter_map(|taken| {
+            let device = read.hosts.get(taken.host)?.devices.get(taken.device)?;
+            Some((key::path(directory, &taken.name), &device.private_key.as_ref()?.value))
+        })
+        .collect();
+    if let Some((path, _)) = keys.iter().find(|(path, _)| path.exists()) {
+        bail!("{} exists already; key files are never overwritten", path.display());
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("making {}", directory.display()))?;
+    for (path, private) in &keys {
+        let mut text = private.reveal();
+        text.push('\n');
+        write_new(path, text.as_bytes(), 0o600)?;
+    }
+    eprintln!("{} written to {}", count(keys.len(), "private key"), directory.display());
+    Ok(())
+}
+
+fn show(args: &ImportArgs, read: &Read, inferred: &Inferred, differences: Option<&[Difference]>) {
+    if let Some(differences) = differences.filter(|list| !list.is_empty()) {
+        let row = |one: &Difference| {
+            let peer = one.peer.clone().unwrap_or_else(|| "-".to_owned());
+            vec![one.member.to_string(), peer, one.aspect.to_string(), one.read.clone(), one.rendered.clone()]
+        };
+        let rows: Vec<Vec<String>> = differences.iter().map(row).collect();
+        print!("{}", layout(&["member", "peer", "what", "read", "rendered"].map(|title| (title, Align::Left)), &rows));
+        return;
+    }
+    if args.output.is_none() && differences.is_none() {
+        print!("{}", inferred.text);
+        return;
+    }
+    let row = |taken: &Taken| {
+        let host = &read.hosts[taken.host];
+        let device = &host.devices[taken.device];
+        let peers = device.peers.len().to_string();
+        vec![taken.name.to_string(), host.name.clone(), device.name.clone(), device.format.to_string(), peers]
+    };
+    let rows: Vec<Vec<String>> = inferred.taken.iter().map(row).collect();
+    let header = ["member", "host", "device", "format"].map(|title| (title, Align::Left));
+    print!("{}", layout(&[&header[..], &[("peers", Align::Right)]].concat(), &rows));
+}
+
+fn summary(read: &Read, inferred: &Inferred, findings: &Findings, differences: Option<&[Difference]>) {
+    let (files, warnings) = (count(read.sources.0.len(), "file"), count(findings.warnings(), "warning"));
+    eprintln!("{} from {files}, {warnings}", count(inferred.taken.len(), "member"));
+    match differences {
+        Some([]) => eprintln!("every host would be told what was read"),
+        Some(list) => eprintln!("{} from what was read", count(list.len(), "difference")),
+        None => {}
+    }
+}
+
+fn as_json(inferred: &Inferred, findings: &Findings, sources: &Sources, differences: Option<&[Difference]>) -> Value {
+    let difference = |one: &Difference| {
+        let place = sources.position(one.place);
+        let place = place.map(|(file, line, column)| json!({ "file": file, "line": line, "column": column }));
+        json!({
+            "member": one.member, "peer": one.peer, "what": one.aspect.to_string(),
+            "read": one.read, "rendered": one.rendered, "place": place,
+        })
+    };
+    let members: Vec<&Name> = inferred.taken.iter().map(|taken| &taken.name).collect();
+    json!({
+        "schema": "wayleave.import",
+        "version": 1,
+        "network": inferred.text,
+        "members": members,
+        "differences": differences.map(|list| list.iter().map(difference).collect::<Vec<_>>()),
+        "findings": report::findings_json(findings, sources)["findings"],
+    })
+}
