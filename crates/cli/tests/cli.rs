@@ -10,6 +10,8 @@ mod desk;
 mod exit_codes;
 #[path = "cli/keys.rs"]
 mod keys;
+#[path = "cli/proofs.rs"]
+mod proofs;
 #[path = "cli/records.rs"]
 mod records;
 #[path = "cli/rendered.rs"]

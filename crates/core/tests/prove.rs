@@ -2,6 +2,8 @@
 
 #[path = "prove/asserted.rs"]
 mod asserted;
+#[path = "prove/masquerade.rs"]
+mod masquerade;
 #[path = "prove/naive.rs"]
 mod naive;
 #[path = "prove/plans.rs"]
