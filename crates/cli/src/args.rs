@@ -83,7 +83,7 @@ pub struct PlanArgs {
     #[arg(long, conflicts_with_all = ["graph", "diff"])]
     pub json: bool,
     /// Print a drawing
-    #[arg(long, value_name = "FORMAT", conflicts_with = "diff")]
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["diff", "member"])]
     pub graph: Option<GraphFormat>,
     /// Show what changes from an earlier plan (`plan --json`) or network file, by default from the plan last
     /// recorded; records nothing; exits with 2 if there are differences

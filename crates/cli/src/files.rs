@@ -100,7 +100,17 @@ pub fn plan(file: &Path) -> anyhow::Result<Planned> {
     Ok(Planned { plan: Some(plan), ledger_is_new: ledger != before, ledger, findings, sources })
 }
 
+/// The finding that members lack public keys: of no interest where keys are about to be made.
+const NO_KEY: &str = "WL201";
+
 impl Planned {
+    /// Forgets that members lack keys.
+    #[must_use]
+    pub fn without_missing_keys(mut self) -> Planned {
+        self.findings = self.findings.without(NO_KEY);
+        self
+    }
+
     /// Prints the findings; hands out the plan if there is no error.
     pub fn accept(&self) -> anyhow::Result<&Plan> {
         report::print_findings(&self.findings, &self.sources);

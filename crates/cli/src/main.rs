@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     // `wayleave plan | head` must end quietly, as other programs do, instead of failing to print.
     // SAFETY: called before any thread exists; SIG_DFL is a valid disposition for SIGPIPE.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    std::panic::set_hook(Box::new(handle_panic));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -35,6 +36,21 @@ fn main() -> ExitCode {
             error.downcast_ref::<Exit>().copied().unwrap_or(Exit::Failed).into()
         }
     }
+}
+
+/// `println!` panics when stdout can't be written to, on a full disk for instance; that is an error like any other.
+fn handle_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("no message");
+    if message.starts_with("failed printing to") {
+        // To a stderr that may be as broken.
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("error: {message}\n"));
+        std::process::exit(Exit::Failed.code().into());
+    }
+    let place = panic.location().map_or(String::new(), |place| format!(" at {place}"));
+    let _ = std::io::Write::write_fmt(
+        &mut std::io::stderr(),
+        format_args!("error: a mistake in wayleave itself{place}: {message}\nplease report it\n"),
+    );
 }
 
 fn run(command: Command) -> anyhow::Result<Exit> {

@@ -122,17 +122,24 @@ fn show(file: &Path, show_secrets: bool) -> anyhow::Result<Exit> {
 fn check(file: &Path, keys: &Path) -> anyhow::Result<Exit> {
     let planned = files::plan(file)?;
     let plan = planned.accept()?;
-    let (mut good, mut bad) = (0, 0);
+    let (mut good, mut bad, mut elsewhere) = (0, 0, 0);
     for member in plan.members() {
         let name = plan.name(member);
         let path = path(keys, name);
-        if !path.exists() {
-            continue;
-        }
         let mut complain = |what: String| {
             eprintln!("{}: {what}", path.display());
             bad += 1;
         };
+        if !path.exists() {
+            // A key that was made here belongs here; one that the network file states is on its own host.
+            match planned.ledger.public_keys.contains_key(name) {
+                true => {
+                    complain(format!("missing, though it was made for {name}; without it the host needs a new key"))
+                }
+                false => elsewhere += 1,
+            }
+            continue;
+        }
         let mode = fs::metadata(&path).with_context(|| format!("reading {}", path.display()))?.mode() & 0o777;
         if mode & 0o077 != 0 {
             complain(format!("mode {mode:04o} lets others read it; run chmod 600"));
@@ -146,12 +153,13 @@ fn check(file: &Path, keys: &Path) -> anyhow::Result<Exit> {
             (Ok(_), Some(_)) => good += 1,
         }
     }
-    eprintln!("{good} fit, {}", report::count(bad, "problem"));
+    let not_here = if elsewhere > 0 { format!(", {elsewhere} kept elsewhere") } else { String::new() };
+    eprintln!("{good} fit, {}{not_here}", report::count(bad, "problem"));
     Ok(if bad == 0 { Exit::Fine } else { Exit::Failed })
 }
 
 fn make(file: &Path, keys: &Path) -> anyhow::Result<Exit> {
-    let mut planned = files::plan(file)?;
+    let mut planned = files::plan(file)?.without_missing_keys();
     report::print_findings(&planned.findings, &planned.sources);
     if planned.findings.errors() > 0 {
         bail!("the network file has errors; no key was made");

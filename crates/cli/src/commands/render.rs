@@ -113,7 +113,10 @@ fn write_beside(
 }
 
 fn print_qr(file: &RenderedFile) -> anyhow::Result<()> {
-    let code = qrcode::QrCode::new(file.text.as_bytes())
+    // Without comments and with little redundancy it fits an 80-column terminal; screens don't get stained.
+    let lines = file.text.lines().filter(|line| !line.starts_with('#'));
+    let text = Zeroizing::new(lines.flat_map(|line| [line, "\n"]).collect::<String>());
+    let code = qrcode::QrCode::with_error_correction_level(text.trim_start().as_bytes(), qrcode::EcLevel::L)
         .with_context(|| format!("{} bytes are too much for a QR code", file.text.len()))?;
     let image = code
         .render::<qrcode::render::unicode::Dense1x2>()

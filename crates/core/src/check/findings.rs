@@ -147,6 +147,22 @@ impl Findings {
         all
     }
 
+    /// The same without those of one code, for callers to whom it does not matter.
+    #[must_use]
+    pub fn without(&self, code: &str) -> Findings {
+        let mut rest = self.clone();
+        rest.kept.retain(|finding| finding.kind.code() != code);
+        let gone = self.kept.iter().filter(|finding| finding.kind.code() == code);
+        for finding in gone {
+            match finding.severity() {
+                Severity::Error => rest.errors -= 1,
+                Severity::Warning => rest.warnings -= 1,
+                Severity::Note => {}
+            }
+        }
+        rest
+    }
+
     /// Errors found, kept or not.
     pub fn errors(&self) -> usize {
         self.errors

@@ -118,6 +118,12 @@ impl Underlay {
                     _ => home.addresses.push((address, number)),
                 }
             }
+            // On a private network without being dialled there: it still dials others from an address in it.
+            for number in network.node(ix).underlays.iter().map(|name| numbers[name]) {
+                if !home.addresses.iter().any(|(_, other)| *other == number) {
+                    home.addresses.push((IpAddr::V4(make_up.inside()?), number));
+                }
+            }
             underlay.homes.insert(Member::Node(ix), home);
         }
         for at in 0..network.clients.len() as u32 {
@@ -259,5 +265,47 @@ fn ip(endpoint: &Endpoint) -> Option<IpAddr> {
     match &endpoint.host {
         Host::Ip(ip) => Some(*ip),
         Host::Dns(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wayleave_core::file::load_with;
+    use wayleave_core::network::resolve::resolve;
+
+    fn underlay(nodes: &str, nat: NatChoice) -> Underlay {
+        let text = format!("[network]\nname = \"t\"\nprefixes = [\"10.0.0.0/24\"]\n{nodes}");
+        let loaded = load_with("t.toml", |_| Ok(text.clone().into_bytes()));
+        let network = resolve(&loaded.file).network.unwrap_or_else(|| panic!("{:?}", loaded.findings.sorted()));
+        Underlay::new(&network, nat).unwrap()
+    }
+
+    fn home(underlay: &Underlay, node: u32) -> (Vec<String>, Option<usize>) {
+        let home = &underlay.homes[&Member::Node(NodeIx(node))];
+        (home.addresses.iter().map(|(address, network)| format!("{address}@{network}")).collect(), home.nat)
+    }
+
+    #[test]
+    fn who_is_on_a_private_network_without_being_dialled_there_has_an_address_in_it() {
+        let nodes = "[nodes.a]\nhub = true\nendpoints = { public = \"192.0.2.1\", aws = \"10.9.0.1\" }
+            [nodes.b]\nendpoints = { aws = \"10.9.0.2\" }\n[nodes.c]\nunderlays = [\"aws\"]";
+        let made = underlay(nodes, NatChoice::Nat);
+        assert_eq!(home(&made, 0), (vec!["192.0.2.1@0".into(), "10.9.0.1@1".into()], None));
+        assert_eq!(home(&made, 1), (vec!["10.9.0.2@1".into(), "198.19.0.2@2".into()], Some(0)));
+        assert_eq!(home(&made, 2), (vec!["198.19.0.1@1".into(), "198.19.0.3@3".into()], Some(1)));
+        let third = &made.homes[&Member::Node(NodeIx(2))];
+        assert_eq!(made.sources(third), ["198.19.0.3".parse::<IpAddr>().unwrap()], "the internet is behind the NAT");
+    }
+
+    #[test]
+    fn a_shared_address_or_another_port_means_a_nat_with_forwards() {
+        let nodes = "[nodes.a]\nendpoint = \"192.0.2.1:1001\"\n[nodes.b]\nendpoint = \"192.0.2.1:1002\"\n[nodes.c]\nendpoint = \"vpn.example:51820\"";
+        let made = underlay(nodes, NatChoice::Nat);
+        assert_eq!(made.nats.len(), 1);
+        let ports: Vec<u16> = made.nats[0].forwards.iter().map(|(port, _)| *port).collect();
+        assert_eq!((ports, made.nats[0].outside), (vec![1001, 1002], Ipv4Addr::new(192, 0, 2, 1)));
+        assert_eq!(home(&made, 2), (vec!["198.18.0.1@0".into()], None), "a name gets an address");
+        assert_eq!(made.names["vpn.example"], IpAddr::from([198, 18, 0, 1]));
     }
 }

@@ -125,6 +125,23 @@ impl MemberHost {
         Ok(())
     }
 
+    /// Starts the keepalives that the plan asks for. Not part of the first [`MemberHost::apply`]: a keepalive starts a
+    /// handshake, and one that reaches a member before it is configured is repeated after five seconds only.
+    pub(super) fn start_keepalives(&self, plan: &NodePlan) -> Result<(), LabError> {
+        let peer = |peer: &wayleave_core::plan::PeerPlan| {
+            let public_key = PublicKey(*peer.public_key?.as_bytes());
+            Some(ConfigurePeer { persistent_keepalive_s: Some(peer.keepalive_s?), ..ConfigurePeer::new(public_key) })
+        };
+        let peers = plan.peers.iter().filter_map(peer).collect();
+        let engine = |source| LabError::Engine { member: plan.name.to_string(), source };
+        self.device.configure(&ConfigureDevice { peers, ..ConfigureDevice::default() }).map_err(engine)
+    }
+
+    /// Whether it has not been configured yet.
+    pub(super) fn is_new(&self) -> bool {
+        !self.configured
+    }
+
     /// Routes to members of the same private network, from the address in it.
     pub(super) fn route_to_neighbours(&self, own: IpAddr, others: &[IpAddr]) -> Result<(), LabError> {
         let about = About(&self.name);
@@ -198,7 +215,6 @@ fn device_changes(plan: &NodePlan, key: &PrivateKey, underlay: &Underlay, first:
         let link = peer.link_address.map(host);
         Some(ConfigurePeer {
             endpoint: if first { endpoint } else { None },
-            persistent_keepalive_s: first.then(|| peer.keepalive_s.unwrap_or(0)),
             replace_allowed_ips: true,
             allowed_ips: peer.allowed.iter().copied().chain(link).collect(),
             ..ConfigurePeer::new(public_key)

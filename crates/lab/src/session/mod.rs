@@ -182,8 +182,13 @@ impl Lab {
     /// What an engine or the kernel refuses.
     pub fn apply(&mut self, states: &LinkStates) -> Result<(), LabError> {
         let (plan, ..) = plan::plan(self.network.clone(), &self.ledger, states);
+        let new: Vec<Member> =
+            self.members.iter().filter(|(_, host)| host.is_new()).map(|(member, _)| *member).collect();
         for (member, host) in &mut self.members {
             host.apply(&plan.of(*member), &self.keys[member], &self.underlay)?;
+        }
+        for member in new {
+            self.members[&member].start_keepalives(&plan.of(member))?;
         }
         self.plan = plan;
         Ok(())

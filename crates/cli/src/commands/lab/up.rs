@@ -52,7 +52,8 @@ impl Progress {
 
 /// Builds, measures, prints, stays.
 pub fn run(args: &LabUpArgs) -> anyhow::Result<Exit> {
-    let planned = files::plan(&args.file)?;
+    // The lab makes keys of its own.
+    let planned = files::plan(&args.file)?.without_missing_keys();
     let plan = planned.accept()?;
     let options = options(args, plan.network.name.as_str())?;
     let network = plan.network.clone();
