@@ -7,8 +7,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::config::Event;
-use crate::device::{Device, DeviceError, DeviceOptions, Tun, poll_readable, termination_signals};
+use crate::device::{Device, DeviceError, DeviceOptions, Offloads, Tun, poll_readable, termination_signals};
 use crate::uapi;
+
+/// Names the offloads to use, should one of them misbehave on a host; all of them without it.
+const OFFLOADS_VARIABLE: &str = "WAYLEAVE_ENGINE_OFFLOADS";
 
 /// Why the engine could not run.
 #[derive(Debug, thiserror::Error)]
@@ -33,12 +36,19 @@ pub enum RunError {
 pub fn run(name: &str) -> Result<(), RunError> {
     let signals = termination_signals().map_err(RunError::Process)?;
     let tun = Tun::create(name).map_err(|source| RunError::Tun { name: name.to_owned(), source })?;
-    let device = Device::start(DeviceOptions::new(tun).with_uapi(uapi::default_path(name)))?;
+    let mut options = DeviceOptions::new(tun).with_uapi(uapi::default_path(name));
+    if let Ok(names) = std::env::var(OFFLOADS_VARIABLE) {
+        match Offloads::from_names(&names) {
+            Some(offloads) => options.offloads = offloads,
+            None => eprintln!("{OFFLOADS_VARIABLE}={names} is ignored: it is a list of tun, uso, gso and gro, or none"),
+        }
+    }
+    let device = Device::start(options)?;
     let events = device.events();
     loop {
         let fds = [signals.as_raw_fd(), events.as_fd().as_raw_fd()];
         let ready = poll_readable(&fds, None).map_err(RunError::Process)?;
-        if ready.first() == Some(&true) {
+        if ready[0] {
             break;
         }
         match events.poll() {

@@ -65,6 +65,22 @@ impl Offloads {
     pub const ALL: Offloads = Offloads { tun: true, uso: true, gso: true, gro: true };
     /// None of them.
     pub const NONE: Offloads = Offloads { tun: false, uso: false, gso: false, gro: false };
+
+    /// Those named in a list like `tun,gso`; `none` names nothing. None if a name is unknown.
+    pub fn from_names(names: &str) -> Option<Offloads> {
+        let mut offloads = Offloads::NONE;
+        for name in names.split(',') {
+            match name.trim() {
+                "tun" => offloads.tun = true,
+                "uso" => offloads.uso = true,
+                "gso" => offloads.gso = true,
+                "gro" => offloads.gro = true,
+                "none" | "" => {}
+                _ => return None,
+            }
+        }
+        Some(offloads)
+    }
 }
 
 impl DeviceOptions {
@@ -256,5 +272,18 @@ impl Drop for Device {
         // If the thread has ended, so has what should be stopped.
         let _ = self.handle.send(Command::Stop);
         self.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offloads_are_named() {
+        assert_eq!(Offloads::from_names("tun, uso,gso,gro"), Some(Offloads::ALL));
+        assert_eq!(Offloads::from_names("none"), Some(Offloads::NONE));
+        assert_eq!(Offloads::from_names("gro"), Some(Offloads { gro: true, ..Offloads::NONE }));
+        assert_eq!(Offloads::from_names("all"), None);
     }
 }

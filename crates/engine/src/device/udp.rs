@@ -153,7 +153,8 @@ impl Sockets {
         error: &io::Error,
         mut report: impl FnMut(Failure),
     ) {
-        let is_train = message.datagrams() > 1;
+        // Against a full buffer, less at once is no help.
+        let is_train = message.datagrams() > 1 && error.kind() != io::ErrorKind::WouldBlock;
         let mut any_sent = false;
         for start in message.range.clone().step_by(message.segment) {
             let range = start..(start + message.segment).min(message.range.end);

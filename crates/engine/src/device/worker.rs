@@ -90,15 +90,14 @@ impl Worker {
                 socket(Family::V6),
             ];
             let Ok(ready) = sys::poll_readable(&fds, timeout) else { break };
-            self.handle_ready(&ready);
+            self.handle_ready(ready);
         }
         if let Some(uapi) = self.uapi.take() {
             uapi.close();
         }
     }
 
-    fn handle_ready(&mut self, ready: &[bool]) {
-        let &[commands, link, uapi, tun, v4, v6] = ready else { return };
+    fn handle_ready(&mut self, [commands, link, uapi, tun, v4, v6]: [bool; 6]) {
         if commands {
             self.handle_commands();
         }
@@ -114,7 +113,8 @@ impl Worker {
         if v6 {
             self.handle_datagrams(Family::V6);
         }
-        if tun {
+        // What came in is often answered at once, before the thread could sleep.
+        if tun || v4 || v6 {
             self.handle_tun();
         }
         let now = self.clock.now();
@@ -220,6 +220,9 @@ impl Worker {
     }
 
     fn handle_tun(&mut self) {
+        if !self.up {
+            return;
+        }
         let now = self.clock.now();
         let Some(sockets) = &mut self.sockets else { return };
         let result = self.outward.handle_tun(now, &self.tun, &mut self.tunnel, sockets);

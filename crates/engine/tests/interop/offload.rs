@@ -5,6 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use wayleave_engine::{Counters, Offloads, Timing};
@@ -217,4 +218,48 @@ fn a_flood_of_small_packets_is_counted_to_the_last() {
     let (at_a, at_b) = (assert_clean(&a), assert_clean(&b));
     // The sockets between may drop, and nothing else; what was sent and received is counted in bytes too.
     assert!(at_a.tx_packets > 1000 && at_b.rx_packets > 1000 && at_b.rx_packets <= at_a.tx_packets);
+}
+
+/// Captures the outer packets that arrive at a host, for their TOS.
+fn capture(namespace: &Namespace) -> UdpSocket {
+    let socket = namespace.enter(|| {
+        let protocol = i32::from((libc::ETH_P_IP as u16).to_be());
+        // SAFETY: takes no pointers.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, protocol) };
+        assert!(fd >= 0, "AF_PACKET: {}", std::io::Error::last_os_error());
+        // SAFETY: the kernel has just returned this descriptor, and nobody else knows it.
+        UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) })
+    });
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    socket
+}
+
+/// The TOS of each message that went to 10.99.0.2, with the message's type.
+fn tos_of_messages(captured: &UdpSocket) -> Vec<(u8, u8)> {
+    let mut bytes = vec![0; 65_536];
+    std::iter::from_fn(|| captured.recv(&mut bytes).ok().map(|len| bytes[..len].to_vec()))
+        .filter(|packet| packet.len() > 28 && packet[9] == 17 && packet[16..20] == [10, 99, 0, 2])
+        .map(|packet| (packet[28], packet[1]))
+        .collect()
+}
+
+#[test]
+fn congestion_bits_go_outside_and_handshakes_have_precedence() {
+    needs_machine!();
+    let (left, right, _a, _b) = engines(Offloads::ALL, Offloads::ALL);
+    let captured = capture(&right);
+    // DSCP 0x2e, which is not copied, with each of the congestion bits, which are.
+    for tos in [0xb8, 0xb9, 0xba, 0xbb] {
+        left.command(&format!("ping -q -n -c 1 -W 2 -Q {tos} 10.77.0.2"));
+    }
+    assert_eq!(tos_of_messages(&captured), [(4, 0), (4, 1), (4, 2), (4, 3)]);
+
+    let (left, right) = pair();
+    let captured = capture(&right);
+    let a = Engine::start(&left, "10.77.0.1/24", Timing::default());
+    let b = Engine::start(&right, "10.77.0.2/24", Timing::default());
+    set_peer(&b, peer(a.public_key, None, &["10.77.0.1/32"]));
+    set_peer(&a, peer(b.public_key, Some(&format!("10.99.0.2:{}", b.port())), &["10.77.0.2/32"]));
+    ping(&left, "10.77.0.2", 1);
+    assert_eq!(tos_of_messages(&captured)[0], (1, 0x88));
 }

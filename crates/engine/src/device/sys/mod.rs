@@ -45,9 +45,8 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 }
 
 /// Which of the descriptors have something to read or an error; a negative descriptor is left out. None for "for ever".
-pub fn poll_readable(fds: &[RawFd], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
-    let mut polled: Vec<libc::pollfd> =
-        fds.iter().map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
+pub fn poll_readable<const N: usize>(fds: &[RawFd; N], timeout: Option<Duration>) -> io::Result<[bool; N]> {
+    let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
@@ -57,9 +56,9 @@ pub fn poll_readable(fds: &[RawFd], timeout: Option<Duration>) -> io::Result<Vec
     // SAFETY: `polled` and `timeout` outlive the call; no signal mask is given.
     let result = unsafe { libc::ppoll(polled.as_mut_ptr(), count, timeout_pointer, std::ptr::null()) };
     match check(result) {
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(vec![false; fds.len()]),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok([false; N]),
         Err(error) => Err(error),
-        Ok(_) => Ok(polled.iter().map(|fd| fd.revents != 0).collect()),
+        Ok(_) => Ok(polled.map(|fd| fd.revents != 0)),
     }
 }
 

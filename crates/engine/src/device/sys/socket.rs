@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::check;
-use crate::limits::MESSAGES_AT_ONCE_MAX;
+use crate::limits::{LARGE_MESSAGES_AT_ONCE, MESSAGES_AT_ONCE_MAX};
 use crate::tunnel::{Endpoint, LocalAddress};
 
 /// A socket address as the kernel wants it.
@@ -115,16 +115,16 @@ impl Message {
     }
 }
 
-/// What the kernel wants to know about many datagrams. Filled from the front.
-struct Headers {
-    addresses: [RawAddress; MESSAGES_AT_ONCE_MAX],
-    controls: [Control; MESSAGES_AT_ONCE_MAX],
-    vectors: [libc::iovec; MESSAGES_AT_ONCE_MAX],
-    messages: [libc::mmsghdr; MESSAGES_AT_ONCE_MAX],
+/// What the kernel wants to know about `N` messages. Filled from the front.
+struct Headers<const N: usize> {
+    addresses: [RawAddress; N],
+    controls: [Control; N],
+    vectors: [libc::iovec; N],
+    messages: [libc::mmsghdr; N],
 }
 
-impl Headers {
-    fn zero() -> Headers {
+impl<const N: usize> Headers<N> {
+    fn zero() -> Headers<N> {
         // SAFETY: all members are plain old data, valid when zero.
         unsafe { zeroed() }
     }
@@ -152,8 +152,22 @@ pub fn receive(
     count: usize,
     received: &mut Vec<Message>,
 ) -> io::Result<()> {
-    let mut headers = Headers::zero();
-    let count = count.min(MESSAGES_AT_ONCE_MAX).min(buffer.len() / part);
+    if count <= LARGE_MESSAGES_AT_ONCE {
+        receive_some::<LARGE_MESSAGES_AT_ONCE>(socket, buffer, part, count, received)
+    } else {
+        receive_some::<MESSAGES_AT_ONCE_MAX>(socket, buffer, part, count, received)
+    }
+}
+
+fn receive_some<const N: usize>(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    part: usize,
+    count: usize,
+    received: &mut Vec<Message>,
+) -> io::Result<()> {
+    let mut headers = Headers::<N>::zero();
+    let count = count.min(N).min(buffer.len() / part);
     for (at, bytes) in buffer.chunks_exact_mut(part).take(count).enumerate() {
         headers.point(at, bytes.as_mut_ptr(), part, size_of::<RawAddress>() as libc::socklen_t);
     }
@@ -209,9 +223,17 @@ fn read_controls(header: &libc::msghdr) -> (Option<LocalAddress>, u8, Option<usi
 /// Sends the first messages, as many as fit into one call; gives how many the kernel took. An error concerns the first. A message
 /// of several datagrams is cut by the kernel.
 pub fn send(socket: BorrowedFd<'_>, buffer: &[u8], messages: &[Message]) -> io::Result<usize> {
-    let mut headers = Headers::zero();
+    if messages.len() <= LARGE_MESSAGES_AT_ONCE {
+        send_some::<LARGE_MESSAGES_AT_ONCE>(socket, buffer, messages)
+    } else {
+        send_some::<MESSAGES_AT_ONCE_MAX>(socket, buffer, messages)
+    }
+}
+
+fn send_some<const N: usize>(socket: BorrowedFd<'_>, buffer: &[u8], messages: &[Message]) -> io::Result<usize> {
+    let mut headers = Headers::<N>::zero();
     let mut count = 0;
-    for (at, message) in messages.iter().take(MESSAGES_AT_ONCE_MAX).enumerate() {
+    for (at, message) in messages.iter().take(N).enumerate() {
         let bytes = buffer.get(message.range.clone()).unwrap_or_default();
         let (address, address_len) = RawAddress::new(message.endpoint.remote);
         headers.addresses[at] = address;
