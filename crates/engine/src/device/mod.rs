@@ -14,6 +14,7 @@ mod outward;
 mod sys;
 mod tun;
 mod udp;
+mod waiter;
 mod worker;
 
 use std::io;

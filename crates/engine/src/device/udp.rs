@@ -180,9 +180,9 @@ impl Sockets {
         }
     }
 
-    /// The descriptor to poll; negative, which poll ignores, if there is none.
-    pub fn raw_fd(&self, family: Family) -> RawFd {
-        self.socket(family).map_or(-1, AsRawFd::as_raw_fd)
+    /// The descriptor to wait for.
+    pub fn raw_fd(&self, family: Family) -> Option<RawFd> {
+        self.socket(family).map(AsRawFd::as_raw_fd)
     }
 
     fn socket(&self, family: Family) -> Option<&OwnedFd> {

@@ -14,6 +14,7 @@ use super::inward::Inward;
 use super::outward::Outward;
 use super::tun::{LinkState, LinkWatch, Tun};
 use super::udp::{Family, Sockets};
+use super::waiter::Waiter;
 use super::{Command, DeviceError, DeviceHandle, Events, Offloads, sys};
 use crate::config::{ConfigureDevice, DeviceDescription, Event};
 use crate::limits::{THREAD_SLICE, Timing};
@@ -29,6 +30,9 @@ pub struct Worker {
     tun: Tun,
     link: LinkWatch,
     sockets: Option<Sockets>,
+    /// Counts each time that other sockets take their place.
+    sockets_generation: u64,
+    waiter: Waiter<6>,
     listen_port: u16,
     fwmark: u32,
     uapi: Option<UapiSocket>,
@@ -59,6 +63,8 @@ impl Worker {
             link: LinkWatch::open(&tun)?,
             tun,
             sockets: None,
+            sockets_generation: 0,
+            waiter: Waiter::new()?,
             listen_port: 0,
             fwmark: 0,
             uapi,
@@ -77,24 +83,27 @@ impl Worker {
     pub fn run(mut self) {
         sys::ask_for_short_slices(THREAD_SLICE);
         while !self.ended {
-            let now = self.clock.now().monotonic;
-            let timeout = self.tunnel.poll_timeout().map(|deadline| deadline.since(now));
-            let socket = |family| self.sockets.as_ref().map_or(-1, |sockets| sockets.raw_fd(family));
-            let tun: RawFd = if self.up { self.tun.raw_fd() } else { -1 };
-            let fds = [
-                self.handle.wake.as_raw_fd(),
-                self.link.raw_fd(),
-                self.uapi.as_ref().map_or(-1, UapiSocket::raw_fd),
-                tun,
-                socket(Family::V4),
-                socket(Family::V6),
-            ];
-            let Ok(ready) = sys::poll_readable(&fds, timeout) else { break };
+            let Ok(ready) = self.wait() else { break };
             self.handle_ready(ready);
         }
         if let Some(uapi) = self.uapi.take() {
             uapi.close();
         }
+    }
+
+    fn wait(&mut self) -> io::Result<[bool; 6]> {
+        let always = |fd: RawFd| Some((fd, 0));
+        let generation = self.sockets_generation;
+        let socket = |family| Some((self.sockets.as_ref()?.raw_fd(family)?, generation));
+        self.waiter.watch([
+            always(self.handle.wake.as_raw_fd()),
+            always(self.link.raw_fd()),
+            self.uapi.as_ref().and_then(|uapi| always(uapi.raw_fd())),
+            self.up.then(|| self.tun.raw_fd()).and_then(always),
+            socket(Family::V4),
+            socket(Family::V6),
+        ])?;
+        self.waiter.wait(self.clock.now().monotonic, self.tunnel.poll_timeout())
     }
 
     fn handle_ready(&mut self, [commands, link, uapi, tun, v4, v6]: [bool; 6]) {
@@ -166,6 +175,7 @@ impl Worker {
                 Ok(sockets) => {
                     self.listen_port = sockets.port;
                     self.sockets = Some(sockets);
+                    self.sockets_generation += 1;
                 }
                 Err(error) => {
                     let (port, errno) = (self.listen_port, error.raw_os_error().unwrap_or(0));
@@ -202,6 +212,7 @@ impl Worker {
         self.listen_port = new.as_ref().map_or(port, |sockets| sockets.port);
         if new.is_some() {
             self.sockets = new;
+            self.sockets_generation += 1;
             self.open_sockets();
         }
         if changed {

@@ -62,6 +62,60 @@ pub fn poll_readable<const N: usize>(fds: &[RawFd; N], timeout: Option<Duration>
     }
 }
 
+/// A set of descriptors to wait for.
+pub fn epoll() -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointers.
+    owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+}
+
+/// Adds a descriptor to the set; `token` names it.
+pub fn epoll_add(epoll: BorrowedFd<'_>, fd: RawFd, token: u64) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
+    // SAFETY: the event lives through the call; a descriptor that is not open is an error and no more.
+    check(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
+    Ok(())
+}
+
+/// Takes a descriptor out of the set.
+pub fn epoll_remove(epoll: BorrowedFd<'_>, fd: RawFd) -> io::Result<()> {
+    // SAFETY: no event is needed to take a descriptor out.
+    check(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) })?;
+    Ok(())
+}
+
+/// Waits for descriptors of the set; calls `report` with the token of each that is readable or has an error. None after a signal.
+pub fn epoll_wait(epoll: BorrowedFd<'_>, mut report: impl FnMut(u64)) -> io::Result<()> {
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 8];
+    // SAFETY: the pointer and length are those of a live array.
+    let result = unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), events.len() as libc::c_int, -1) };
+    let count = match check(result) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+        result => usize::try_from(result?).unwrap_or(0),
+    };
+    events.iter().take(count).for_each(|event| report(event.u64));
+    Ok(())
+}
+
+/// A timer that is readable once it has run out.
+pub fn timer() -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointers.
+    owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) })
+}
+
+/// Lets a timer run for that long from now, or not at all.
+pub fn set_timer(timer: BorrowedFd<'_>, after: Option<Duration>) -> io::Result<()> {
+    // Zero would stop it.
+    let after = after.map_or(Duration::ZERO, |after| after.max(Duration::from_nanos(1)));
+    let it_value = libc::timespec {
+        tv_sec: after.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: after.subsec_nanos().into(),
+    };
+    let setting = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
+    // SAFETY: the setting lives through the call; the old one is not asked for.
+    check(unsafe { libc::timerfd_settime(timer.as_raw_fd(), 0, &raw const setting, std::ptr::null_mut()) })?;
+    Ok(())
+}
+
 /// Asks for short slices of the processor for the calling thread. Since Linux 6.12 it then gets its turn sooner and keeps it for
 /// less long; older kernels ignore or refuse it, to no harm.
 pub fn ask_for_short_slices(slice: Duration) {
