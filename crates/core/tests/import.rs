@@ -8,10 +8,11 @@
     reason = "a test reads fixtures, takes the time and may panic"
 )]
 
+mod random;
+
 mod import {
     mod formats;
     mod noise;
-    mod random;
     mod round_trip;
     mod sources;
     mod spellings;

@@ -8,8 +8,8 @@ use wayleave_core::import::{Aspect, read};
 use wayleave_core::network::{Network, resolve::resolve};
 use wayleave_core::plan::{Member, Plan};
 
-use super::random;
 use super::support::{back, rendered, shown};
+use crate::random;
 
 fn example(name: &str) -> Network {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
