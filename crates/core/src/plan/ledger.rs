@@ -38,12 +38,19 @@ pub struct Ledger {
     pub public_keys: BTreeMap<Name, PublicKey>,
 }
 
+/// The last line. A file that was cut short at the end of a line would otherwise be a ledger with fewer entries, and
+/// everybody behind the cut would be numbered anew.
+const LAST_LINE: &str = "# The end. Without this line the file was cut short.";
+
 /// Why a ledger can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// Not the text of a ledger.
     #[error("not a ledger")]
     Syntax(#[source] toml::de::Error),
+    /// Its last line is missing.
+    #[error("it was cut short: its last line is missing; take it from version control, or from a backup")]
+    CutShort,
     /// Written by a later version.
     #[error("its format is version {found}, this program knows up to {LEDGER_VERSION}: use a newer wayleave")]
     Version {
@@ -79,6 +86,9 @@ impl Ledger {
         if version > LEDGER_VERSION {
             return Err(LedgerError::Version { found: version });
         }
+        if text.trim_end().lines().next_back() != Some(LAST_LINE) {
+            return Err(LedgerError::CutShort);
+        }
         toml::from_str(text).map_err(LedgerError::Syntax)
     }
 
@@ -87,7 +97,7 @@ impl Ledger {
         let body = toml::to_string(self).expect("a ledger holds only strings, numbers and tables of them");
         format!(
             "# Addresses and keys that Wayleave has handed out. Written by `wayleave`; keep it in version control\n\
-             # beside the network file. Without it, nodes are numbered anew.\n{body}"
+             # beside the network file. Without it, nodes are numbered anew.\n{body}\n{LAST_LINE}\n"
         )
     }
 }
@@ -109,7 +119,20 @@ mod tests {
     fn other_texts_and_later_versions_are_refused() {
         assert!(matches!(Ledger::parse("version = 2"), Err(LedgerError::Version { found: 2 })));
         for bad in ["", "version = 1\nwhat = 2", "version = 1\n[addresses]\nhkg = [\"10.0.0\"]", "\u{0}"] {
-            assert!(matches!(Ledger::parse(bad), Err(LedgerError::Syntax(_))), "{bad:?}");
+            assert!(matches!(Ledger::parse(&format!("{bad}\n{LAST_LINE}\n")), Err(LedgerError::Syntax(_))), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_ledger_cut_anywhere_is_refused() {
+        let mut ledger = Ledger::default();
+        for (at, name) in ["fra", "hkg", "nrt"].into_iter().enumerate() {
+            ledger.addresses.insert(Name::new(name).unwrap(), vec![IpAddr::from([10, 50, 5, at as u8 + 1])]);
+        }
+        let text = ledger.to_text();
+        for cut in 0..text.trim_end().len() {
+            assert!(Ledger::parse(&text[..cut]).is_err(), "cut at {cut}");
+        }
+        assert_eq!(Ledger::parse(&text).unwrap(), ledger);
     }
 }
