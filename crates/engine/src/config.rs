@@ -143,6 +143,8 @@ counters! {
     rx_replayed_handshake,
     /// Handshake messages over a rate limit.
     rx_rate_limited,
+    /// Handshake messages dropped because too many waited already.
+    rx_handshake_overflow,
     /// Data datagrams for a session that does not exist (any more).
     rx_unknown_session,
     /// Data datagrams that did not authenticate.

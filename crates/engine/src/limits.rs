@@ -37,13 +37,21 @@ pub const UNKNOWN_SESSION_EVENTS_PER_S: u32 = 100;
 /// ICMP errors about packets that go nowhere, per second: a program that sends on regardless must not cost twice.
 pub const UNREACHABLES_PER_S: u32 = 100;
 
-/// Handshake messages within [`LOAD_WINDOW`] above which senders must prove their address: about a fifth of a core at
-/// 200 microseconds a message.
-pub const LOAD_MESSAGES_MAX: u32 = 100;
-/// The window in which handshake messages are counted.
+/// Handshake messages that wait for their X25519; more are dropped (kernel: 4096). A megabyte.
+pub const HANDSHAKES_QUEUED_MAX: usize = 4096;
+/// With so many waiting the device is under load: senders must prove their address. A thousand peers that all come back at once,
+/// after a restart, are a quarter of a second of work and no attack (the kernel, with a core for each queue: 512).
+pub const HANDSHAKES_UNDER_LOAD: usize = 1024;
+/// Handshake messages worked off before packets get their turn again: under a millisecond.
+pub const HANDSHAKES_PER_TURN: usize = 4;
+/// Under load as well is who spends X25519 on this many messages within [`LOAD_WINDOW`] for nothing: six hundredths of a core.
+pub const LOAD_WASTED_MAX: u32 = 100;
+/// The window in which messages that were for nothing are counted.
 pub const LOAD_WINDOW: Duration = Duration::from_millis(100);
 /// "Under load" lasts this much longer than its cause (kernel: one second), so that the answer does not flap.
 pub const LOAD_HOLD: Duration = Duration::from_secs(1);
+/// Under load, what is known of where peers are is this old at most: to look through ten thousand peers takes a millisecond.
+pub const LOAD_ENDPOINTS_AGE: Duration = Duration::from_secs(2);
 /// Under load, proven addresses may still send this many handshake messages a second (kernel: 20) ...
 pub const HANDSHAKES_PER_ADDRESS_PER_S: u32 = 20;
 /// ... after a burst of this many (kernel: 5).

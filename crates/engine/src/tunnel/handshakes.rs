@@ -1,48 +1,70 @@
 //! Handshake messages: initiations, responses, cookie replies.
 //!
-//! Cheap checks come before dear ones: first MAC, then (under load) the cookie and the rate limit of the sender's address, then
-//! X25519. An initiation is answered at once; its session waits as `next` for the initiator's first packet. A response completes
-//! this end's initiation and is followed by a packet, so that the other end may use the session too.
+//! Cheap checks come before dear ones: first MAC, then (under load) the cookie and the rate limit of the sender's address. What
+//! passes them waits for its X25519, a few of which are done at each [`Tunnel::handle_timeout`]. An initiation is then answered; its
+//! session waits as `next` for the initiator's first packet. A response completes this end's initiation and is followed by a
+//! packet, so that the other end may use the session too.
 
 use std::sync::Arc;
 
+use super::load::Waiting;
 use super::peer::{Peer, retire};
 use super::session::{Role, Session};
 use super::{Endpoint, Shared, Transmit, Tunnel};
-use crate::limits::INITIATION_INTERVAL_MIN;
+use crate::limits::{HANDSHAKES_PER_TURN, INITIATION_INTERVAL_MIN};
 use crate::noise::handshake::{Caller, Initiation, SessionKeys};
-use crate::noise::messages::{COOKIE_REPLY_BYTES, INITIATION_BYTES, RESPONSE_BYTES, u32_at};
+use crate::noise::messages::{COOKIE_REPLY_BYTES, INITIATION_BYTES, Message, RESPONSE_BYTES, u32_at};
 use crate::packet::PacketBuf;
 use crate::time::{Monotonic, Now};
 
 impl Tunnel {
-    pub(super) fn handle_initiation(&mut self, now: Now, source: Endpoint, message: &[u8; INITIATION_BYTES]) {
-        if !self.admit(now.monotonic, source, message) {
-            return;
+    /// Initiations and responses: those that deserve X25519 wait for it.
+    pub(super) fn handle_handshake_message(&mut self, now: Now, source: Endpoint, datagram: PacketBuf) {
+        if self.admit(now.monotonic, source, datagram.packet()) {
+            let waits = self.handshakes.push(Waiting { arrived: now.monotonic, source, datagram });
+            self.shared.out.counters.rx_handshake_overflow += u64::from(!waits);
         }
-        let Some(identity) = &self.shared.identity else { return };
+    }
+
+    /// Works off some of the messages that wait.
+    pub(super) fn handle_waiting_handshakes(&mut self, now: Now) {
+        for _ in 0..HANDSHAKES_PER_TURN {
+            let Some(Waiting { source, datagram, .. }) = self.handshakes.pop() else { return };
+            let led_somewhere = match Message::parse(datagram.packet()) {
+                Some(Message::Initiation(message)) => self.handle_initiation(now, source, message),
+                Some(Message::Response(message)) => self.handle_response(now, source, message),
+                _ => false,
+            };
+            if !led_somewhere {
+                self.load.note_wasted(now.monotonic);
+            }
+        }
+    }
+
+    fn handle_initiation(&mut self, now: Now, source: Endpoint, message: &[u8; INITIATION_BYTES]) -> bool {
+        let Some(identity) = &self.shared.identity else { return false };
         let Some(caller) = Caller::open(identity, message) else {
             self.shared.out.counters.rx_bad_handshake += 1;
-            return;
+            return false;
         };
         let Some(&id) = self.by_key.get(&caller.public_key) else {
             self.shared.out.counters.rx_unknown_peer += 1;
-            return;
+            return false;
         };
-        self.with_peer(id, |peer, shared| {
+        let answered = self.with_peer(id, |peer, shared| {
             let identity = shared.identity.as_ref();
             let initiation = identity.and_then(|identity| caller.authenticate(peer.static_secret(identity)));
             let Some(initiation) = initiation else {
                 shared.out.counters.rx_bad_handshake += 1;
-                return;
+                return false;
             };
             if initiation.timestamp <= peer.latest_timestamp {
                 shared.out.counters.rx_replayed_handshake += 1;
-                return;
+                return false;
             }
             if peer.initiation_accepted.is_some_and(|at| now.monotonic.since(at) < INITIATION_INTERVAL_MIN) {
                 shared.out.counters.rx_rate_limited += 1;
-                return;
+                return false;
             }
             peer.latest_timestamp = initiation.timestamp;
             peer.initiation_accepted = Some(now.monotonic);
@@ -53,13 +75,12 @@ impl Tunnel {
             }
             peer.respond(now, initiation, shared);
             peer.note_handshake_message_received(now, message.len());
+            true
         });
+        answered == Some(true)
     }
 
-    pub(super) fn handle_response(&mut self, now: Now, source: Endpoint, message: &[u8; RESPONSE_BYTES]) {
-        if !self.admit(now.monotonic, source, message) {
-            return;
-        }
+    fn handle_response(&mut self, now: Now, source: Endpoint, message: &[u8; RESPONSE_BYTES]) -> bool {
         let receiver = u32_at(message, 8);
         let id = self.shared.indices.lookup(receiver).map(super::index::Indexed::peer);
         let completed = id.and_then(|id| {
@@ -71,9 +92,9 @@ impl Tunnel {
                 Some(())
             })
         });
-        if completed.flatten().is_none() {
-            self.shared.out.counters.rx_bad_handshake += 1;
-        }
+        let is_completed = completed.flatten().is_some();
+        self.shared.out.counters.rx_bad_handshake += u64::from(!is_completed);
+        is_completed
     }
 
     pub(super) fn handle_cookie_reply(&mut self, now: Now, message: &[u8; COOKIE_REPLY_BYTES]) {
@@ -92,7 +113,7 @@ impl Tunnel {
             counters.rx_bad_mac += 1;
             return false;
         }
-        if !self.load.count(now) {
+        if !self.load.is_under_load(now, self.handshakes.len()) {
             return true;
         }
         if checker.mac2_is_valid(now, message, source.remote) {
@@ -100,6 +121,14 @@ impl Tunnel {
             counters.rx_rate_limited += u64::from(!allowed);
             return allowed;
         }
+        if self.known_endpoints.are_old(now) {
+            let peers = self.peers.iter().flatten().filter(|peer| peer.sessions.current.is_some());
+            self.known_endpoints.learn(now, peers.filter_map(|peer| Some(peer.endpoint?.remote)));
+        }
+        if self.known_endpoints.allow(now, source.remote) {
+            return true;
+        }
+        self.load.note_wasted(now);
         if let Some(reply) = checker.reply(now, message, source.remote, self.shared.rng.as_mut()) {
             counters.cookies_sent += 1;
             let packet = PacketBuf::new(&reply);

@@ -1,18 +1,72 @@
 //! When handshakes become too many, and who may then still have one.
 //!
-//! [`LoadMeter`] counts handshake messages in short windows; above the bound the device is under load and answers with cookies.
-//! Senders that proved their address then share [`RateLimiter`]: a token bucket for each IPv4 address or IPv6 /64, as in the
-//! kernel, in a table of bounded size. [`PerSecond`] bounds anything else that an attacker could make frequent.
+//! Handshake messages wait in a [`HandshakeQueue`] and are worked off a few at a turn, so that packets never wait for more than a few
+//! X25519. [`LoadMeter`] says when the device is under load: too many wait, or too many were for nothing. Strangers are then
+//! answered with cookies. Who proved its address, or sends from where a peer was just heard of, passes a [`RateLimiter`]: a token
+//! bucket for each IPv4 address or IPv6 /64, as in the kernel, in a table of bounded size. [`PerSecond`] bounds anything else
+//! that an attacker could make frequent.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::Endpoint;
 use crate::limits::{
-    HANDSHAKES_PER_ADDRESS_BURST, HANDSHAKES_PER_ADDRESS_PER_S, LOAD_HOLD, LOAD_MESSAGES_MAX, LOAD_WINDOW,
-    RATE_LIMITED_ADDRESSES_MAX,
+    HANDSHAKES_PER_ADDRESS_BURST, HANDSHAKES_PER_ADDRESS_PER_S, HANDSHAKES_QUEUED_MAX, HANDSHAKES_UNDER_LOAD,
+    LOAD_ENDPOINTS_AGE, LOAD_HOLD, LOAD_WASTED_MAX, LOAD_WINDOW, RATE_LIMITED_ADDRESSES_MAX,
 };
+use crate::packet::PacketBuf;
 use crate::time::Monotonic;
+
+/// A handshake message that was found worth its X25519.
+#[derive(Debug)]
+pub struct Waiting {
+    /// When it came.
+    pub arrived: Monotonic,
+    /// Where it came from.
+    pub source: Endpoint,
+    /// The message.
+    pub datagram: PacketBuf,
+}
+
+/// Handshake messages in the order of their arrival.
+#[derive(Debug, Default)]
+pub struct HandshakeQueue(VecDeque<Waiting>);
+
+impl HandshakeQueue {
+    /// Lets a message wait. False if too many do.
+    pub fn push(&mut self, waiting: Waiting) -> bool {
+        let has_room = self.0.len() < HANDSHAKES_QUEUED_MAX;
+        if has_room {
+            self.0.push_back(waiting);
+        }
+        has_room
+    }
+
+    /// The message whose turn it is. With the last one goes the memory that a flood made it take.
+    pub fn pop(&mut self) -> Option<Waiting> {
+        let next = self.0.pop_front();
+        if self.0.is_empty() && self.0.capacity() > HANDSHAKES_UNDER_LOAD {
+            self.0 = VecDeque::new();
+        }
+        next
+    }
+
+    /// Since when the next message has been waiting.
+    pub fn since(&self) -> Option<Monotonic> {
+        self.0.front().map(|waiting| waiting.arrived)
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets all that wait.
+    pub fn clear(&mut self) {
+        self.0 = VecDeque::new();
+    }
+}
 
 /// Decides whether the device is under load.
 #[derive(Debug, Default)]
@@ -23,22 +77,57 @@ pub struct LoadMeter {
 }
 
 impl LoadMeter {
-    /// Counts one handshake message; true if the device is under load.
-    pub fn count(&mut self, now: Monotonic) -> bool {
-        if now.since(self.window_start) >= LOAD_WINDOW {
-            self.window_start = now;
-            self.messages = 0;
-        }
-        self.messages = self.messages.saturating_add(1);
-        if self.messages > LOAD_MESSAGES_MAX {
+    /// Whether the device is under load while `queued` messages wait.
+    pub fn is_under_load(&mut self, now: Monotonic, queued: usize) -> bool {
+        if queued >= HANDSHAKES_UNDER_LOAD {
             self.under_load_until = Some(now + LOAD_HOLD);
         }
         self.under_load_until.is_some_and(|until| now < until)
     }
 
+    /// Counts a message that was for nothing, or that comes from a stranger while there is load: too many make or prolong it.
+    pub fn note_wasted(&mut self, now: Monotonic) {
+        if now.since(self.window_start) >= LOAD_WINDOW {
+            self.window_start = now;
+            self.messages = 0;
+        }
+        self.messages = self.messages.saturating_add(1);
+        if self.messages > LOAD_WASTED_MAX {
+            self.under_load_until = Some(now + LOAD_HOLD);
+        }
+    }
+
     /// Declares the device under load until `until`, for tests and for an owner that knows better.
     pub fn hold(&mut self, until: Monotonic) {
         self.under_load_until = Some(until);
+    }
+}
+
+/// Where peers with a session are, looked up only under load: there, a message is probably the peer's own, and the peer is spared the
+/// cookie and with it five seconds. Whoever forges such an address gets the bucket of that address and no more.
+#[derive(Debug, Default)]
+pub struct KnownEndpoints {
+    remotes: HashSet<SocketAddr>,
+    learned: Option<Monotonic>,
+    limiter: RateLimiter,
+}
+
+impl KnownEndpoints {
+    /// Whether the endpoints should be told anew.
+    pub fn are_old(&self, now: Monotonic) -> bool {
+        self.learned.is_none_or(|learned| now.since(learned) >= LOAD_ENDPOINTS_AGE)
+    }
+
+    /// These are all.
+    pub fn learn(&mut self, now: Monotonic, remotes: impl Iterator<Item = SocketAddr>) {
+        self.remotes.clear();
+        self.remotes.extend(remotes);
+        self.learned = Some(now);
+    }
+
+    /// Whether a message from there may have its X25519 without a proof.
+    pub fn allow(&mut self, now: Monotonic, source: SocketAddr) -> bool {
+        self.remotes.contains(&source) && self.limiter.allow(now, source.ip())
     }
 }
 
@@ -116,14 +205,49 @@ mod tests {
     }
 
     #[test]
-    fn load_begins_with_a_burst_and_ends_a_second_after_it() {
+    fn load_begins_with_many_waiting_or_wasted_and_ends_a_second_after_the_last() {
         let mut meter = LoadMeter::default();
-        for _ in 0..LOAD_MESSAGES_MAX {
-            assert!(!meter.count(at(1000)));
+        assert!(!meter.is_under_load(at(500), HANDSHAKES_UNDER_LOAD - 1));
+        assert!(meter.is_under_load(at(500), HANDSHAKES_UNDER_LOAD));
+        assert!(!meter.is_under_load(at(1500), 0));
+        for _ in 0..LOAD_WASTED_MAX {
+            meter.note_wasted(at(2000));
         }
-        assert!(meter.count(at(1000)));
-        assert!(meter.count(at(1999)));
-        assert!(!meter.count(at(2000)));
+        assert!(!meter.is_under_load(at(2000), 0));
+        meter.note_wasted(at(2099));
+        assert!(meter.is_under_load(at(3098), 0));
+        assert!(!meter.is_under_load(at(3099), 0));
+        for ms in 0..LOAD_WASTED_MAX {
+            meter.note_wasted(at(4000 + u64::from(ms)));
+        }
+        assert!(!meter.is_under_load(at(4100), 0), "as many in a longer time are no load");
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_gives_its_memory_back() {
+        let mut queue = HandshakeQueue::default();
+        let message = |ms| Waiting {
+            arrived: at(ms),
+            source: Endpoint::from(SocketAddr::from(([192, 0, 2, 1], 1))),
+            datagram: PacketBuf::new(&[1; 148]),
+        };
+        assert_eq!((0..5000).filter(|ms| queue.push(message(*ms))).count(), HANDSHAKES_QUEUED_MAX);
+        assert_eq!(queue.since(), Some(at(0)));
+        assert_eq!(std::iter::from_fn(|| queue.pop()).count(), HANDSHAKES_QUEUED_MAX);
+        assert_eq!((queue.0.capacity(), queue.since()), (0, None));
+    }
+
+    #[test]
+    fn only_known_endpoints_are_spared_the_proof_and_each_address_has_its_bucket() {
+        let mut known = KnownEndpoints::default();
+        let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+        assert!(known.are_old(at(0)));
+        known.learn(at(0), [peer].into_iter());
+        assert!(!known.are_old(at(1999)) && known.are_old(at(2000)));
+        assert!(!known.allow(at(1), SocketAddr::from(([192, 0, 2, 1], 2))));
+        assert_eq!((0..100).filter(|_| known.allow(at(1), peer)).count(), HANDSHAKES_PER_ADDRESS_BURST as usize);
+        known.learn(at(2000), std::iter::empty());
+        assert!(!known.allow(at(9000), peer));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use allowed_ips::AllowedIps;
 use index::IndexTable;
-use load::{LoadMeter, PerSecond, RateLimiter};
+use load::{HandshakeQueue, KnownEndpoints, LoadMeter, PerSecond, RateLimiter};
 use peer::Peer;
 pub use peer::PeerId;
 use timers::Deadlines;
@@ -120,8 +120,10 @@ pub struct Tunnel {
     free: Vec<PeerId>,
     by_key: HashMap<PublicKey, PeerId>,
     checker: Option<CookieChecker>,
+    handshakes: HandshakeQueue,
     load: LoadMeter,
     limiter: RateLimiter,
+    known_endpoints: KnownEndpoints,
     unknown_sessions: PerSecond,
     unreachables: PerSecond,
     shared: Shared,
@@ -135,8 +137,10 @@ impl Tunnel {
             free: Vec::new(),
             by_key: HashMap::new(),
             checker: None,
+            handshakes: HandshakeQueue::default(),
             load: LoadMeter::default(),
             limiter: RateLimiter::default(),
+            known_endpoints: KnownEndpoints::default(),
             unknown_sessions: PerSecond::default(),
             unreachables: PerSecond::default(),
             shared: Shared {
@@ -155,22 +159,23 @@ impl Tunnel {
         }
     }
 
-    /// A datagram came in. Its buffer is used for the packet inside, if there is one.
+    /// A datagram came in. Its buffer is used for the packet inside, if there is one. A handshake message waits for the next
+    /// [`Tunnel::handle_timeout`], which is due at once.
     pub fn handle_datagram(&mut self, now: Now, source: Endpoint, datagram: PacketBuf) {
         if !self.shared.up {
             return;
         }
         match Message::parse(datagram.packet()) {
             Some(Message::Data { receiver, counter }) => self.handle_data(now, source, receiver, counter, datagram),
-            Some(Message::Initiation(message)) => self.handle_initiation(now, source, message),
-            Some(Message::Response(message)) => self.handle_response(now, source, message),
+            Some(Message::Initiation(_) | Message::Response(_)) => self.handle_handshake_message(now, source, datagram),
             Some(Message::CookieReply(message)) => self.handle_cookie_reply(now, message),
             None => self.shared.out.counters.rx_malformed += 1,
         }
     }
 
-    /// What is due is done. May be called at any time.
+    /// What is due is done, and a few of the handshake messages that wait. May be called at any time.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.handle_waiting_handshakes(now);
         while let Some(id) = self.shared.deadlines.peek_due(now.monotonic) {
             let Some(Some(peer)) = self.peers.get_mut(id.0 as usize) else { return };
             self.shared.deadlines.disarm(id, &mut peer.timers);
@@ -195,6 +200,7 @@ impl Tunnel {
     pub fn handle_down(&mut self) {
         if std::mem::replace(&mut self.shared.up, false) {
             self.each_peer(|peer, shared| peer.handle_down(shared));
+            self.handshakes.clear();
             self.shared.out.transmits.clear();
             self.shared.out.packets.clear();
         }
@@ -264,7 +270,7 @@ impl Tunnel {
 
     /// When [`Tunnel::handle_timeout`] is due; none means not before something else happens.
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        self.shared.deadlines.earliest()
+        self.handshakes.since().or_else(|| self.shared.deadlines.earliest())
     }
 
     /// What went through or was dropped so far.

@@ -2,10 +2,11 @@
 //!
 //! [`World`] moves from one due thing to the next, so a week costs as long as its packets do. One seed gives one run. The files:
 //! `crossing` (both ends start at once), `lifetime` (timers, rekeying, a week), `configuration` (changes at run time), `hostile`
-//! (datagrams that nobody should have sent).
+//! (datagrams that nobody should have sent), `flood` (too many of them).
 
 mod configuration;
 mod crossing;
+mod flood;
 mod hostile;
 mod lifetime;
 
@@ -142,6 +143,7 @@ impl World {
     pub fn inject(&mut self, from: SocketAddr, to: usize, bytes: &[u8]) {
         let now = self.now(to);
         self.ends[to].tunnel.handle_datagram(now, Endpoint::from(from), PacketBuf::new(bytes));
+        self.ends[to].tunnel.handle_timeout(now);
         self.drain(to);
     }
 
