@@ -88,6 +88,23 @@ impl Tai64N {
 mod tests {
     use super::*;
 
+    /// The wall clock, and the label as the other implementations make it: TAI64 with the ten seconds of 1970, nanoseconds cut.
+    #[test]
+    fn labels_are_those_of_other_implementations() {
+        for (seconds, nanoseconds, label) in [
+            (0, 0, "400000000000000a00000000"),
+            (1, 0x00ff_ffff, "400000000000000b00000000"),
+            (1, 0x0100_0000, "400000000000000b01000000"),
+            (1_000_000_000, 120_000_000, "400000003b9aca0a07000000"),
+            (1_700_000_000, 999_999_999, "400000006553f10a3b000000"),
+            (0x1_0000_0000, 0, "400000010000000a00000000"),
+        ] {
+            let made = Tai64N::from_unix(Duration::new(seconds, nanoseconds));
+            let text: String = made.0.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(text, label);
+        }
+    }
+
     #[test]
     fn labels_grow_with_time_and_by_succession() {
         let mut last = Tai64N::from_unix(Duration::from_millis(1_700_000_000_000));

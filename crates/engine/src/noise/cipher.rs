@@ -5,10 +5,11 @@
 
 use std::mem::MaybeUninit;
 
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
 use zeroize::Zeroize;
 
 use super::messages::TAG_BYTES;
+use super::primitives::nonce;
 
 /// One direction's key of a session. Wiped when dropped.
 pub struct TransportKey(Box<MaybeUninit<LessSafeKey>>);
@@ -56,10 +57,4 @@ impl std::fmt::Debug for TransportKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("TransportKey(..)")
     }
-}
-
-fn nonce(counter: u64) -> Nonce {
-    let mut bytes = [0; 12];
-    bytes[4..].copy_from_slice(&counter.to_le_bytes());
-    Nonce::assume_unique_for_key(bytes)
 }

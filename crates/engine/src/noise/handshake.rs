@@ -59,16 +59,16 @@ pub struct SessionKeys {
 
 /// The running hash and chaining key. Wiped when dropped.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-struct Symmetric {
-    hash: [u8; 32],
+pub(super) struct Symmetric {
+    pub(super) hash: [u8; 32],
     chaining_key: [u8; 32],
 }
 
 impl Symmetric {
-    /// The state after the pre-message: the responder's static key is known.
-    fn new(responder: &PublicKey) -> Symmetric {
+    /// The state after the pre-message: the responder's static key is known. The prologue is the protocol's identifier.
+    pub(super) fn new(prologue: &[u8], responder: &PublicKey) -> Symmetric {
         let chaining_key = hash(CONSTRUCTION, &[]);
-        let hash = hash(&hash(&chaining_key, IDENTIFIER), &responder.0);
+        let hash = hash(&hash(&chaining_key, prologue), &responder.0);
         Symmetric { hash, chaining_key }
     }
 
@@ -76,40 +76,40 @@ impl Symmetric {
         self.hash = hash(&self.hash, data);
     }
 
-    fn mix_ephemeral(&mut self, ephemeral: &[u8; 32]) {
+    pub(super) fn mix_ephemeral(&mut self, ephemeral: &[u8; 32]) {
         self.mix_hash(ephemeral);
         let [next] = kdf::<1>(&self.chaining_key, ephemeral);
         self.chaining_key = *next;
     }
 
     /// Mixes a shared secret and returns the key for the next AEAD.
-    fn mix_key(&mut self, secret: &[u8; 32]) -> Secret {
+    pub(super) fn mix_key(&mut self, secret: &[u8; 32]) -> Secret {
         let [next, key] = kdf::<2>(&self.chaining_key, secret);
         self.chaining_key = *next;
         key
     }
 
-    fn mix_psk(&mut self, psk: &PresharedKey) -> Secret {
+    pub(super) fn mix_psk(&mut self, psk: &PresharedKey) -> Secret {
         let [next, tau, key] = kdf::<3>(&self.chaining_key, psk.expose());
         self.chaining_key = *next;
         self.mix_hash(tau.as_slice());
         key
     }
 
-    fn seal(&mut self, key: &[u8; 32], text: &mut [u8]) {
-        seal(key, &self.hash, text);
+    pub(super) fn seal(&mut self, key: &[u8; 32], text: &mut [u8]) {
+        seal(key, 0, &self.hash, text);
         self.mix_hash(text);
     }
 
     fn open<const N: usize>(&mut self, key: &[u8; 32], sealed: &[u8; N]) -> Option<Zeroizing<[u8; N]>> {
         let mut text = Zeroizing::new(*sealed);
-        open(key, &self.hash, text.as_mut_slice())?;
+        open(key, 0, &self.hash, text.as_mut_slice())?;
         self.mix_hash(sealed);
         Some(text)
     }
 
     /// The session's keys: the initiator sends with the first.
-    fn split(&self) -> [Secret; 2] {
+    pub(super) fn split(&self) -> [Secret; 2] {
         kdf::<2>(&self.chaining_key, &[])
     }
 }
@@ -132,7 +132,7 @@ pub fn initiate(
     let mut message = [0; INITIATION_BYTES];
     message[0] = TYPE_INITIATION;
     message[4..8].copy_from_slice(&local_index.to_le_bytes());
-    let mut symmetric = Symmetric::new(peer);
+    let mut symmetric = Symmetric::new(IDENTIFIER, peer);
     let ephemeral = Zeroizing::new(random_32(rng));
     let ephemeral_public = dh_public(&ephemeral);
     message[8..40].copy_from_slice(&ephemeral_public);
@@ -183,7 +183,7 @@ impl Caller {
         let ephemeral: &[u8; 32] = message[8..].first_chunk()?;
         let sealed_static: &[u8; 48] = message[40..].first_chunk()?;
         let sealed_timestamp: &[u8; 28] = message[88..].first_chunk()?;
-        let mut symmetric = Symmetric::new(&identity.public);
+        let mut symmetric = Symmetric::new(IDENTIFIER, &identity.public);
         symmetric.mix_ephemeral(ephemeral);
         let key = symmetric.mix_key(&*dh(identity.private.expose(), ephemeral)?);
         let public_key = PublicKey(*symmetric.open(&key, sealed_static)?.first_chunk()?);

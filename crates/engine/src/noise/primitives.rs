@@ -42,7 +42,7 @@ fn keyed(key: &[u8], parts: &[&[u8]]) -> Blake2sMac<U16> {
 }
 
 /// `Hmac(key, a || b)` over BLAKE2s, as Noise wants it (not BLAKE2s' own keyed mode).
-fn hmac(key: &[u8; 32], a: &[u8], b: &[u8]) -> [u8; 32] {
+pub fn hmac(key: &[u8; 32], a: &[u8], b: &[u8]) -> [u8; 32] {
     let mut pad = Zeroizing::new([0u8; BLOCK_BYTES]);
     pad[..32].copy_from_slice(key);
     pad.iter_mut().for_each(|byte| *byte ^= 0x36);
@@ -87,19 +87,26 @@ fn one_use_key(key: &[u8; 32]) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).expect("ChaCha20-Poly1305 keys have 32 bytes"))
 }
 
-/// `Aead(key, 0, text, aad)` in place: `text` ends with 16 bytes of room for the tag.
-pub fn seal(key: &[u8; 32], aad: &[u8], text: &mut [u8]) {
+/// The nonce of `Aead(key, counter, ...)`.
+pub fn nonce(counter: u64) -> Nonce {
+    let mut bytes = [0; 12];
+    bytes[4..].copy_from_slice(&counter.to_le_bytes());
+    Nonce::assume_unique_for_key(bytes)
+}
+
+/// `Aead(key, counter, text, aad)` in place: `text` ends with 16 bytes of room for the tag.
+pub fn seal(key: &[u8; 32], counter: u64, aad: &[u8], text: &mut [u8]) {
     let length = text.len() - 16;
     let (plain, tag) = text.split_at_mut(length);
     let sealed = one_use_key(key)
-        .seal_in_place_separate_tag(Nonce::assume_unique_for_key([0; 12]), Aad::from(aad), plain)
+        .seal_in_place_separate_tag(nonce(counter), Aad::from(aad), plain)
         .expect("ChaCha20-Poly1305 fails only beyond 256 GB");
     tag.copy_from_slice(sealed.as_ref());
 }
 
 /// The inverse of [`seal`]; `None` if it does not authenticate. `text` includes the tag; the plain text is its start.
-pub fn open(key: &[u8; 32], aad: &[u8], text: &mut [u8]) -> Option<()> {
-    one_use_key(key).open_in_place(Nonce::assume_unique_for_key([0; 12]), Aad::from(aad), text).ok().map(|_| ())
+pub fn open(key: &[u8; 32], counter: u64, aad: &[u8], text: &mut [u8]) -> Option<()> {
+    one_use_key(key).open_in_place(nonce(counter), Aad::from(aad), text).ok().map(|_| ())
 }
 
 #[cfg(test)]
@@ -126,14 +133,14 @@ mod tests {
     #[test]
     fn sealed_text_opens_once_unchanged_and_not_at_all_changed() {
         let mut text = *b"twelve bytes0123456789abcdef";
-        seal(&[9; 32], b"aad", &mut text);
+        seal(&[9; 32], 0, b"aad", &mut text);
         let sealed = text;
-        assert!(open(&[9; 32], b"aad", &mut text).is_some());
+        assert!(open(&[9; 32], 0, b"aad", &mut text).is_some());
         assert_eq!(&text[..12], b"twelve bytes");
         for byte in 0..sealed.len() {
             let mut changed = sealed;
             changed[byte] ^= 1;
-            assert!(open(&[9; 32], b"aad", &mut changed).is_none());
+            assert!(open(&[9; 32], 0, b"aad", &mut changed).is_none());
         }
     }
 }

@@ -242,6 +242,40 @@ mod tests {
         assert_eq!(table.lookup("10.1.9.9".parse().unwrap()), Some(PeerId(2)));
     }
 
+    /// What the kernel's own test of its table holds true: nested prefixes, host bits that are set, owners that change, halves.
+    #[test]
+    fn addresses_belong_to_whom_the_kernel_gives_them() {
+        let mut table = AllowedIps::default();
+        let prefixes = "a 192.168.4.0/24, b 192.168.4.4/32, c 192.168.0.0/16, d 192.95.5.64/27, c 192.95.5.65/27,
+            d 2607:5300:6000:6b00::c05f:543/128, c 2607:5300:6000:6b00::/64, e 0.0.0.0/0, e ::/0, f ::/0, g 2404:6800::/32,
+            h 2404:6800:4004:800:dead:beef:dead:beef/64, a 2404:6800:4004:800:dead:beef:dead:beef/128,
+            c 2444:6800:40e4:800:deae:beef:def:beef/128, b 2444:6800:f0e4:800:eeae:beef::/98, g 64.15.112.0/20,
+            h 64.15.123.211/25, a 10.0.0.0/25, b 10.0.0.128/25, a 10.1.0.0/30, b 10.1.0.4/30, c 10.1.0.8/29, d 10.1.0.16/29";
+        let owned = |text: &'static str| {
+            text.split(',')
+                .map(|entry| entry.trim().split_once(' ').unwrap())
+                .map(|(who, what)| (PeerId(who.as_bytes()[0].into()), what))
+        };
+        for (owner, prefix) in owned(prefixes) {
+            table.insert(net(prefix), owner);
+        }
+        let addresses = "a 192.168.4.20, b 192.168.4.4, c 192.168.200.182, c 192.95.5.68, e 192.95.5.96,
+            d 2607:5300:6000:6b00::c05f:543, c 2607:5300:6000:6b00::c02e:1ee, f 2607:5300:6000:6b01::, g 2404:6800:4004:806::1006,
+            g 2404:6800:4004:806:0:1234:0:5678, f 2404:67ff:4004:806:0:1234:0:5678, f 2404:6801:4004:806:0:1234:0:5678,
+            h 2404:6800:4004:800:0:1234:0:5678, h 2404:6800:4004:800::, h 2404:6800:4004:800:1010:1010:1010:1010,
+            a 2404:6800:4004:800:dead:beef:dead:beef, g 64.15.116.26, g 64.15.127.3, g 64.15.123.1, h 64.15.123.128,
+            h 64.15.123.129, a 10.0.0.52, b 10.0.0.220, a 10.1.0.2, b 10.1.0.6, c 10.1.0.10, d 10.1.0.20";
+        for (owner, address) in owned(addresses) {
+            assert_eq!(table.lookup(address.parse().unwrap()), Some(owner), "{address}");
+        }
+        let hosts = ["1.0.0.0", "64.0.0.0", "128.0.0.0", "192.0.0.0", "255.0.0.0"];
+        for host in hosts {
+            table.insert(net(&format!("{host}/32")), PeerId(1));
+            assert_eq!(table.remove(net(&format!("{host}/32"))), Some(PeerId(1)));
+            assert_eq!(table.lookup(host.parse().unwrap()), Some(PeerId(b'e'.into())), "{host} falls to the default");
+        }
+    }
+
     /// Few bits, so that prefixes nest and meet.
     fn prefix() -> impl Strategy<Value = IpNet> {
         let v4 = (0u32..64, 0u8..=32).prop_map(|(bits, len)| {

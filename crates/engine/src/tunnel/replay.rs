@@ -100,6 +100,30 @@ mod tests {
         }
     }
 
+    /// Which counters are new, in order, to a fresh window.
+    fn check(counters: impl Iterator<Item = u64>, news: impl Fn(u64) -> bool) {
+        let mut window = ReplayWindow::default();
+        for counter in counters {
+            assert_eq!(window.accept(counter), news(counter), "counter {counter}");
+        }
+    }
+
+    /// The kernel's runs: up, down, and down past the window's end.
+    #[test]
+    fn whole_windows_forwards_and_backwards() {
+        let limit = WINDOW + 1;
+        check((1..=WINDOW).chain([0]), |_| true);
+        check((2..=limit).chain([1]), |_| true);
+        check((2..=limit).chain([0]), |counter| counter > 0);
+        check((0..=limit).rev(), |counter| counter > 0);
+        check((0..=WINDOW).rev(), |_| true);
+        check((0..WINDOW).rev().chain([limit]), |_| true);
+        check((0..2 * limit).map(|counter| counter ^ 1), |_| true);
+        let mut window = ReplayWindow::default();
+        assert!((0..3 * limit).all(|counter| window.accept(counter)));
+        assert!((0..3 * limit).all(|counter| !window.accept(counter)));
+    }
+
     proptest! {
         #[test]
         fn agrees_with_a_set(moves in prop::collection::vec((0u64..20_000, any::<bool>()), 1..600)) {

@@ -146,6 +146,12 @@ impl Session {
         self.expired.store(true, Ordering::Relaxed);
     }
 
+    /// A session of nobody's, to test what it makes of packets.
+    #[cfg(test)]
+    pub fn for_test(indices: (u32, u32), keys: &SessionKeys) -> Session {
+        Session::new(PeerId(0), Role::Initiator, indices, keys, Monotonic::default())
+    }
+
     /// Sets the packet counter, to test what happens at its end.
     #[cfg(test)]
     pub fn set_counter(&self, counter: u64) {

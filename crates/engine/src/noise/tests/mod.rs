@@ -1,16 +1,30 @@
 //! The handshake against `snow`, an independent implementation of Noise, in both roles; against itself with wrong keys; and
 //! with every byte of its messages changed. `snow` also confirms the derived transport keys, which is all that the session needs.
-//! The MACs, which are not part of Noise, are tested beside their code.
+//!
+//! Beside this: `published` (numbers from RFCs, drafts and the Noise implementations' common vectors) and `transcript` (a whole
+//! handshake with cookie and packets, byte by byte, as another implementation computes it).
+
+mod published;
+mod transcript;
 
 use super::cipher::TransportKey;
 use super::handshake::*;
 use super::messages::*;
-use crate::keys::{PresharedKey, PrivateKey};
+use crate::keys::{PresharedKey, PrivateKey, PublicKey};
 use crate::rng::{Rng, SeededRng};
 use crate::time::Tai64N;
 
 const PATTERN: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 const PROLOGUE: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.chars().filter_map(|digit| digit.to_digit(16)).map(|digit| digit as u8).collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+fn hex32(text: &str) -> [u8; 32] {
+    hex(text).try_into().unwrap()
+}
 
 struct Ends {
     a: Identity,
