@@ -143,10 +143,10 @@ fn the_noise_pattern_is_that_of_the_common_vectors() {
 
     let ephemeral = dh_public(&initiator_ephemeral);
     state.mix_ephemeral(&ephemeral);
-    let key = state.mix_key(&*dh(&initiator_ephemeral, &responder_public).unwrap());
+    let key = state.mix_key(&dh(&initiator_ephemeral, &responder_public).unwrap());
     let mut sealed_static = [&dh_public(&initiator)[..], &[0; 16]].concat();
     state.seal(&key, &mut sealed_static);
-    let key = state.mix_key(&*dh(&initiator, &responder_public).unwrap());
+    let key = state.mix_key(&dh(&initiator, &responder_public).unwrap());
     let mut payload = [&b"Ludwig von Mises"[..], &[0; 16]].concat();
     state.seal(&key, &mut payload);
     let first = "ca35def5ae56cec33dc2036731ab14896bc4c75dbb07a61f879f8e3afa4c7944001e21de9f98ddd8e2ad57527207feb56253c9c94a9e49
@@ -155,8 +155,8 @@ fn the_noise_pattern_is_that_of_the_common_vectors() {
 
     let answer = dh_public(&responder_ephemeral);
     state.mix_ephemeral(&answer);
-    state.mix_key(&*dh(&responder_ephemeral, &ephemeral).unwrap());
-    state.mix_key(&*dh(&responder_ephemeral, &dh_public(&initiator)).unwrap());
+    state.mix_key(&dh(&responder_ephemeral, &ephemeral).unwrap());
+    state.mix_key(&dh(&responder_ephemeral, &dh_public(&initiator)).unwrap());
     let key = state.mix_psk(&psk);
     let mut payload = [&b"Murray Rothbard"[..], &[0; 16]].concat();
     state.seal(&key, &mut payload);
