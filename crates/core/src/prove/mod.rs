@@ -10,9 +10,7 @@ mod explain;
 mod findings;
 mod from_plan;
 mod hosts;
-mod paint;
 mod reach;
-mod space;
 mod survive;
 mod tables;
 mod walk;
@@ -24,6 +22,6 @@ pub use hosts::{
     Device, End, EndKind, FilterRule, Host, Hosts, Peer, Route, RouteTo, RpFilter, Rule, TABLE_MAIN, WrittenPeer,
 };
 pub use reach::{Example, Proof, Tally, Verdict, reachability};
-pub use space::Atoms;
 pub use survive::{Element, Loss, Party, Survival, survive};
+pub use tables::Atoms;
 pub use walk::{Drop, Outcome, Reason};

@@ -4,14 +4,17 @@
 //! treat alike in every respect are one class, v4 and v6 alike where no host tells families apart. A network's cost so
 //! follows hosts times classes, about the square of its members, and not its addresses.
 
+mod paint;
+mod space;
+
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
 use super::hosts::{Host, Hosts, Peer, RpFilter, Rule, TABLE_MAIN};
-use super::paint::{LookupRow, Painter, Partition, RowOf};
-use super::space::Atoms;
 use super::walk::Drop;
+use paint::{LookupRow, Painter, Partition, RowOf};
+pub use space::Atoms;
 
 /// No peer.
 pub(super) const NOBODY: u32 = u32::MAX;

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::hosts::{Host, Hosts, RouteTo};
+use super::super::hosts::{Host, Hosts, RouteTo};
 use super::space::Atoms;
-use super::tables::{LAN, NO_ROUTE, NOBODY, NOWHERE, OWN};
+use super::{LAN, NO_ROUTE, NOBODY, NOWHERE, OWN};
 
 /// One row of routes to be painted: a host, and the rules whose tables are asked one after the other.
 pub(super) struct LookupRow<'a> {
