@@ -80,7 +80,7 @@ pub struct DeviceDescription {
     pub listen_port: u16,
     /// The `SO_MARK` of encrypted packets; 0 is none.
     pub fwmark: u32,
-    /// The peers, in the order of their public keys.
+    /// The peers, in the order in which they were added.
     pub peers: Vec<PeerDescription>,
     /// What went through or was dropped.
     pub counters: Counters,
@@ -103,7 +103,7 @@ pub struct PeerDescription {
     pub rx_bytes: u64,
     /// Bytes of datagrams sent to the peer.
     pub tx_bytes: u64,
-    /// The peer's prefixes, sorted.
+    /// The peer's prefixes, in the order in which it was given them.
     pub allowed_ips: Vec<IpNet>,
 }
 

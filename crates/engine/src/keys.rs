@@ -22,8 +22,12 @@ pub struct PrivateKey([u8; 32]);
 pub struct PresharedKey([u8; 32]);
 
 impl PrivateKey {
-    /// Takes the key's 32 bytes; clamping happens where the key is used.
-    pub fn new(bytes: [u8; 32]) -> PrivateKey {
+    /// Takes the key's 32 bytes, clamped as the kernel's module clamps and reports them; all zero means "none".
+    pub fn new(mut bytes: [u8; 32]) -> PrivateKey {
+        if bytes != [0; 32] {
+            bytes[0] &= 0b1111_1000;
+            bytes[31] = bytes[31] & 0b0111_1111 | 0b0100_0000;
+        }
         PrivateKey(bytes)
     }
 
@@ -97,6 +101,14 @@ mod tests {
             0x2f, 0x87, 0xeb, 0xc0, 0x99, 0x2a, 0xb1, 0x77, 0xfb, 0xa5, 0x1d, 0xb9, 0x2c, 0x2a,
         ]);
         assert_eq!(private.public_key().to_string(), "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=");
+    }
+
+    #[test]
+    fn a_private_key_is_clamped_and_no_key_stays_none() {
+        let clamped = PrivateKey::new([0xff; 32]);
+        assert_eq!((clamped.expose()[0], clamped.expose()[1], clamped.expose()[31]), (0xf8, 0xff, 0x7f));
+        assert_eq!(PrivateKey::new(*clamped.expose()), clamped);
+        assert!(PrivateKey::new([0; 32]).is_zero());
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Tunnel {
             return Err(ConfigureError::TooManyPeers);
         }
         if let Some(key) = &change.private_key {
-            self.set_private_key(key);
+            self.set_private_key(now, key);
         }
         if change.replace_peers {
             self.remove_all_peers();
@@ -58,11 +58,12 @@ impl Tunnel {
         most
     }
 
-    fn set_private_key(&mut self, key: &PrivateKey) {
+    fn set_private_key(&mut self, now: Now, key: &PrivateKey) {
         let old = self.shared.identity.as_ref().map(Identity::private);
         if old == Some(key) || (old.is_none() && key.is_zero()) {
             return;
         }
+        let is_first = old.is_none();
         if key.is_zero() {
             self.shared.identity = None;
             self.checker = None;
@@ -72,7 +73,13 @@ impl Tunnel {
             self.checker = Some(CookieChecker::new(&identity.public()));
             self.shared.identity = Some(identity);
         }
-        self.each_peer(Peer::handle_identity_changed);
+        self.each_peer(|peer, shared| {
+            peer.handle_identity_changed(shared);
+            // What waits for a key need not wait any longer: packets, and keepalives of when the interface came up.
+            if is_first {
+                peer.send_staged(now, shared);
+            }
+        });
     }
 
     fn configure_peer(&mut self, now: Now, change: &ConfigurePeer) {
@@ -108,7 +115,7 @@ impl Tunnel {
 
     fn add_peer(&mut self, public_key: PublicKey) -> PeerId {
         let id = self.free.pop().unwrap_or(PeerId(self.peers.len() as u32));
-        let peer = Some(Box::new(Peer::new(id, public_key)));
+        let peer = Some(Box::new(Peer::new(id, public_key, self.shared.sequence.next())));
         match self.peers.get_mut(id.0 as usize) {
             Some(slot) => *slot = peer,
             None => self.peers.push(peer),
@@ -120,25 +127,22 @@ impl Tunnel {
     fn change_allowed_ips(&mut self, id: PeerId, change: &ConfigurePeer) {
         let Some(Some(peer)) = self.peers.get_mut(id.0 as usize) else { return };
         if change.replace_allowed_ips {
-            for prefix in std::mem::take(&mut peer.allowed_ips) {
+            for (prefix, _) in std::mem::take(&mut peer.allowed_ips) {
                 self.shared.allowed_ips.remove(prefix);
             }
         }
         for prefix in change.remove_allowed_ips.iter().map(ipnet::IpNet::trunc) {
-            if peer.allowed_ips.remove(&prefix) {
+            if peer.allowed_ips.remove(&prefix).is_some() {
                 self.shared.allowed_ips.remove(prefix);
             }
         }
         for prefix in change.allowed_ips.iter().map(ipnet::IpNet::trunc) {
             let old = self.shared.allowed_ips.insert(prefix, id);
-            if old == Some(id) {
-                continue;
-            }
             if let Some(Some(loser)) = old.and_then(|old| self.peers.get_mut(old.0 as usize)) {
                 loser.allowed_ips.remove(&prefix);
             }
             if let Some(Some(peer)) = self.peers.get_mut(id.0 as usize) {
-                peer.allowed_ips.insert(prefix);
+                peer.allowed_ips.insert(prefix, self.shared.sequence.next());
             }
         }
     }
@@ -146,7 +150,7 @@ impl Tunnel {
     fn remove_peer(&mut self, key: &PublicKey) {
         let Some(id) = self.by_key.remove(key) else { return };
         let Some(mut peer) = self.peers.get_mut(id.0 as usize).and_then(Option::take) else { return };
-        for prefix in &peer.allowed_ips {
+        for prefix in peer.allowed_ips.keys() {
             self.shared.allowed_ips.remove(*prefix);
         }
         self.shared.deadlines.disarm(id, &mut peer.timers);
@@ -165,12 +169,12 @@ impl Tunnel {
 
     /// Everything that `get` reports, except for the device's own name, port and mark.
     pub fn describe(&self) -> DeviceDescription {
-        let mut peers: Vec<PeerDescription> = self.peers.iter().flatten().map(|peer| describe_peer(peer)).collect();
-        peers.sort_by_key(|peer| peer.public_key);
+        let mut peers: Vec<&Peer> = self.peers.iter().flatten().map(|peer| &**peer).collect();
+        peers.sort_unstable_by_key(|peer| peer.added);
         DeviceDescription {
             private_key: self.shared.identity.as_ref().map(|identity| identity.private().clone()),
             public_key: self.shared.identity.as_ref().map(Identity::public),
-            peers,
+            peers: peers.into_iter().map(describe_peer).collect(),
             counters: self.shared.out.counters,
             ..DeviceDescription::default()
         }
@@ -178,6 +182,8 @@ impl Tunnel {
 }
 
 fn describe_peer(peer: &Peer) -> PeerDescription {
+    let mut allowed_ips: Vec<_> = peer.allowed_ips.iter().collect();
+    allowed_ips.sort_unstable_by_key(|(_, added)| **added);
     PeerDescription {
         public_key: peer.public_key,
         preshared_key: peer.psk.clone(),
@@ -186,6 +192,6 @@ fn describe_peer(peer: &Peer) -> PeerDescription {
         last_handshake: peer.last_handshake,
         rx_bytes: peer.rx_bytes,
         tx_bytes: peer.tx_bytes,
-        allowed_ips: peer.allowed_ips.iter().copied().collect(),
+        allowed_ips: allowed_ips.into_iter().map(|(prefix, _)| *prefix).collect(),
     }
 }

@@ -27,8 +27,8 @@ use std::net::{IpAddr, SocketAddr};
 use allowed_ips::AllowedIps;
 use index::IndexTable;
 use load::{HandshakeQueue, KnownEndpoints, LoadMeter, PerSecond, RateLimiter};
-use peer::Peer;
 pub use peer::PeerId;
+use peer::{Peer, Sequence};
 use timers::Deadlines;
 
 use crate::config::{Counters, Event};
@@ -102,6 +102,8 @@ impl Outputs {
 struct Shared {
     identity: Option<Identity>,
     allowed_ips: AllowedIps,
+    /// Of what was added last, be it a peer or a prefix.
+    sequence: Sequence,
     indices: IndexTable,
     deadlines: Deadlines,
     out: Outputs,
@@ -146,6 +148,7 @@ impl Tunnel {
             shared: Shared {
                 identity: None,
                 allowed_ips: AllowedIps::default(),
+                sequence: Sequence::default(),
                 indices: IndexTable::default(),
                 deadlines: Deadlines::default(),
                 out: Outputs::default(),

@@ -6,7 +6,7 @@
 //! (15 s after data left and nothing came), zero keys (three session lifetimes after the last session), persistent keepalive.
 //! The caller arms the peer's deadline after each call.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,19 @@ use crate::time::{Monotonic, Now, Tai64N};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u32);
 
+/// Before or after: peers and prefixes are shown in the order in which they came, so that a saved configuration reads as it was
+/// written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sequence(u64);
+
+impl Sequence {
+    /// The next one.
+    pub fn next(&mut self) -> Sequence {
+        self.0 += 1;
+        *self
+    }
+}
+
 /// An initiation that waits for its response.
 pub struct PendingInitiation {
     /// The index reserved for it.
@@ -44,6 +57,8 @@ pub struct Peer {
     pub id: PeerId,
     /// Its name.
     pub public_key: PublicKey,
+    /// When it was made.
+    pub added: Sequence,
     /// All zero if there is none.
     pub psk: PresharedKey,
     /// The secret of both static keys. Computed when first needed: ten thousand of them take a third of a second.
@@ -54,8 +69,8 @@ pub struct Peer {
     pub endpoint: Option<Endpoint>,
     /// Seconds; 0 is off.
     pub persistent_keepalive_s: u16,
-    /// Its prefixes: the other direction of the trie.
-    pub allowed_ips: BTreeSet<IpNet>,
+    /// Its prefixes, each with when it was given: the other direction of the trie.
+    pub allowed_ips: BTreeMap<IpNet, Sequence>,
     /// Its sessions.
     pub sessions: Sessions,
     /// Its timers.
@@ -85,16 +100,17 @@ pub struct Peer {
 
 impl Peer {
     /// A peer that has only its key.
-    pub fn new(id: PeerId, public_key: PublicKey) -> Peer {
+    pub fn new(id: PeerId, public_key: PublicKey, added: Sequence) -> Peer {
         Peer {
             id,
             public_key,
+            added,
             psk: PresharedKey::default(),
             static_secret: None,
             macs: PeerMacs::new(&public_key),
             endpoint: None,
             persistent_keepalive_s: 0,
-            allowed_ips: BTreeSet::new(),
+            allowed_ips: BTreeMap::new(),
             sessions: Sessions::default(),
             timers: PeerTimers::default(),
             pending: None,
@@ -118,10 +134,11 @@ impl Peer {
         self.static_secret.get_or_insert_with(|| identity.static_secret(&self.public_key))
     }
 
-    /// The device's key changed: ends what belongs to the old one.
+    /// The device's key changed: ends what belongs to the old one. The next handshake need not wait for the last one's time.
     pub fn handle_identity_changed(&mut self, shared: &mut Shared) {
         self.static_secret = None;
         self.clear_pending(shared);
+        self.handshake_sent = None;
         for session in [&self.sessions.current, &self.sessions.next].into_iter().flatten() {
             session.expire();
         }

@@ -131,6 +131,63 @@ fn a_new_private_key_ends_sending_until_the_other_end_knows_it() {
 }
 
 #[test]
+fn a_new_private_key_need_not_wait_for_the_last_handshake() {
+    let mut world = World::pair(6, Network::GOOD);
+    assert!(talk(&mut world, 0, 1, 1));
+    let secret = PrivateKey::new([9; 32]);
+    let key = secret.public_key();
+    world.configure(0, &ConfigureDevice { private_key: Some(secret), ..Default::default() });
+    world.ends[0].key = key;
+    world.introduce(1, 0);
+    assert!(talk(&mut world, 0, 1, 2), "within a second of the handshake with the old key");
+    assert!(talk(&mut world, 1, 0, 3));
+}
+
+#[test]
+fn a_key_that_comes_late_lets_go_what_waited_for_it() {
+    let mut world = World::pair(7, Network::GOOD);
+    let key = |bytes| ConfigureDevice { private_key: Some(PrivateKey::new(bytes)), ..Default::default() };
+    let own = world.ends[0].tunnel.describe().private_key.unwrap();
+    world.configure(0, &key([0; 32]));
+    let mut keepalive = ConfigurePeer::new(world.ends[1].key);
+    keepalive.persistent_keepalive_s = Some(25);
+    world.configure_peer(0, keepalive);
+    world.run(s(1));
+    assert_eq!(world.ends[0].tunnel.describe().peers[0].tx_bytes, 0);
+    world.configure(0, &key(*own.expose()));
+    world.run(s(1));
+    assert!(world.ends[0].tunnel.describe().peers[0].last_handshake.is_some());
+}
+
+#[test]
+fn peers_and_prefixes_are_listed_in_the_order_in_which_they_came() {
+    let mut world = star();
+    let mut peers: Vec<PublicKey> = world.ends[0].tunnel.describe().peers.iter().map(|peer| peer.public_key).collect();
+    for byte in [9, 3, 200, 1] {
+        let mut peer = ConfigurePeer::new(PublicKey([byte; 32]));
+        peer.allowed_ips = vec!["fd00::/8".parse().unwrap(), "10.9.0.0/16".parse().unwrap()];
+        world.configure_peer(0, peer);
+        peers.push(PublicKey([byte; 32]));
+    }
+    let mut removal = ConfigurePeer::new(peers.remove(1));
+    removal.remove = true;
+    world.configure_peer(0, removal);
+    world.configure_peer(0, ConfigurePeer::new(PublicKey([2; 32])));
+    peers.push(PublicKey([2; 32]));
+    let mut again = ConfigurePeer::new(PublicKey([1; 32]));
+    again.allowed_ips = vec!["10.8.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()];
+    world.configure_peer(0, again);
+    let described = world.ends[0].tunnel.describe().peers;
+    assert_eq!(described.iter().map(|peer| peer.public_key).collect::<Vec<_>>(), peers);
+    let prefixes: Vec<String> = described[4].allowed_ips.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        prefixes,
+        ["10.9.0.0/16", "10.8.0.0/16", "fd00::/8"],
+        "what is given again comes last, as in the kernel"
+    );
+}
+
+#[test]
 fn without_a_key_or_down_nothing_is_sent_and_nothing_heard() {
     let mut world = World::pair(4, Network::GOOD);
     let none = ConfigureDevice { private_key: Some(PrivateKey::new([0; 32])), ..Default::default() };
