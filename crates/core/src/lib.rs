@@ -10,6 +10,7 @@
 
 pub mod check;
 pub mod file;
+pub mod host;
 pub mod import;
 pub mod keys;
 pub mod limits;

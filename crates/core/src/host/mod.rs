@@ -1,0 +1,24 @@
+//! The state of a host as data: what a plan wants there, what is there, and the changes from one to the other.
+//!
+//! In come a [`NodePlan`](crate::plan::NodePlan) with the endpoints' present addresses ([`wanted()`]) and what somebody has read
+//! from a kernel ([`Actual`]). Out comes a list of [`Change`]s ([`diff()`]), to be applied in its order: all additions come before
+//! all removals, so whoever stops anywhere, looks again and asks again arrives all the same. What does not carry our mark is not
+//! in an [`Actual`], so nothing here can propose to touch it; a foreign device under a wanted name is an [`Obstacle`].
+//! Nothing here talks to a kernel, and no private key comes in: a device's key is known by its public half.
+
+mod change;
+mod diff;
+mod state;
+mod wanted;
+
+pub use change::{Change, PeerRef};
+pub use diff::{Obstacle, diff};
+pub use state::{Actual, Backend, DeviceState, HostState, PeerState, Route, Rule, Sysctl};
+pub use wanted::{Resolved, nothing, wanted};
+
+/// The protocol number of our routes (`ip route ... proto 87`): the letter W, free in `rt_protos` everywhere we looked.
+pub const ROUTE_PROTOCOL: u8 = 87;
+/// The priorities of our rules: before the main table's 32766, and before those that wg-quick takes (from 32765 downwards).
+pub const RULE_PRIORITIES: std::ops::RangeInclusive<u32> = 8_700..=8_799;
+/// What a device's alias (`ip link ... alias`) begins with, if it is ours; the network's name follows.
+pub const ALIAS_PREFIX: &str = "wayleave:";

@@ -1,0 +1,105 @@
+//! What a host can be like, as far as it concerns us.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::keys::PublicKey;
+use crate::names::{DeviceName, Name};
+
+/// Devices, routes, rules and kernel settings: either as wanted or as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostState {
+    /// WireGuard devices by name.
+    pub devices: BTreeMap<DeviceName, DeviceState>,
+    /// Routes.
+    pub routes: BTreeMap<(u32, IpNet), Route>,
+    /// Policy rules.
+    pub rules: BTreeSet<Rule>,
+    /// Kernel settings by name.
+    pub sysctls: BTreeMap<Sysctl, String>,
+}
+
+/// What carries a WireGuard device's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// The kernel's module.
+    Kernel,
+    /// The embedded engine, over a TUN interface.
+    Engine,
+}
+
+/// A WireGuard device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceState {
+    /// What runs it.
+    pub backend: Backend,
+    /// The network whose device it is.
+    pub network: Name,
+    /// Whether it is up.
+    pub up: bool,
+    /// MTU in bytes.
+    pub mtu: u16,
+    /// The public half of its key; none: it has no key.
+    pub public_key: Option<PublicKey>,
+    /// UDP port; 0, and only as wanted: any.
+    pub port: u16,
+    /// Mark of its encrypted packets; 0: none.
+    pub fwmark: u32,
+    /// Its addresses.
+    pub addresses: BTreeSet<IpNet>,
+    /// Its peers.
+    pub peers: BTreeMap<PublicKey, PeerState>,
+    /// Which peer each prefix belongs to. A map, so that two owners can't be written down.
+    pub allowed: BTreeMap<IpNet, PublicKey>,
+}
+
+/// A peer of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PeerState {
+    /// Its name, where it is known.
+    pub name: Option<Name>,
+    /// Where it is dialled; none: it dials.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds between keepalives; 0: none.
+    pub keepalive_s: u16,
+}
+
+/// A route of ours to a prefix, whose key in [`HostState::routes`] is its table and the prefix.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// Out of which device.
+    pub device: DeviceName,
+    /// Source address of packets that have none yet.
+    pub preferred_source: Option<IpAddr>,
+}
+
+/// A policy rule: packets without the mark `unless_mark` are looked up in `table`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rule {
+    /// Rules are asked in this order.
+    pub priority: u32,
+    /// For IPv6 rather than IPv4.
+    pub ipv6: bool,
+    /// The table to ask.
+    pub table: u32,
+    /// The mark of packets that the rule is not for.
+    pub unless_mark: u32,
+}
+
+/// A kernel setting by its name under `/proc/sys`, with dots.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sysctl(pub String);
+
+/// What is on a host: of ours everything, of others' only what is in the way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Actual {
+    /// What carries our mark, and the present values of the settings that are wanted.
+    pub state: HostState,
+    /// Devices with a wanted name that are not ours.
+    pub foreign_devices: BTreeSet<DeviceName>,
+    /// For each peer with a session, how long ago its latest handshake was.
+    pub handshake_ages: BTreeMap<(DeviceName, PublicKey), Duration>,
+}
