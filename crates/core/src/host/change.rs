@@ -1,4 +1,7 @@
-//! One step at the kernel, as a value: what to do, a sentence for people, and the command a person would have typed.
+//! One step at the kernel, as a value.
+//!
+//! Each has a place in the order of application, a sentence for people, and the command that a person would have typed: what is
+//! shown before anything is done, and logged when it is.
 
 use std::fmt;
 use std::net::SocketAddr;

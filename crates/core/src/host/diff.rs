@@ -1,4 +1,7 @@
 //! The difference of two states of a host, as changes in the order of their application.
+//!
+//! The same call makes the first set-up, every later change, the repair after somebody else's doing, and the removal. It only
+//! proposes; what comes of it is looked at anew, never assumed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

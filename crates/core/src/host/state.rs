@@ -1,4 +1,7 @@
 //! What a host can be like, as far as it concerns us.
+//!
+//! One type serves for what is wanted and for what there is. Maps keep from being written down what a kernel can't have, such as
+//! two owners of a prefix in one device.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

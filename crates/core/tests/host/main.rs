@@ -1,5 +1,7 @@
 //! The difference of a host's states: against a kernel made of maps.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod changes;
 mod model;
 #[path = "../random/mod.rs"]
