@@ -1,6 +1,9 @@
 //! A kernel made of maps: it does what a change says, and refuses what a real one refuses.
 
-use wayleave_core::host::{Actual, Change, DeviceState, HostState, PeerState};
+use std::collections::{BTreeMap, BTreeSet};
+
+use wayleave_core::host::{Actual, Backend, Change, DeviceState, HostState, PeerState};
+use wayleave_core::names::Name;
 
 /// The model of a host's kernel.
 #[derive(Debug, Clone, Default)]
@@ -20,84 +23,103 @@ impl Kernel {
     /// Does one change.
     pub fn apply(&mut self, change: &Change) -> Result<(), String> {
         let state = &mut self.0;
-        let exists = |there: bool| if there { Err(format!("exists: {change}")) } else { Ok(()) };
-        macro_rules! device {
-            ($name:expr) => {
-                state.devices.get_mut($name).ok_or(format!("no such device: {change}"))?
-            };
-        }
         match change {
             Change::SetSysctl { name, value } | Change::SetDeviceSysctl { name, value } => {
                 state.sysctls.insert(name.clone(), value.clone());
             }
             Change::AddDevice { device, backend, network } | Change::RemakeDevice { device, backend, network } => {
-                exists(matches!(change, Change::AddDevice { .. }) && state.devices.contains_key(device))?;
+                exists(change, matches!(change, Change::AddDevice { .. }) && state.devices.contains_key(device))?;
                 state.routes.retain(|_, route| route.device != *device);
-                let new = DeviceState {
-                    backend: *backend,
-                    network: network.clone(),
-                    up: false,
-                    mtu: 1420,
-                    public_key: None,
-                    port: 40_000,
-                    fwmark: 0,
-                    addresses: Default::default(),
-                    peers: Default::default(),
-                    allowed: Default::default(),
-                };
-                state.devices.insert(device.clone(), new);
-            }
-            Change::SetKey { device, public_key } => device!(device).public_key = Some(*public_key),
-            Change::SetPort { device, port } => device!(device).port = *port,
-            Change::SetFwmark { device, fwmark } => device!(device).fwmark = *fwmark,
-            Change::SetMtu { device, mtu } => device!(device).mtu = *mtu,
-            Change::AddAddress { device, address } => exists(!device!(device).addresses.insert(*address))?,
-            Change::SetUp { device } => device!(device).up = true,
-            Change::AddPeer { device, peer, endpoint, keepalive_s } => {
-                let new = PeerState { name: peer.name.clone(), endpoint: *endpoint, keepalive_s: *keepalive_s };
-                exists(device!(device).peers.insert(peer.key, new).is_some())?;
-            }
-            Change::SetEndpoint { device, peer, endpoint } => {
-                device!(device).peers.get_mut(&peer.key).ok_or("no peer")?.endpoint = Some(*endpoint);
-            }
-            Change::SetKeepalive { device, peer, keepalive_s } => {
-                device!(device).peers.get_mut(&peer.key).ok_or("no peer")?.keepalive_s = *keepalive_s;
-            }
-            Change::GivePrefix { device, peer, prefix } => {
-                let device = device!(device);
-                if !device.peers.contains_key(&peer.key) {
-                    return Err(format!("no such peer: {change}"));
-                }
-                device.allowed.insert(*prefix, peer.key);
+                state.devices.insert(device.clone(), new_device(*backend, network));
             }
             Change::SetRoute { table, prefix, route } => {
-                if !device!(&route.device).up {
-                    return Err(format!("the device is down: {change}"));
-                }
+                let is_up = state.devices.get(&route.device).is_some_and(|device| device.up);
+                exists(change, !is_up)?;
                 state.routes.insert((*table, *prefix), route.clone());
             }
-            Change::AddRule { rule } => exists(!state.rules.insert(*rule))?,
-            Change::RemoveRule { rule } => exists(!state.rules.remove(rule))?,
+            Change::AddRule { rule } => exists(change, !state.rules.insert(*rule))?,
+            Change::RemoveRule { rule } => exists(change, !state.rules.remove(rule))?,
             Change::RemoveRoute { table, prefix, .. } => {
-                exists(state.routes.remove(&(*table, *prefix)).is_none())?;
+                exists(change, state.routes.remove(&(*table, *prefix)).is_none())?;
             }
-            Change::TakePrefix { device, peer, prefix } => {
-                let device = device!(device);
-                if device.allowed.get(prefix) == Some(&peer.key) {
-                    device.allowed.remove(prefix);
-                }
-            }
-            Change::RemovePeer { device, peer } => {
-                let device = device!(device);
-                exists(device.peers.remove(&peer.key).is_none())?;
-                device.allowed.retain(|_, owner| *owner != peer.key);
-            }
-            Change::RemoveAddress { device, address } => exists(!device!(device).addresses.remove(address))?,
             Change::RemoveDevice { device } => {
-                exists(state.devices.remove(device).is_none())?;
+                exists(change, state.devices.remove(device).is_none())?;
                 state.routes.retain(|_, route| route.device != *device);
+            }
+            Change::SetKey { device, .. }
+            | Change::SetPort { device, .. }
+            | Change::SetFwmark { device, .. }
+            | Change::SetMtu { device, .. }
+            | Change::AddAddress { device, .. }
+            | Change::SetUp { device }
+            | Change::AddPeer { device, .. }
+            | Change::SetEndpoint { device, .. }
+            | Change::SetKeepalive { device, .. }
+            | Change::GivePrefix { device, .. }
+            | Change::TakePrefix { device, .. }
+            | Change::RemovePeer { device, .. }
+            | Change::RemoveAddress { device, .. } => {
+                let device = state.devices.get_mut(device).ok_or(format!("no such device: {change}"))?;
+                apply_to_device(device, change)?;
             }
         }
         Ok(())
     }
+}
+
+/// A refusal, where something is there or not there against expectation.
+fn exists(change: &Change, refused: bool) -> Result<(), String> {
+    if refused { Err(format!("refused: {change}")) } else { Ok(()) }
+}
+
+fn new_device(backend: Backend, network: &Name) -> DeviceState {
+    DeviceState {
+        backend,
+        network: network.clone(),
+        up: false,
+        mtu: 1420,
+        public_key: None,
+        port: 40_000,
+        fwmark: 0,
+        addresses: BTreeSet::new(),
+        peers: BTreeMap::new(),
+        allowed: BTreeMap::new(),
+    }
+}
+
+fn apply_to_device(device: &mut DeviceState, change: &Change) -> Result<(), String> {
+    match change {
+        Change::SetKey { public_key, .. } => device.public_key = Some(*public_key),
+        Change::SetPort { port, .. } => device.port = *port,
+        Change::SetFwmark { fwmark, .. } => device.fwmark = *fwmark,
+        Change::SetMtu { mtu, .. } => device.mtu = *mtu,
+        Change::AddAddress { address, .. } => exists(change, !device.addresses.insert(*address))?,
+        Change::SetUp { .. } => device.up = true,
+        Change::AddPeer { peer, endpoint, keepalive_s, .. } => {
+            let new = PeerState { name: peer.name.clone(), endpoint: *endpoint, keepalive_s: *keepalive_s };
+            exists(change, device.peers.insert(peer.key, new).is_some())?;
+        }
+        Change::SetEndpoint { peer, endpoint, .. } => {
+            device.peers.get_mut(&peer.key).ok_or("no such peer")?.endpoint = Some(*endpoint);
+        }
+        Change::SetKeepalive { peer, keepalive_s, .. } => {
+            device.peers.get_mut(&peer.key).ok_or("no such peer")?.keepalive_s = *keepalive_s;
+        }
+        Change::GivePrefix { peer, prefix, .. } => {
+            exists(change, !device.peers.contains_key(&peer.key))?;
+            device.allowed.insert(*prefix, peer.key);
+        }
+        Change::TakePrefix { peer, prefix, .. } => {
+            if device.allowed.get(prefix) == Some(&peer.key) {
+                device.allowed.remove(prefix);
+            }
+        }
+        Change::RemovePeer { peer, .. } => {
+            exists(change, device.peers.remove(&peer.key).is_none())?;
+            device.allowed.retain(|_, owner| *owner != peer.key);
+        }
+        Change::RemoveAddress { address, .. } => exists(change, !device.addresses.remove(address))?,
+        other => return Err(format!("not about a device: {other}")),
+    }
+    Ok(())
 }
