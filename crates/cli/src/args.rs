@@ -125,9 +125,9 @@ pub struct ImportArgs {
 
 #[derive(Debug, Args)]
 pub struct ProveArgs {
-    /// The network file (TOML, or YAML or JSON by its extension)
-    #[arg(default_value = "network.toml")]
-    pub file: PathBuf,
+    /// The network file (TOML, or YAML or JSON by its extension), or folders and files of other programs, as for `import`
+    #[arg(default_value = "network.toml", value_name = "FILE|DIR")]
+    pub paths: Vec<PathBuf>,
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
@@ -135,18 +135,22 @@ pub struct ProveArgs {
 
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// The network file (TOML, or YAML or JSON by its extension)
+    /// The network file (TOML, or YAML or JSON by its extension), or a folder of other programs' files, as for `import`
+    #[arg(value_name = "FILE|DIR")]
     pub file: PathBuf,
-    /// A node, a client or a site
+    /// A node, a client, a site or an address
     pub from: String,
     /// Another
     pub to: String,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct SurviveArgs {
-    /// The network file (TOML, or YAML or JSON by its extension)
-    #[arg(default_value = "network.toml")]
+    /// The network file (TOML, or YAML or JSON by its extension), or a folder of other programs' files, as for `import`
+    #[arg(default_value = "network.toml", value_name = "FILE|DIR")]
     pub file: PathBuf,
     /// Fail every two of them at once, too
     #[arg(long)]

@@ -8,6 +8,8 @@ mod desk;
 
 #[path = "cli/exit_codes.rs"]
 mod exit_codes;
+#[path = "cli/foreign.rs"]
+mod foreign;
 #[path = "cli/keys.rs"]
 mod keys;
 #[path = "cli/proofs.rs"]

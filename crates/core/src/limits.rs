@@ -74,6 +74,8 @@ pub const IMPORT_SEARCH_MEMBERS_MAX: usize = 64;
 pub const IMPORT_SEARCH_PLANS_MAX: usize = 400;
 /// Rounds in which times are changed until paths are those that were read.
 pub const IMPORT_WEIGH_ROUNDS_MAX: usize = 300;
+/// Branches of `case` in a script that are told apart: loops come by the same ones again.
+pub const IMPORT_SCRIPT_CASES_MAX: usize = 1_000;
 /// Lines that a script may make by its loops.
 pub const IMPORT_SCRIPT_LINES_MAX: usize = 200_000;
 /// Bytes up to which variables are filled into a script's text: a key takes 44, a list of prefixes some thousand.

@@ -13,6 +13,7 @@ mod random;
 mod import {
     mod formats;
     mod noise;
+    mod proved;
     mod round_trip;
     mod sources;
     mod spellings;

@@ -1,21 +1,20 @@
 //! `wayleave import`: other people's WireGuard files in, a network file out.
 //!
-//! Files are read within bounds, one host per folder; nothing that exists is overwritten. Private keys go to key files
+//! One host per folder; nothing that exists is overwritten. Private keys go to key files
 //! only where a directory for them is named. With `--verify` the network is planned and each host's part held against what
 //! was read. The table is on stdout, talk on stderr; without `-o` the network file is on stdout instead.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use wayleave_core::check::{Findings, Sources};
 use wayleave_core::file::load_with;
-use wayleave_core::import::{self, Difference, File, Inferred, Read, Taken};
-use wayleave_core::limits::{IMPORT_BYTES_MAX, IMPORT_DEPTH_MAX, IMPORT_FILE_BYTES_MAX, IMPORT_FILES_MAX};
+use wayleave_core::import::{self, Difference, Inferred, Read, Taken};
 use wayleave_core::names::Name;
 use wayleave_core::network::resolve::resolve;
 use wayleave_core::plan::{Ledger, LinkStates, plan};
@@ -23,6 +22,7 @@ use wayleave_core::plan::{Ledger, LinkStates, plan};
 use super::key;
 use crate::args::ImportArgs;
 use crate::exit::Exit;
+use crate::foreign;
 use crate::report::{self, count};
 use crate::table::{Align, layout};
 
@@ -31,14 +31,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<Exit> {
     if let Some(output) = args.output.as_deref().filter(|output| output.exists()) {
         bail!("{} exists already and is not overwritten; name another file with -o", output.display());
     }
-    let mut gathered = Gathered::default();
-    for path in &args.paths {
-        gathered.add(path, 0)?;
-    }
-    if gathered.files.is_empty() {
-        bail!("there are no files in what was named");
-    }
-    let read = import::read(gathered.files);
+    let read = foreign::read(&args.paths)?;
     let name = Name::suggest(&args.name).with_context(|| format!("{:?} can't be made a network's name", args.name))?;
     let inferred = import::infer(&read, &name);
     let mut findings = read.findings.clone();
@@ -62,52 +55,6 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<Exit> {
         summary(&read, &inferred, &findings, differences.as_deref());
     }
     Ok(if differences.is_some_and(|list| !list.is_empty()) { Exit::Differences } else { Exit::Fine })
-}
-
-/// Files to be read, within bounds.
-#[derive(Default)]
-struct Gathered {
-    files: Vec<File>,
-    bytes: usize,
-}
-
-impl Gathered {
-    fn add(&mut self, path: &Path, depth: usize) -> anyhow::Result<()> {
-        let about = || format!("reading {}", path.display());
-        let meta = fs::metadata(path).with_context(about)?;
-        if meta.is_dir() {
-            if depth >= IMPORT_DEPTH_MAX {
-                bail!("{}: folders are nested deeper than {IMPORT_DEPTH_MAX}", path.display());
-            }
-            let mut entries: Vec<PathBuf> = Vec::new();
-            for entry in fs::read_dir(path).with_context(about)? {
-                let entry = entry.with_context(about)?;
-                // Links may lead in circles, and hidden files are editors'.
-                let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-                if !is_hidden && !entry.file_type().with_context(about)?.is_symlink() {
-                    entries.push(entry.path());
-                }
-            }
-            entries.sort();
-            return entries.iter().try_for_each(|entry| self.add(entry, depth + 1));
-        }
-        if !meta.is_file() {
-            return Ok(());
-        }
-        if self.files.len() >= IMPORT_FILES_MAX {
-            bail!("more than {IMPORT_FILES_MAX} files; name fewer paths");
-        }
-        let mut bytes = Vec::new();
-        let file = fs::File::open(path).with_context(about)?;
-        file.take(IMPORT_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).with_context(about)?;
-        self.bytes += bytes.len();
-        if self.bytes > IMPORT_BYTES_MAX {
-            bail!("more than {IMPORT_BYTES_MAX} bytes; name fewer paths");
-        }
-        let path = path.to_str().with_context(|| format!("the name of {} is not UTF-8", path.display()))?.to_owned();
-        self.files.push(File { path, bytes, mode: Some(meta.permissions().mode()) });
-        Ok(())
-    }
 }
 
 fn verify(read: &Read, inferred: &Inferred) -> anyhow::Result<Vec<Difference>> {

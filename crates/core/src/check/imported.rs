@@ -188,6 +188,30 @@ pub enum Imported {
         /// The limit.
         max: usize,
     },
+    /// Hosts whose own files are missing, and that a script seems to have made.
+    #[error("{} taken to run this script, since their own files were not named", whose(.hosts))]
+    RunsScript {
+        /// The hosts.
+        hosts: Vec<String>,
+    },
+    /// Nothing that was read says whether a host that must forward does.
+    #[error("{host} must pass on packets for {pairs} pairs, and nothing that was read switches forwarding on there")]
+    ForwardingAssumed {
+        /// The host.
+        host: String,
+        /// Pairs that are lost if it does not.
+        pairs: usize,
+    },
+}
+
+fn whose(hosts: &[String]) -> String {
+    const NAMED: usize = 12;
+    let named = hosts.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match hosts.len() {
+        0 | 1 => format!("{named} is"),
+        count if count > NAMED => format!("{named} and {} more are", count - NAMED),
+        _ => format!("{named} are"),
+    }
 }
 
 fn what_ran(ran: bool) -> &'static str {
@@ -220,6 +244,8 @@ impl Imported {
             Imported::PairApart { .. } => ("WL419", Warning),
             Imported::NotKnownYet { .. } => ("WL420", Note),
             Imported::TooMuch { .. } => ("WL421", Error),
+            Imported::RunsScript { .. } => ("WL430", Note),
+            Imported::ForwardingAssumed { .. } => ("WL431", Warning),
         }
     }
 }

@@ -81,6 +81,8 @@ pub struct Device {
     pub fwmark: Option<Spanned<u32>>,
     /// DNS servers and search domains.
     pub dns: Vec<Spanned<String>>,
+    /// Whether what brings it up routes allowed prefixes into it: wg-quick does, `wg set` does not.
+    pub brings_routes: bool,
     /// Commands around up and down.
     pub hooks: Vec<Hook>,
     /// Its peers in the order of the file.
@@ -119,6 +121,8 @@ pub struct Peer {
     pub allowed: Vec<Spanned<IpNet>>,
     /// Seconds between keepalives; none is off.
     pub keepalive_s: Option<Spanned<u16>>,
+    /// Only on hosts for which a script's variable has one of these values; empty: on all.
+    pub cases: Vec<String>,
 }
 
 /// An endpoint as written.
@@ -221,6 +225,25 @@ pub enum Effect {
     Other(String),
 }
 
+/// The number of a routing table: names get one that is made of them, above those that people give by number.
+pub fn table_number(name: &str) -> Option<u32> {
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    match name {
+        "main" => Some(254),
+        "local" => Some(255),
+        "default" => Some(253),
+        _ if name.starts_with(|c: char| c.is_ascii_digit()) => {
+            name.strip_prefix("0x").map_or_else(|| name.parse().ok(), |digits| u32::from_str_radix(digits, 16).ok())
+        }
+        // FNV-1a
+        _ => is_name.then(|| {
+            let hash =
+                name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+            hash | 1 << 31
+        }),
+    }
+}
+
 impl Device {
     /// A device of which nothing is known yet.
     pub fn new(name: &str, format: Format, place: Span) -> Device {
@@ -238,6 +261,7 @@ impl Device {
             table: None,
             fwmark: None,
             dns: Vec::new(),
+            brings_routes: true,
             hooks: Vec::new(),
             peers: Vec::new(),
         }
@@ -273,6 +297,7 @@ impl Peer {
             endpoint_is_learnt: false,
             allowed: Vec::new(),
             keepalive_s: None,
+            cases: Vec::new(),
         }
     }
 

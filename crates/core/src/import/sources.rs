@@ -196,6 +196,13 @@ fn hosts(parts: Vec<Part>, findings: &mut Findings) -> Vec<Host> {
         by_folder.entry(part.folder.clone()).or_default().push(part);
     }
     let many = by_folder.len() > 1;
+    // A name that files of several folders have is a device's: `backbone` on every server.
+    let mut stems: BTreeMap<String, usize> = BTreeMap::new();
+    for parts in by_folder.values() {
+        let own: std::collections::BTreeSet<&String> = parts.iter().map(|part| &part.stem).collect();
+        own.into_iter().for_each(|stem| *stems.entry(stem.clone()).or_default() += 1);
+    }
+    let is_common = |part: &Part| stems.get(&part.stem).is_some_and(|folders| *folders > 1);
     let mut hosts = Vec::new();
     for (folder, mut parts) in by_folder {
         let networks: Vec<networkd::Network> = parts.iter_mut().flat_map(|part| part.networks.drain(..)).collect();
@@ -203,7 +210,7 @@ fn hosts(parts: Vec<Part>, findings: &mut Findings) -> Vec<Host> {
         let mut devices: Vec<&mut Device> = parts.iter_mut().flat_map(|part| &mut part.devices).collect();
         networkd::join(networks, &mut devices, findings);
         let folder_name = folder.rsplit('/').next().unwrap_or_default().to_owned();
-        if parts.len() > 1 && (are_hosts(&parts) || are_named(&parts)) {
+        if parts.len() > 1 && (are_hosts(&parts) || (are_named(&parts) && !parts.iter().any(is_common))) {
             hosts.extend(parts.into_iter().map(|part| host(&part.stem, !names_device(&part.stem), part.devices)));
         } else if let [part] = parts.as_mut_slice()
             && !names_device(&part.stem)

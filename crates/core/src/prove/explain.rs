@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::hosts::{Host, Peer};
 use super::reach::{Example, Proof, Sent, send};
 use super::walk::{Drop, Outcome, Reason, Trace};
+use crate::check::Span;
 
 /// One packet's way, told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Story {
     pub steps: Vec<String>,
     /// Whether it arrives where it should.
     pub arrives: bool,
+    /// What is to blame if it does not, where that is written.
+    pub place: Option<Span>,
 }
 
 impl Proof {
@@ -52,6 +55,12 @@ impl Proof {
             (both != 0).then_some(Example { from: from as u32, to: to as u32, source, destination, family })
         };
         all.filter_map(example).collect()
+    }
+
+    /// The hosts of each stray circle, and whether it is of IPv6.
+    pub fn stray_ways(&self) -> Vec<(Vec<u32>, bool)> {
+        let way = |example: &Example| (self.walk_example(*example).1.hosts, example.family == 1);
+        self.stray_loops.iter().map(way).collect()
     }
 
     pub(super) fn walk_example(&self, example: Example) -> (Sent, Trace) {
@@ -111,13 +120,17 @@ impl Proof {
         }
         let last = trace.hosts.last().map_or("", |host| self.hosts.hosts[*host as usize].name.as_str());
         let to = &self.hosts.ends[example.to as usize].name;
+        let place = match sent {
+            Sent::Lost(Outcome::Dropped(drop)) => self.blamed(&drop),
+            _ => None,
+        };
         steps.push(match sent {
             Sent::Arrived => format!("{last}: delivered"),
             Sent::Elsewhere(_) => format!("{last}: takes it for its own, but it is for {to}"),
             Sent::Lost(Outcome::Dropped(drop)) => format!("{last}: dropped; {}", self.why(&drop, example)),
             Sent::Lost(_) => format!("{last}: sent in a circle"),
         });
-        Story { source, destination, hosts: self.host_names(&trace), steps, arrives: sent == Sent::Arrived }
+        Story { source, destination, hosts: self.host_names(&trace), steps, arrives: sent == Sent::Arrived, place }
     }
 
     /// Where and why a packet was dropped, as a clause.

@@ -60,11 +60,7 @@ impl Proof {
         let at_source = self.hosts.ends[tally.first.from as usize].at.contains(&drop.host);
         let kind =
             if at_source { Proven::NoWay { from, to, pairs, why } } else { Proven::BlackHole { from, to, pairs, why } };
-        let place = match (drop.device, drop.peer) {
-            (Some(device), Some(peer)) => self.peer_place(drop.host, device, peer),
-            _ => self.hosts.hosts[drop.host as usize].place,
-        };
-        Finding::new(kind, place).with_fix(match drop.reason {
+        Finding::new(kind, self.blamed(drop)).with_fix(match drop.reason {
             Reason::NoRoute | Reason::NoOwner => "Allow the destination for the peer that can carry it, and route it.",
             Reason::Nowhere => "Remove the route, or lead it into a device.",
             Reason::UnknownPeer => "Correct the public key, or add the host that has it.",
@@ -92,6 +88,14 @@ impl Proof {
             }
             Verdict::Circles => Finding::new(Proven::Circles { from, to, pairs, path: self.trace(tally.first) }, place),
             _ => Finding::new(Proven::OneWay { from, to, pairs }, place),
+        }
+    }
+
+    /// Where what drops a packet is written: the peer, or else the host.
+    pub(super) fn blamed(&self, drop: &Drop) -> Option<Span> {
+        match (drop.device, drop.peer) {
+            (Some(device), Some(peer)) => self.peer_place(drop.host, device, peer),
+            _ => self.hosts.hosts[drop.host as usize].place,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Hosts as data: all that decides what becomes of a packet, wherever the host's configuration came from.
 //!
-//! A plan gives [`Hosts`] (see [`Hosts::from_plan`]); imported configurations will. What is in the model: devices and
+//! A plan gives [`Hosts`] (see [`Hosts::from_plan`]); so do imported configurations (see [`crate::import::model`]). What is in the model: devices and
 //! their peers with allowed prefixes, routes in tables with rules in front, own addresses, prefixes of LANs, forwarding,
 //! the reverse path filter, masquerading out of a device, and a list of accepted and refused pairs of prefixes as a
 //! firewall. Nothing here is checked or decided; [`super::reachability`] does that.
@@ -191,12 +191,18 @@ impl Hosts {
         }
     }
 
-    /// Makes an end of every host's own addresses, and of every LAN that one or more hosts are on.
+    /// Makes an end of every host's own addresses, and of every LAN that one or more hosts are on. An address that several
+    /// hosts have tells none of them from the others, and is left out where a host has another one.
     pub fn name_ends(&mut self) {
+        let mut owners: std::collections::BTreeMap<IpAddr, usize> = std::collections::BTreeMap::new();
+        self.hosts.iter().flat_map(|host| &host.addresses).for_each(|own| *owners.entry(*own).or_default() += 1);
         let mut lans: std::collections::BTreeMap<IpNet, Vec<u32>> = std::collections::BTreeMap::new();
         let mut ends = Vec::new();
         for (at, host) in self.hosts.iter().enumerate() {
-            let prefixes = host.addresses.iter().copied().map(IpNet::from).collect();
+            let alone: Vec<IpAddr> = host.addresses.iter().copied().filter(|own| owners[own] == 1).collect();
+            let has = |own: &IpAddr| alone.iter().any(|other| other.is_ipv4() == own.is_ipv4());
+            let shared = host.addresses.iter().copied().filter(|own| owners[own] > 1 && !has(own));
+            let prefixes = alone.iter().copied().chain(shared).map(IpNet::from).collect();
             ends.push(End { name: host.name.clone(), kind: EndKind::Node, prefixes, at: vec![at as u32] });
             for route in host.routes.iter().filter(|route| route.to == RouteTo::Lan) {
                 lans.entry(route.prefix).or_default().push(at as u32);

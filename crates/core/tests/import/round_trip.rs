@@ -11,7 +11,7 @@ use wayleave_core::plan::{Member, Plan};
 use super::support::{back, rendered, shown};
 use crate::random;
 
-fn example(name: &str) -> Network {
+pub fn example(name: &str) -> Network {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let loaded = load_with(name, |path| std::fs::read(folder.join(path)).map_err(|error| error.to_string()));
     resolve(&loaded.file).network.unwrap()

@@ -1,53 +1,99 @@
 //! `wayleave explain`: one pair walked both ways, hop by hop, in sentences. Changes nothing.
 
-use wayleave_core::prove::{Hosts, Proof, Verdict, reachability};
+use std::net::IpAddr;
 
+use serde_json::{Value, json};
+use wayleave_core::check::Sources;
+use wayleave_core::prove::{Proof, Story, Verdict};
+
+use super::subject::{self, Subject};
+use super::word;
 use crate::args::ExplainArgs;
 use crate::exit::Exit;
 use crate::files;
 
 /// Tells both ways; fails if one of them does not arrive and should.
 pub fn run(args: &ExplainArgs) -> anyhow::Result<Exit> {
-    let planned = files::plan(&args.file)?;
-    let plan = super::plan_of(&planned)?;
-    let proof = reachability(Hosts::from_plan(plan));
-    let (from, to) = (find(&proof, &args.from)?, find(&proof, &args.to)?);
-    for (a, b) in [(from, to), (to, from)] {
-        tell(&proof, a, b);
+    let subject = subject::prove(std::slice::from_ref(&args.file))?;
+    let proof = &subject.proof;
+    let (from, to) = (find(proof, &args.from)?, find(proof, &args.to)?);
+    if args.json {
+        println!("{:#}", as_json(&subject, from, to));
+    } else {
+        for (a, b) in [(from, to), (to, from)] {
+            tell(&subject, a, b);
+        }
+        eprintln!("{}", summary(proof, from, to));
     }
     let verdicts = [proof.verdict(from, to), proof.verdict(to, from)];
-    let name = |end: usize| &proof.hosts.ends[end].name;
-    let (a, b) = (name(from), name(to));
-    eprintln!(
-        "{}",
-        match verdicts {
-            [Verdict::Fine, Verdict::Fine] => format!("{a} and {b} reach each other, both ways over the same hosts"),
-            [Verdict::Nothing, _] => format!("{a} and {b} have nothing to send to each other"),
-            [Verdict::Apart, Verdict::Apart] => format!("{a} and {b} are isolated from each other, as the file wants"),
-            [there, back] if there.arrives() && back.arrives() => format!("{a} and {b} reach each other"),
-            [there, _] if there.arrives() => format!("{a} reaches {b}, but {b} does not reach {a}"),
-            [_, back] if back.arrives() => format!("{b} reaches {a}, but {a} does not reach {b}"),
-            _ => format!("{a} and {b} don't reach each other"),
-        }
-    );
     let lost = verdicts.iter().any(|verdict| !verdict.arrives() && !verdict.is_good());
     Ok(if lost { Exit::Degraded } else { Exit::Fine })
 }
 
-/// An end by its name: a node, a client, or a site with or without the word.
+fn summary(proof: &Proof, from: usize, to: usize) -> String {
+    let name = |end: usize| &proof.hosts.ends[end].name;
+    let (a, b) = (name(from), name(to));
+    match [proof.verdict(from, to), proof.verdict(to, from)] {
+        [Verdict::Fine, Verdict::Fine] => format!("{a} and {b} reach each other, both ways over the same hosts"),
+        [Verdict::Nothing, _] => format!("{a} and {b} have nothing to send to each other"),
+        [Verdict::Apart, Verdict::Apart] => format!("{a} and {b} are isolated from each other, as the file wants"),
+        [there, back] if there.arrives() && back.arrives() => format!("{a} and {b} reach each other"),
+        [there, _] if there.arrives() => format!("{a} reaches {b}, but {b} does not reach {a}"),
+        [_, back] if back.arrives() => format!("{b} reaches {a}, but {a} does not reach {b}"),
+        _ => format!("{a} and {b} don't reach each other"),
+    }
+}
+
+/// An end by its name (a site's with or without the word), or by an address of it.
 fn find(proof: &Proof, text: &str) -> anyhow::Result<usize> {
     let ends = &proof.hosts.ends;
     let named = |name: &str| ends.iter().position(|end| end.name == name);
-    named(text).or_else(|| named(&format!("site {text}"))).ok_or_else(|| {
+    let address: Option<IpAddr> = text.parse().ok();
+    let holding = || {
+        let all = ends.iter().enumerate().flat_map(|(at, end)| end.prefixes.iter().map(move |prefix| (at, prefix)));
+        let holding = all.filter(|(_, prefix)| address.is_some_and(|address| prefix.contains(&address)));
+        holding.max_by_key(|(at, prefix)| (prefix.prefix_len(), std::cmp::Reverse(*at))).map(|(at, _)| at)
+    };
+    named(text).or_else(|| named(&format!("site {text}"))).or_else(holding).ok_or_else(|| {
         let names: Vec<&str> = ends.iter().map(|end| end.name.as_str()).take(20).collect();
         files::usage(format!("{text} is no node, client or site of the network; there are {}", names.join(", ")))
     })
 }
 
-fn tell(proof: &Proof, from: usize, to: usize) {
-    let ends = &proof.hosts.ends;
-    for story in proof.explain(from, to) {
+fn tell(subject: &Subject, from: usize, to: usize) {
+    let ends = &subject.proof.hosts.ends;
+    for story in subject.proof.explain(from, to) {
         println!("{} ({}) to {} ({}):", ends[from].name, story.source, ends[to].name, story.destination);
         story.steps.iter().for_each(|step| println!("  {step}"));
+        if let Some((file, line)) = blamed(&story, &subject.sources) {
+            println!("  see {file}:{line}");
+        }
     }
+}
+
+fn blamed<'s>(story: &Story, sources: &'s Sources) -> Option<(&'s str, usize)> {
+    let (file, line, _) = sources.position(story.place?)?;
+    Some((file, line))
+}
+
+fn as_json(subject: &Subject, from: usize, to: usize) -> Value {
+    let (proof, ends) = (&subject.proof, &subject.proof.hosts.ends);
+    let story = |story: Story| {
+        let place = blamed(&story, &subject.sources).map(|(file, line)| json!({ "file": file, "line": line }));
+        json!({
+            "source": story.source, "destination": story.destination, "arrives": story.arrives,
+            "hosts": story.hosts, "steps": story.steps, "place": place,
+        })
+    };
+    let way = |(a, b): (usize, usize)| {
+        let stories: Vec<Value> = proof.explain(a, b).into_iter().map(story).collect();
+        json!({ "from": ends[a].name, "to": ends[b].name, "verdict": word(proof.verdict(a, b)), "stories": stories })
+    };
+    json!({
+        "schema": "wayleave.explanation",
+        "version": 1,
+        "network": subject.name,
+        "ways": [way((from, to)), way((to, from))],
+        "summary": summary(proof, from, to),
+    })
 }

@@ -3,51 +3,36 @@
 //! The matrix goes to stdout, findings and the summary to stderr. Exit code 4 when a pair is lost or an assertion fails.
 
 pub mod explain;
+mod subject;
 pub mod survive;
 
-use anyhow::Context as _;
 use serde_json::{Value, json};
-use wayleave_core::check::{Findings, Severity};
-use wayleave_core::plan::Plan;
-use wayleave_core::prove::{EndKind, Hosts, Proof, Verdict, reachability, refuted};
+use wayleave_core::prove::{EndKind, Proof, Verdict};
 
 use crate::args::ProveArgs;
 use crate::exit::Exit;
-use crate::files::{self, Planned};
 use crate::report;
 use crate::table::{Align, layout};
+use subject::Subject;
 
 /// Ends up to which the matrix is printed.
 const MATRIX_ENDS_MAX: usize = 40;
 /// Pairs that are listed as JSON.
 const PAIRS_LISTED_MAX: usize = 10_000;
+/// Peers without files that are named.
+const UNREAD_NAMED_MAX: usize = 12;
 
 /// Proves, prints, and fails if something does not hold.
 pub fn run(args: &ProveArgs) -> anyhow::Result<Exit> {
-    let planned = files::plan(&args.file)?;
-    let plan = plan_of(&planned)?;
-    let proof = reachability(Hosts::from_plan(plan));
-    let mut findings = proof.findings();
-    findings.extend(refuted(plan, &proof));
+    let subject = subject::prove(&args.paths)?;
     if args.json {
-        let listed = report::findings_json(&findings, &planned.sources);
-        println!("{:#}", proof_json(plan, &proof, listed));
+        println!("{:#}", as_json(&subject));
     } else {
-        print_matrix(&proof);
-        report::print_findings(&findings, &planned.sources);
-        print_summary(plan, &proof, &findings);
+        print_matrix(&subject.proof);
+        report::print_findings(&subject.findings, &subject.sources);
+        print_summary(&subject);
     }
-    Ok(if findings.errors() > 0 { Exit::Degraded } else { Exit::Fine })
-}
-
-/// The plan, even of a network in which some pairs have no path: that is what is to be shown.
-fn plan_of(planned: &Planned) -> anyhow::Result<&Plan> {
-    let no_path = |code: &str| code == "WL203";
-    let errors = planned.findings.sorted().into_iter().filter(|finding| finding.severity() == Severity::Error);
-    if errors.into_iter().any(|finding| !no_path(finding.kind.code())) {
-        return planned.accept();
-    }
-    planned.plan.as_ref().context("the file has no plan")
+    Ok(if subject.findings.errors() > 0 { Exit::Degraded } else { Exit::Fine })
 }
 
 fn print_matrix(proof: &Proof) {
@@ -102,7 +87,8 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn print_summary(plan: &Plan, proof: &Proof, findings: &Findings) {
+fn print_summary(subject: &Subject) {
+    let Subject { proof, findings, assertions, unread, .. } = subject;
     let counts = proof.counts();
     let of = |wanted: Verdict| counts.get(&wanted).copied().unwrap_or(0);
     let all: usize = counts.iter().filter(|(verdict, _)| **verdict != Verdict::Nothing).map(|(_, count)| count).sum();
@@ -112,17 +98,24 @@ fn print_summary(plan: &Plan, proof: &Proof, findings: &Findings) {
         .map(|(verdict, count)| format!("{count} {}", word(*verdict).replace('_', " ")))
         .collect();
     let rest = if bad.is_empty() { String::new() } else { format!(", {}", bad.join(", ")) };
-    let asserted = match plan.network.assertions.len() {
+    let asserted = match assertions {
         0 => String::new(),
         1 => "; 1 assertion".to_owned(),
         count => format!("; {count} assertions"),
     };
     let broken = findings.sorted().iter().filter(|finding| finding.kind.code() == "WL310").count();
     let broken = if broken > 0 { format!(", {broken} not so") } else { String::new() };
-    eprintln!("{}: {} of {all} ways fine{rest}{asserted}{broken}", plan.network.name, of(Verdict::Fine));
+    eprintln!("{}: {} of {all} ways fine{rest}{asserted}{broken}", subject.name, of(Verdict::Fine));
+    if !unread.is_empty() {
+        let (more, named) = (unread.len().saturating_sub(UNREAD_NAMED_MAX), unread.iter().take(UNREAD_NAMED_MAX));
+        let named = named.map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        eprintln!("nothing is said of peers whose own files were not named: {named}{more}");
+    }
 }
 
-fn proof_json(plan: &Plan, proof: &Proof, findings: Value) -> Value {
+fn as_json(subject: &Subject) -> Value {
+    let proof = &subject.proof;
     let ends = &proof.hosts.ends;
     let kind = |kind: EndKind| match kind {
         EndKind::Node => "node",
@@ -140,11 +133,12 @@ fn proof_json(plan: &Plan, proof: &Proof, findings: Value) -> Value {
     json!({
         "schema": "wayleave.proof",
         "version": 1,
-        "network": plan.network.name,
+        "network": subject.name,
         "ends": ends.iter().map(|end| json!({ "name": end.name, "kind": kind(end.kind) })).collect::<Vec<_>>(),
         "ways": counts,
         "not_fine": bad.take(PAIRS_LISTED_MAX).map(pair).collect::<Vec<_>>(),
-        "assertions": plan.network.assertions.len(),
-        "findings": findings,
+        "assertions": subject.assertions,
+        "unread": subject.unread,
+        "findings": report::findings_json(&subject.findings, &subject.sources),
     })
 }

@@ -17,7 +17,7 @@ const MEMBERS_SHOWN_MAX: usize = 6;
 /// Fails everything and prints what is lost, the worst first.
 pub fn run(args: &SurviveArgs) -> anyhow::Result<Exit> {
     let planned = files::plan(&args.file)?;
-    let network = &super::plan_of(&planned)?.network;
+    let network = &super::subject::plan_of(&planned)?.network;
     let kinds = [ElementKind::Node, ElementKind::Link, ElementKind::Region];
     let survival = survive(network, &kinds, if args.pairs { 2 } else { 1 });
     if args.json {

@@ -15,7 +15,7 @@ use crate::names::Name;
 
 /// A node or a client.
 #[derive(Debug, Clone)]
-pub(super) struct Draftee {
+pub(in crate::import) struct Draftee {
     pub name: Name,
     pub key: Option<PublicKey>,
     pub addresses: Vec<IpAddr>,
@@ -36,7 +36,7 @@ pub(super) struct Draftee {
 
 /// A network. Members are numbered as in the world.
 #[derive(Debug, Clone)]
-pub(super) struct Draft {
+pub(in crate::import) struct Draft {
     pub name: Name,
     pub prefixes: Vec<IpNet>,
     pub client_prefixes: BTreeSet<IpNet>,

@@ -17,7 +17,7 @@ use crate::names::Name;
 
 /// A member of the network that is to be inferred.
 #[derive(Debug, Clone)]
-pub(super) struct Member {
+pub(in crate::import) struct Member {
     pub name: Name,
     pub key: Option<PublicKey>,
     /// Host and device, if its configuration was read.
@@ -27,7 +27,7 @@ pub(super) struct Member {
 }
 
 /// All hosts, and who everybody is.
-pub(super) struct World<'r> {
+pub(in crate::import) struct World<'r> {
     pub hosts: &'r [Host],
     pub members: Vec<Member>,
     pub by_key: BTreeMap<PublicKey, usize>,
@@ -152,7 +152,7 @@ fn is_template(device: &Device) -> bool {
 }
 
 /// Link-local addresses are no overlay's.
-pub(super) fn is_usable(address: IpAddr) -> bool {
+pub(in crate::import) fn is_usable(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !v4.is_link_local() && !v4.is_unspecified(),
         IpAddr::V6(v6) => !v6.is_unicast_link_local() && !v6.is_unspecified(),

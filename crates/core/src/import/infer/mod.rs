@@ -14,9 +14,10 @@ use crate::check::{Finding, Findings, Imported};
 use crate::names::Name;
 
 use super::sources::Read;
-use draft::Draft;
-use members::World;
-use walk::Tables;
+pub(super) use draft::Draft;
+pub(super) use members::{World, is_usable};
+pub(super) use relations::{atoms, draft};
+pub(super) use walk::{Table, Tables};
 
 /// A device that was read, and the member that it became.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use crate::plan::merge;
 const DEFAULT_ROUTE_BITS: u8 = 3;
 
 /// Fills a draft with everything that can be told without trying.
-pub(super) fn draft(world: &World<'_>, tables: &Tables, name: &Name, findings: &mut Findings) -> Draft {
+pub(in crate::import) fn draft(world: &World<'_>, tables: &Tables, name: &Name, findings: &mut Findings) -> Draft {
     let members = world.members.iter().enumerate().map(|(at, member)| {
         let device = world.device(at);
         let valid_name = |name: &str| {
@@ -462,7 +462,7 @@ fn behind(world: &World<'_>, tables: &Tables, routed: &BTreeSet<IpNet>, draft: &
 }
 
 /// The parts into which nested prefixes cut each other.
-fn atoms(prefixes: &BTreeSet<IpNet>) -> Vec<IpNet> {
+pub(in crate::import) fn atoms(prefixes: &BTreeSet<IpNet>) -> Vec<IpNet> {
     let all: Vec<IpNet> = prefixes.iter().copied().collect();
     let mut atoms = Vec::new();
     for (at, prefix) in all.iter().enumerate() {

@@ -14,12 +14,22 @@ const HOPS_MAX: usize = 64;
 
 /// A member's allowed prefixes, each with its owner.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Table {
+pub(in crate::import) struct Table {
     owners: BTreeMap<IpNet, usize>,
     lengths: BTreeSet<u8>,
 }
 
 impl Table {
+    /// Of prefixes with their owners; of the same prefix the last counts.
+    pub fn new(prefixes: impl Iterator<Item = (IpNet, usize)>) -> Table {
+        let mut table = Table::default();
+        for (prefix, owner) in prefixes {
+            table.owners.insert(prefix, owner);
+            table.lengths.insert(prefix.prefix_len());
+        }
+        table
+    }
+
     /// The owner of the longest prefix that holds an address.
     pub fn owner(&self, address: IpAddr) -> Option<usize> {
         let max = IpNet::from(address).max_prefix_len();
@@ -37,7 +47,7 @@ impl Table {
 
 /// Where a walk ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Walk {
+pub(in crate::import) struct Walk {
     /// Members visited, the first included.
     pub visited: Vec<usize>,
     /// Whether the last one sends the address nowhere else.
@@ -45,22 +55,23 @@ pub(super) struct Walk {
 }
 
 /// The tables of all members that were read.
-pub(super) struct Tables(Vec<Option<Table>>);
+pub(in crate::import) struct Tables(Vec<Option<Table>>);
 
 impl Tables {
     /// Collects them.
     pub fn new(world: &World<'_>) -> Tables {
         let table = |member: usize| {
-            let mut table = Table::default();
-            for (peer, written) in world.peers(world.device(member)?) {
-                for prefix in &written.allowed {
-                    table.owners.insert(prefix.value.trunc(), peer);
-                    table.lengths.insert(prefix.value.prefix_len());
-                }
-            }
-            Some(table)
+            let peers = world.peers(world.device(member)?);
+            let prefixes =
+                peers.flat_map(|(peer, written)| written.allowed.iter().map(move |p| (p.value.trunc(), peer)));
+            Some(Table::new(prefixes))
         };
         Tables((0..world.members.len()).map(table).collect())
+    }
+
+    /// Tables of anything else that is numbered.
+    pub fn of_all(tables: Vec<Option<Table>>) -> Tables {
+        Tables(tables)
     }
 
     /// A member's table, if its configuration was read.

@@ -14,7 +14,7 @@ use super::{hooks, wg_quick};
 use crate::check::{Finding, Imported, SourceIx, Span};
 use crate::file::Spanned;
 use crate::import::hosts::{Device, Effect, Format, Hook, Moment, Peer};
-use crate::limits::{IMPORT_SCRIPT_LINES_MAX, IMPORT_SCRIPT_VALUE_BYTES_MAX};
+use crate::limits::{IMPORT_SCRIPT_CASES_MAX, IMPORT_SCRIPT_LINES_MAX, IMPORT_SCRIPT_VALUE_BYTES_MAX};
 
 #[derive(Default)]
 struct Script<'t> {
@@ -25,6 +25,10 @@ struct Script<'t> {
     devices: Vec<Device>,
     /// Lines run so far, those of loops each time.
     run: usize,
+    /// Where the branch of a `case` began that is being read, and the words it is for.
+    case: Option<(u32, Vec<String>)>,
+    /// All such branches: from, to, and the words.
+    cases: Vec<(u32, u32, Vec<String>)>,
 }
 
 /// Reads the devices that a script makes.
@@ -37,7 +41,7 @@ pub(in crate::import) fn read<'t>(
     let mut script = Script::default();
     script.block(&lines, notes);
     let mut devices = std::mem::take(&mut script.devices);
-    devices.iter().for_each(|device| without_route(device, notes));
+    devices.iter().filter(|device| !device.brings_routes).for_each(|device| without_route(device, notes));
     for (path, lines) in std::mem::take(&mut script.files) {
         let is_config = lines.iter().any(|line| line.trimmed().eq_ignore_ascii_case("[interface]"));
         if !is_config {
@@ -48,6 +52,10 @@ pub(in crate::import) fn read<'t>(
         let known = lines.into_iter().filter(|line| is_known(line, notes)).collect::<Vec<_>>();
         let mut device = wg_quick::read(stem, place, known.into_iter(), notes);
         device.format = Format::Shell;
+        for peer in &mut device.peers {
+            let case = script.cases.iter().find(|(from, to, _)| (*from..*to).contains(&peer.place.start));
+            peer.cases = case.map_or_else(Vec::new, |(.., words)| words.clone());
+        }
         devices.push(device);
     }
     devices
@@ -138,12 +146,19 @@ impl<'t> Script<'t> {
         if text.contains("<<<") && text.contains("read ") {
             return self.fields(text);
         }
+        self.branch(line, text);
         let bare = text.trim_start_matches("sudo ").trim_start_matches("export ").trim_start_matches("readonly ");
         let bare = bare.trim_start_matches("local ").trim_start_matches("declare ");
         let words: Vec<&str> = bare.split_whitespace().collect();
         match words.as_slice() {
             ["sed", ..] => self.sed(line, bare, notes),
             ["wg", "set", name, rest @ ..] => self.wg_set(line, name, rest, notes),
+            ["wg-quick", "up", name] => {
+                self.devices
+                    .iter_mut()
+                    .filter(|device| device.name == *name)
+                    .for_each(|device| device.brings_routes = true);
+            }
             ["ip", ..] => self.ip(line, &words, notes),
             _ => {
                 if let Some((name, value)) = bare.split_once('=').filter(|(name, _)| is_variable(name)) {
@@ -151,6 +166,17 @@ impl<'t> Script<'t> {
                     self.values.insert(name.to_owned(), Spanned { value, span: line.span });
                 }
             }
+        }
+    }
+
+    /// `a|b)` begins a branch of a `case`, `;;` and `esac` end it.
+    fn branch(&mut self, line: &Line<'t>, text: &str) {
+        if text.ends_with(";;") || text == "esac" {
+            let ended = self.case.take().map(|(from, words)| (from, line.span.start, words));
+            self.cases.extend(ended.filter(|_| self.cases.len() < IMPORT_SCRIPT_CASES_MAX));
+        } else if let Some(words) = text.strip_suffix(')').filter(|words| !words.contains(['(', '$', '='])) {
+            let words = words.split('|').map(|word| unquoted(word.trim()).to_owned()).collect();
+            self.case = Some((line.span.start, words));
         }
     }
 
@@ -229,7 +255,7 @@ impl<'t> Script<'t> {
     fn device(&mut self, name: &str, span: Span) -> &mut Device {
         let at = self.devices.iter().position(|device| device.name == name);
         let at = at.unwrap_or_else(|| {
-            self.devices.push(Device::new(name, Format::Shell, span));
+            self.devices.push(Device { brings_routes: false, ..Device::new(name, Format::Shell, span) });
             self.devices.len() - 1
         });
         &mut self.devices[at]

@@ -8,7 +8,7 @@ use super::hooks;
 use super::lines::{Line, Notes, items, unquoted};
 use crate::check::{Imported, Span};
 use crate::file::Spanned;
-use crate::import::hosts::{Device, Format, Hook, Moment, Peer, Table};
+use crate::import::hosts::{Device, Format, Hook, Moment, Peer, Table, table_number};
 use crate::limits::{IMPORT_PEERS_MAX, IMPORT_REMARK_WORDS_MAX};
 
 /// Which section a line is in.
@@ -264,10 +264,10 @@ pub(in crate::import) fn table(value: &Spanned<&str>, notes: &mut Notes<'_>) -> 
     let table = match value.value.to_ascii_lowercase().as_str() {
         "auto" => Table::Auto,
         "off" => Table::Off,
-        "main" => Table::Number(254),
-        "local" => Table::Number(255),
-        "default" => Table::Number(253),
-        _ => Table::Number(notes.number::<u32>("Table", value)?.value),
+        name => match table_number(name) {
+            Some(number) => Table::Number(number),
+            None => return notes.bad("Table", value.span, "this is no number or name of a table"),
+        },
     };
     Some(Spanned { value: table, span: value.span })
 }

@@ -1,0 +1,66 @@
+//! Other people's files: proved, explained and failed as they are, against golden files; imported within bounds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::desk::{Desk, Ran};
+
+fn fixtures(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/import/fixtures").join(path)
+}
+
+/// The files of the text S1 as printed: two configurations, and the script that makes all others.
+fn s1() -> Desk {
+    let desk = Desk::new();
+    for (from, to) in
+        [("ec2/wg0.conf", "ec2/wg0.conf"), ("hkg/wg0.conf", "hkg/wg0.conf"), ("entrypoint.sh", "backend/entrypoint.sh")]
+    {
+        let to = desk.path("s1").join(to);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(fixtures("s1").join(from), to).unwrap();
+    }
+    desk
+}
+
+/// Holds what a command printed against a golden file.
+#[track_caller]
+fn is_golden(ran: &Ran, name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/imported").join(name);
+    let text = format!("{}--- stderr\n{}", ran.out, ran.err);
+    if std::env::var_os("WAYLEAVE_BLESS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        return fs::write(&path, text).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert!(expected == text, "{} differs; bless it if that is wanted:\n{text}", path.display());
+}
+
+#[test]
+fn s1_as_printed_is_proved_defective_with_the_lines_to_blame() {
+    let desk = s1();
+    is_golden(&desk.wayleave("prove s1").expect(4), "s1-prove.txt");
+    let ran = desk.wayleave("prove --json s1").expect(4);
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&value["schema"], &value["ways"]["fine"]), (&"wayleave.proof".into(), &70.into()));
+}
+
+#[test]
+fn s1_as_printed_explains_which_line_drops_a_packet() {
+    let desk = s1();
+    is_golden(&desk.wayleave("explain s1 nrt gru").expect(4), "s1-explain.txt");
+    is_golden(&desk.wayleave("explain s1 10.50.5.1 sin").expect(0), "s1-explain-fine.txt");
+    let ran = desk.wayleave("explain --json s1 nrt gru").expect(4);
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["ways"][0]["stories"][0]["place"]["file"], "s1/backend/entrypoint.sh");
+    desk.wayleave("explain s1 nrt nowhere").expect(64);
+}
+
+#[test]
+fn the_script_of_s1_makes_a_pop_that_reaches_nobody() {
+    let desk = Desk::new();
+    fs::create_dir_all(desk.path("s1/ec2")).unwrap();
+    fs::create_dir_all(desk.path("s1/hkg")).unwrap();
+    fs::copy(fixtures("s1/ec2/wg0.conf"), desk.path("s1/ec2/wg0.conf")).unwrap();
+    fs::copy(fixtures("s1/user-data.sh"), desk.path("s1/hkg/user-data.sh")).unwrap();
+    is_golden(&desk.wayleave("prove s1").expect(4), "s1-user-data.txt");
+}
