@@ -11,5 +11,7 @@ mod plans;
 #[path = "prove/published.rs"]
 mod published;
 mod random;
+#[path = "prove/standing.rs"]
+mod standing;
 #[path = "prove/survive.rs"]
 mod survive;

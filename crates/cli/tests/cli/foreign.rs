@@ -56,6 +56,15 @@ fn s1_as_printed_explains_which_line_drops_a_packet() {
 }
 
 #[test]
+fn s1_as_printed_loses_most_with_its_hub() {
+    let desk = s1();
+    is_golden(&desk.wayleave("survive s1").expect(4), "s1-survive.txt");
+    let ran = desk.wayleave("survive --pairs --json s1").expect(4);
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&value["losses"][0]["failed"][0], &value["not_examined"]), (&"ec2".into(), &0.into()));
+}
+
+#[test]
 fn the_script_of_s1_makes_a_pop_that_reaches_nobody() {
     let desk = Desk::new();
     fs::create_dir_all(desk.path("s1/ec2")).unwrap();

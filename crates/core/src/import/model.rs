@@ -336,7 +336,7 @@ impl<'d> Hooks<'d> {
             let Effect::Route { prefix, rest, removed: false } = effect else { continue };
             let words: Vec<&str> = rest.split_whitespace().collect();
             let is_dead = matches!(words.first(), Some(&("blackhole" | "unreachable" | "prohibit")));
-            let everything = words.iter().any(|word| *word == "default").then(|| {
+            let everything = words.contains(&"default").then(|| {
                 let v6 = words.iter().any(|word| word.contains(':'));
                 if v6 { "::/0" } else { "0.0.0.0/0" }.parse::<IpNet>().expect("both are prefixes")
             });

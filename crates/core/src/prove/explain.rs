@@ -45,7 +45,7 @@ impl Proof {
     }
 
     /// All pairs of classes of a pair of ends.
-    fn examples(&self, from: usize, to: usize) -> Vec<Example> {
+    pub(super) fn examples(&self, from: usize, to: usize) -> Vec<Example> {
         let classes = |end: usize| self.tables.classes_of(&self.hosts.ends[end].prefixes);
         let (sources, destinations) = (classes(from), classes(to));
         let all = sources.iter().flat_map(|source| destinations.iter().map(move |destination| (*source, *destination)));
@@ -55,6 +55,14 @@ impl Proof {
             (both != 0).then_some(Example { from: from as u32, to: to as u32, source, destination, family })
         };
         all.filter_map(example).collect()
+    }
+
+    /// What becomes of one packet that a host sends or that comes to it from a LAN, and the hosts that it visits.
+    pub fn fate(&self, host: u32, source: IpAddr, destination: IpAddr) -> (Outcome, Vec<u32>) {
+        let class = |address| self.tables.class_of[self.tables.atoms.at(address)];
+        let (mut trace, family) = (Trace::default(), usize::from(destination.is_ipv6()));
+        let outcome = self.tables.walk(host, class(source), class(destination), family, &mut trace);
+        (outcome, trace.hosts)
     }
 
     /// The hosts of each stray circle, and whether it is of IPv6.

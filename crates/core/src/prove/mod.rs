@@ -11,6 +11,7 @@ mod findings;
 mod from_plan;
 mod hosts;
 mod reach;
+mod standing;
 mod survive;
 mod tables;
 mod walk;
@@ -22,6 +23,7 @@ pub use hosts::{
     Device, End, EndKind, FilterRule, Host, Hosts, Peer, Route, RouteTo, RpFilter, Rule, TABLE_MAIN, WrittenPeer,
 };
 pub use reach::{Example, Proof, Tally, Verdict, reachability};
+pub use standing::{Failure, Part, Standing};
 pub use survive::{Element, Loss, Party, Survival, survive};
 pub use tables::Atoms;
 pub use walk::{Drop, Outcome, Reason};

@@ -79,7 +79,6 @@ fn the_pop_that_the_script_of_s1_makes_dials_nobody() {
 
 #[test]
 fn a_half_configured_direct_peer_of_s1_black_holes_what_the_hub_would_carry() {
-    let wide = EC2.replace("AllowedIPs = 10.50.1.1/32", "AllowedIPs = 10.50.1.1/32");
     let leaf = |address: &str, private: &str, more: &str| {
         format!(
             "[Interface]\nAddress = {address}/32\nPrivateKey = {private}\n[Peer]\n# hub\nPublicKey = PUB1\n\
@@ -100,7 +99,6 @@ fn a_half_configured_direct_peer_of_s1_black_holes_what_the_hub_would_carry() {
     let place = findings.sorted().iter().find(|one| one.kind.code() == "WL307").and_then(|one| one.place).unwrap();
     let (file, line, _) = read.sources.position(place).unwrap();
     assert_eq!((file, line), ("nrt/wg0.conf", 10));
-    assert!(wide.contains("10.50.1.1/32"));
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct MemberHost {
     device: Device,
     configured: bool,
     routes: BTreeSet<IpNet>,
+    /// Peers that the engine has.
+    peers: BTreeSet<PublicKey>,
 }
 
 /// Adds a member's name to errors.
@@ -86,7 +88,8 @@ impl MemberHost {
         };
         let device = namespace.run(work).map_err(|error| about.namespace(error))??;
         let device_name = plan.device.to_string();
-        Ok(MemberHost { name, namespace, port, device_name, device, configured: false, routes: BTreeSet::new() })
+        let (routes, peers) = (BTreeSet::new(), BTreeSet::new());
+        Ok(MemberHost { name, namespace, port, device_name, device, configured: false, routes, peers })
     }
 
     /// Brings device and routes to a plan: additions first, and nothing of a peer that stays as it is is touched.
@@ -94,7 +97,11 @@ impl MemberHost {
         let wanted: BTreeSet<IpNet> = plan.routes.iter().copied().collect();
         let new: Vec<IpNet> = wanted.difference(&self.routes).copied().collect();
         let old: Vec<IpNet> = self.routes.difference(&wanted).copied().collect();
-        let set = device_changes(plan, key, underlay, !self.configured);
+        let peers: BTreeSet<PublicKey> =
+            plan.peers.iter().filter_map(|peer| Some(PublicKey(*peer.public_key?.as_bytes()))).collect();
+        let mut set = device_changes(plan, key, underlay, (!self.configured, &self.peers));
+        let gone = self.peers.difference(&peers);
+        set.peers.extend(gone.map(|key| ConfigurePeer { remove: true, ..ConfigurePeer::new(*key) }));
         let source = |family: &IpNet| plan.addresses.iter().find(|a| a.is_ipv4() == family.addr().is_ipv4()).copied();
         let device_name = &self.device_name;
         let change_routes = |netlink: &mut Netlink, add: &[IpNet], remove: &[IpNet]| {
@@ -120,8 +127,25 @@ impl MemberHost {
             change_routes(&mut netlink, &new, &old).map_err(|error| about.netlink(error))
         };
         self.namespace.run(work).map_err(|error| about.namespace(error))??;
+        self.set_forwarding(plan.forwards)?;
         self.routes = wanted;
+        self.peers = peers;
         self.configured = true;
+        Ok(())
+    }
+
+    /// Whether it passes on what is not its own, as its rendered file would switch it.
+    fn set_forwarding(&self, forwards: bool) -> Result<(), LabError> {
+        let about = About(&self.name);
+        let value = if forwards { "1" } else { "0" };
+        for path in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+            match self.namespace.set(path, value) {
+                // A kernel without IPv6 has none of its settings.
+                Err(NamespaceError::Sysctl { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound && path.starts_with("net/ipv6/") => {}
+                other => other.map_err(|error| about.namespace(error))?,
+            }
+        }
         Ok(())
     }
 
@@ -207,14 +231,19 @@ fn add_link_routes(netlink: &mut Netlink, plan: &NodePlan) -> Result<(), Netlink
     Ok(())
 }
 
-/// What the engine is told. Endpoints only the first time: later ones are learned.
-fn device_changes(plan: &NodePlan, key: &PrivateKey, underlay: &Underlay, first: bool) -> ConfigureDevice {
+/// What the engine is told. Endpoints only of peers that it does not have yet: later ones are learned.
+fn device_changes(
+    plan: &NodePlan,
+    key: &PrivateKey,
+    underlay: &Underlay,
+    (first, known): (bool, &BTreeSet<PublicKey>),
+) -> ConfigureDevice {
     let peer = |peer: &wayleave_core::plan::PeerPlan| {
         let public_key = PublicKey(*peer.public_key?.as_bytes());
         let endpoint = peer.endpoints.iter().find_map(|e| Some((underlay.resolve(e)?, e.port).into()));
         let link = peer.link_address.map(host);
         Some(ConfigurePeer {
-            endpoint: if first { endpoint } else { None },
+            endpoint: endpoint.filter(|_| !known.contains(&public_key)),
             replace_allowed_ips: true,
             allowed_ips: peer.allowed.iter().copied().chain(link).collect(),
             ..ConfigurePeer::new(public_key)

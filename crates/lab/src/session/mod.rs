@@ -17,7 +17,7 @@ use std::time::Duration;
 use wayleave_core::keys::{KEY_BYTES, PrivateKey};
 use wayleave_core::names::Name;
 use wayleave_core::network::{Network, NodeIx};
-use wayleave_core::plan::{self, Ledger, LinkStates, Member, Plan};
+use wayleave_core::plan::{self, Ledger, LinkStates, Member, NodePlan, Plan};
 
 pub use faults::{Fault, FaultError, Target};
 pub use lans::Lan;
@@ -181,14 +181,31 @@ impl Lab {
     /// # Errors
     /// What an engine or the kernel refuses.
     pub fn apply(&mut self, states: &LinkStates) -> Result<(), LabError> {
+        self.apply_changed(states, &mut |_, _| {})
+    }
+
+    /// The same, but each member is told what `change` makes of its part: mistakes on single hosts, which the plan does not
+    /// know of. Peers that are gone from a part are gone from its device.
+    ///
+    /// # Errors
+    /// What an engine or the kernel refuses.
+    pub fn apply_changed(
+        &mut self,
+        states: &LinkStates,
+        change: &mut dyn FnMut(Member, &mut NodePlan),
+    ) -> Result<(), LabError> {
         let (plan, ..) = plan::plan(self.network.clone(), &self.ledger, states);
         let new: Vec<Member> =
             self.members.iter().filter(|(_, host)| host.is_new()).map(|(member, _)| *member).collect();
+        let mut told: BTreeMap<Member, NodePlan> = BTreeMap::new();
         for (member, host) in &mut self.members {
-            host.apply(&plan.of(*member), &self.keys[member], &self.underlay)?;
+            let mut part = plan.of(*member);
+            change(*member, &mut part);
+            host.apply(&part, &self.keys[member], &self.underlay)?;
+            told.insert(*member, part);
         }
         for member in new {
-            self.members[&member].start_keepalives(&plan.of(member))?;
+            self.members[&member].start_keepalives(&told[&member])?;
         }
         self.plan = plan;
         Ok(())
