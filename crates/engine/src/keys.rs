@@ -1,34 +1,39 @@
 //! The three kinds of 32-byte keys, as types that can't be mixed up.
 //!
 //! A public key is printed as base64, as `wg` prints it. The two secret kinds print nothing, are wiped when dropped, and give
-//! their bytes only to who asks by name (`expose`). No curve arithmetic here except for deriving the public key.
+//! their bytes only to who asks by name (`expose`). These lie on the heap, since a value that is moved leaves its bytes behind where it
+//! was. No curve arithmetic here except for deriving the public key.
 
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroizing;
 
 /// A peer's name in the protocol: its Curve25519 public key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey(pub [u8; 32]);
 
 /// A device's Curve25519 private key. Wiped when dropped, never printed.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct PrivateKey([u8; 32]);
+#[derive(Clone, PartialEq, Eq)]
+pub struct PrivateKey(Box<Zeroizing<[u8; 32]>>);
 
 /// The symmetric key that a pair of peers may share on top of everything else. Wiped when dropped, never printed.
-#[derive(Clone, PartialEq, Eq, Default, Zeroize, ZeroizeOnDrop)]
-pub struct PresharedKey([u8; 32]);
+/// Most peers have none.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct PresharedKey(Option<Box<Zeroizing<[u8; 32]>>>);
+
+const NO_KEY: [u8; 32] = [0; 32];
 
 impl PrivateKey {
     /// Takes the key's 32 bytes, clamped as the kernel's module clamps and reports them; all zero means "none".
-    pub fn new(mut bytes: [u8; 32]) -> PrivateKey {
-        if bytes != [0; 32] {
-            bytes[0] &= 0b1111_1000;
-            bytes[31] = bytes[31] & 0b0111_1111 | 0b0100_0000;
+    pub fn new(bytes: [u8; 32]) -> PrivateKey {
+        let mut key = Box::new(Zeroizing::new(bytes));
+        if **key != NO_KEY {
+            key[0] &= 0b1111_1000;
+            key[31] = key[31] & 0b0111_1111 | 0b0100_0000;
         }
-        PrivateKey(bytes)
+        PrivateKey(key)
     }
 
     /// The secret bytes.
@@ -38,25 +43,25 @@ impl PrivateKey {
 
     /// The public key that belongs to this private key.
     pub fn public_key(&self) -> PublicKey {
-        let secret = x25519_dalek::StaticSecret::from(self.0);
+        let secret = x25519_dalek::StaticSecret::from(*self.expose());
         PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes())
     }
 
     /// All zero: the UAPI's and netlink's way of saying "no key".
     pub fn is_zero(&self) -> bool {
-        self.0 == [0; 32]
+        *self.expose() == NO_KEY
     }
 }
 
 impl PresharedKey {
     /// Takes the key's 32 bytes; all zero means "none".
     pub fn new(bytes: [u8; 32]) -> PresharedKey {
-        PresharedKey(bytes)
+        PresharedKey((bytes != NO_KEY).then(|| Box::new(Zeroizing::new(bytes))))
     }
 
     /// The secret bytes.
     pub fn expose(&self) -> &[u8; 32] {
-        &self.0
+        self.0.as_deref().map_or(&NO_KEY, |key| key)
     }
 }
 

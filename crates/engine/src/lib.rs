@@ -25,6 +25,8 @@
 
 mod config;
 mod device;
+#[cfg(test)]
+mod fuzz;
 mod keys;
 pub mod limits;
 pub mod noise;

@@ -5,6 +5,8 @@
 //! kernel come in at `segment`, but any packet that a peer sent comes in at `coalesce`; neither is believed.
 
 pub mod coalesce;
+#[cfg(test)]
+mod fuzz;
 pub mod layout;
 pub mod segment;
 #[cfg(test)]

@@ -51,6 +51,32 @@ fn both_packets_arrive_within_two_round_trips_and_one_session_stays() {
     assert!(unsettled < 30, "{unsettled} of 3000 kept two sessions");
 }
 
+/// Whether both ends seal with sessions that the other opens, and both packets have arrived.
+fn has_settled(world: &World) -> bool {
+    let roles = roles(world);
+    roles[0].is_some() && roles[1].is_some() && roles[0] != roles[1] && world.got(0, 1, 1) && world.got(1, 0, 1)
+}
+
+#[test]
+fn crossing_handshakes_settle_within_a_round_trip_and_a_half() {
+    let (mut worst, mut sum_ms, count) = (0, 0, 5000);
+    for seed in 0..count {
+        let delay_ms = 1 + seed * 7919 % 200;
+        let network = Network { delay_ms, ..Network::GOOD };
+        // `cross` returns when the later end has begun.
+        let mut world = cross(seed, network, [false; 2]);
+        let mut waited_ms = 0;
+        while !has_settled(&world) {
+            world.run(ms(1));
+            waited_ms += 1;
+            assert!(waited_ms <= 3 * delay_ms, "seed {seed}: {waited_ms} ms at {delay_ms} ms one way");
+        }
+        worst = worst.max(waited_ms * 100 / (2 * delay_ms));
+        sum_ms += waited_ms * 100 / (2 * delay_ms);
+    }
+    println!("{count} crossings: {} % of a round trip on average, {worst} % at worst", sum_ms / count);
+}
+
 #[test]
 fn two_ends_with_one_handshake_each_settle_by_retransmission() {
     for seed in 0..300 {

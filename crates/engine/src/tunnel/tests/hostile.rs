@@ -6,11 +6,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Counters;
 use crate::noise::cookie::PeerMacs;
 
-const ATTACKER: ([u8; 4], u16) = ([203, 0, 113, 66], 666);
+pub const ATTACKER: ([u8; 4], u16) = ([203, 0, 113, 66], 666);
 
-fn conversation(seed: u64) -> World {
+pub fn conversation(seed: u64) -> World {
     let mut world = World::pair(seed, Network::GOOD);
     world.tape = Some(Vec::new());
     for payload in 0..5 {
@@ -21,7 +22,7 @@ fn conversation(seed: u64) -> World {
     world
 }
 
-fn tape(world: &mut World) -> Vec<Flight> {
+pub fn tape(world: &mut World) -> Vec<Flight> {
     world.tape.take().unwrap()
 }
 
@@ -50,6 +51,76 @@ fn everything_replayed_and_reflected_is_dropped() {
     assert_eq!(counters.rx_replayed_data, 5);
     assert_eq!(counters.rx_replayed_handshake, 1);
     assert_untouched(&mut world);
+}
+
+/// What an end counted since `before`, as names and numbers.
+fn counted(world: &World, end: usize, before: &Counters) -> Vec<(&'static str, u64)> {
+    let after = world.ends[end].tunnel.counters().named();
+    let changes = after.zip(before.named()).map(|((name, after), (_, before))| (name, after - before));
+    changes.filter(|(_, change)| *change > 0).collect()
+}
+
+/// Sends each datagram of the tape that is meant, as `change` makes it, to the end that got it or, reflected, that sent it.
+fn attack(kind: u8, is_reflected: bool, change: impl Fn(&mut Vec<u8>)) -> Vec<(&'static str, u64)> {
+    let mut world = conversation(12);
+    let tape = tape(&mut world);
+    let before = *world.ends[1].tunnel.counters();
+    let address = world.ends[1].address;
+    let meant =
+        |flight: &&Flight| flight.bytes[0] == kind && (if is_reflected { flight.from } else { flight.to }) == address;
+    for flight in tape.iter().filter(meant) {
+        let mut bytes = flight.bytes.clone();
+        change(&mut bytes);
+        world.inject(ATTACKER.into(), 1, &bytes);
+    }
+    let counted = counted(&world, 1, &before);
+    assert_untouched(&mut world);
+    counted
+}
+
+#[test]
+fn each_kind_of_attack_is_dropped_and_has_its_own_counter() {
+    // The second end got one initiation, one cookie-less conversation of five packets and one keepalive, and answered with one
+    // response and five packets.
+    let cut = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 1);
+    let flip = |byte: usize| move |bytes: &mut Vec<u8>| bytes[byte] ^= 1;
+    let none = |_: &mut Vec<u8>| {};
+    for (attack, counter, least) in [
+        (attack(1, false, none), "rx_replayed_handshake", 1),
+        (attack(1, false, cut), "rx_malformed", 1),
+        (attack(1, false, flip(1)), "rx_malformed", 1),
+        (attack(1, false, flip(9)), "rx_bad_mac", 1),
+        (attack(2, true, none), "rx_bad_mac", 1),
+        (attack(4, false, none), "rx_replayed_data", 5),
+        (attack(4, false, cut), "rx_bad_data", 5),
+        (attack(4, false, |bytes| bytes.truncate(31)), "rx_malformed", 5),
+        (attack(4, false, flip(20)), "rx_bad_data", 5),
+        (attack(4, false, flip(8)), "rx_bad_data", 5),
+        (attack(4, false, flip(4)), "rx_unknown_session", 5),
+        (attack(4, true, none), "rx_unknown_session", 5),
+    ] {
+        assert!(
+            matches!(attack[..], [(name, count)] if name == counter && count >= least),
+            "{attack:?}, not {counter}"
+        );
+    }
+}
+
+#[test]
+fn who_was_removed_is_a_stranger() {
+    let mut world = conversation(13);
+    let before = *world.ends[1].tunnel.counters();
+    let mut peer = ConfigurePeer::new(world.ends[0].key);
+    peer.remove = true;
+    world.configure_peer(1, peer);
+    assert_eq!(world.ends[1].tunnel.activity(), (0, 0), "nothing of it is left");
+    world.send(0, 1, 50);
+    world.run(s(1));
+    assert_eq!(counted(&world, 1, &before), [("rx_unknown_session", 1)]);
+    world.run(s(20));
+    let counted = counted(&world, 1, &before);
+    assert!(matches!(counted[..], [("rx_unknown_peer", 1..=2), ("rx_unknown_session", 1)]), "{counted:?}");
+    assert!(!world.got(0, 1, 50));
 }
 
 #[test]

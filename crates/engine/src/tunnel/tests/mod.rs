@@ -2,13 +2,16 @@
 //!
 //! [`World`] moves from one due thing to the next, so a week costs as long as its packets do. One seed gives one run. The files:
 //! `crossing` (both ends start at once), `lifetime` (timers, rekeying, a week), `configuration` (changes at run time), `hostile`
-//! (datagrams that nobody should have sent), `flood` (too many of them).
+//! (datagrams that nobody should have sent), `flood` (too many of them),
+//! `fuzz` (mutated ones), `weeks` (all faults of networks, clocks and hosts, and what must hold through them).
 
 mod configuration;
 mod crossing;
 mod flood;
+mod fuzz;
 mod hostile;
 mod lifetime;
+mod weeks;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -48,10 +51,14 @@ impl Network {
 /// One tunnel with its place in the world.
 pub struct End {
     pub tunnel: Tunnel,
+    pub private: PrivateKey,
     pub key: PublicKey,
     pub address: SocketAddr,
     /// Its wall clock.
     pub unix: Duration,
+    /// Its process is stopped: what comes waits in its socket, and its timers with it.
+    pub paused: bool,
+    backlog: Vec<Flight>,
     /// What its interface got.
     pub received: Vec<Vec<u8>>,
     pub events: Vec<Event>,
@@ -68,6 +75,8 @@ pub struct World {
     pub now: Monotonic,
     pub network: Network,
     pub rng: SeededRng,
+    /// Ways on which nothing arrives any more, as sender and receiver.
+    pub cut: Vec<(usize, usize)>,
     /// All datagrams ever sent, if wanted.
     pub tape: Option<Vec<Flight>>,
     flights: BTreeMap<(Monotonic, u64), Flight>,
@@ -84,17 +93,22 @@ impl World {
                 rng.fill(&mut private);
                 let private = PrivateKey::new(private);
                 let key = private.public_key();
-                let mut tunnel = Tunnel::new(Box::new(SeededRng::new(rng.next_u64())), Timing::default());
-                tunnel
-                    .configure(Now::default(), &ConfigureDevice { private_key: Some(private), ..Default::default() })
-                    .unwrap();
-                tunnel.handle_up(Now::default());
-                let address = SocketAddr::from(([192, 0, 2, number as u8], 1000));
-                End { tunnel, key, address, unix: s(1_700_000_000), received: Vec::new(), events: Vec::new() }
+                let tunnel = started(rng.next_u64(), &private);
+                End {
+                    tunnel,
+                    private,
+                    key,
+                    address: SocketAddr::from(([192, 0, 2, number as u8], 1000)),
+                    unix: s(1_700_000_000),
+                    paused: false,
+                    backlog: Vec::new(),
+                    received: Vec::new(),
+                    events: Vec::new(),
+                }
             })
             .collect();
         let now = Monotonic(s(1000));
-        World { ends, now, network, rng, tape: None, flights: BTreeMap::new(), sequence: 0 }
+        World { ends, now, network, rng, cut: Vec::new(), tape: None, flights: BTreeMap::new(), sequence: 0 }
     }
 
     /// Two tunnels that know each other.
@@ -139,6 +153,20 @@ impl World {
         self.ends[to].received.contains(&packet(from, to, payload))
     }
 
+    /// The process of `who` ends, and another one begins with the same configuration and no memory of sessions.
+    pub fn restart(&mut self, who: usize) {
+        self.ends[who].tunnel = started(self.rng.next_u64(), &self.ends[who].private);
+        (0..self.ends.len()).filter(|whom| *whom != who).for_each(|whom| self.introduce(who, whom));
+    }
+
+    /// The process of `who` goes on after a pause.
+    pub fn resume(&mut self, who: usize) {
+        self.ends[who].paused = false;
+        for flight in std::mem::take(&mut self.ends[who].backlog) {
+            self.inject(flight.from, who, &flight.bytes);
+        }
+    }
+
     /// Puts a datagram into the network, to arrive at once.
     pub fn inject(&mut self, from: SocketAddr, to: usize, bytes: &[u8]) {
         let now = self.now(to);
@@ -151,15 +179,16 @@ impl World {
     pub fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
-            let deadlines = self.ends.iter().filter_map(|end| end.tunnel.poll_timeout());
+            let awake = self.ends.iter().filter(|end| !end.paused);
+            let deadlines = awake.filter_map(|end| end.tunnel.poll_timeout());
             let arrivals = self.flights.first_key_value().map(|((at, _), _)| *at);
             let Some(next) = deadlines.chain(arrivals).min().filter(|next| *next <= end) else { break };
             self.advance(next.max(self.now));
             while let Some(entry) = self.flights.first_entry().filter(|entry| entry.key().0 <= self.now) {
                 let flight = entry.remove();
-                self.deliver(&flight);
+                self.deliver(flight);
             }
-            for who in 0..self.ends.len() {
+            for who in (0..self.ends.len()).filter(|who| !self.ends[*who].paused).collect::<Vec<_>>() {
                 let now = self.now(who);
                 self.ends[who].tunnel.handle_timeout(now);
                 self.drain(who);
@@ -174,8 +203,15 @@ impl World {
         self.ends.iter_mut().for_each(|end| end.unix += passed);
     }
 
-    fn deliver(&mut self, flight: &Flight) {
+    fn deliver(&mut self, flight: Flight) {
         let Some(who) = self.ends.iter().position(|end| end.address == flight.to) else { return };
+        let from = self.ends.iter().position(|end| end.address == flight.from);
+        if self.cut.iter().any(|(sender, receiver)| (Some(*sender), *receiver) == (from, who)) {
+            return;
+        }
+        if self.ends[who].paused {
+            return self.ends[who].backlog.push(flight);
+        }
         self.inject(flight.from, who, &flight.bytes);
     }
 
@@ -197,6 +233,7 @@ impl World {
     }
 
     fn launch(&mut self, flight: Flight) {
+        assert!(!shows_a_packet(&flight.bytes), "a packet left in the clear: {:02x?}", flight.bytes);
         if let Some(tape) = &mut self.tape {
             tape.push(Flight { bytes: flight.bytes.clone(), ..flight });
         }
@@ -215,6 +252,20 @@ impl World {
     fn chance(&mut self, percent: u64) -> bool {
         self.rng.next_u64() % 100 < percent
     }
+}
+
+/// A tunnel with a key, up, and knowing nobody.
+fn started(seed: u64, private: &PrivateKey) -> Tunnel {
+    let mut tunnel = Tunnel::new(Box::new(SeededRng::new(seed)), Timing::default());
+    let change = ConfigureDevice { private_key: Some(private.clone()), ..ConfigureDevice::default() };
+    tunnel.configure(Now::default(), &change).unwrap();
+    tunnel.handle_up(Now::default());
+    tunnel
+}
+
+/// Whether the addresses of a [`packet`] can be read anywhere in the bytes.
+fn shows_a_packet(bytes: &[u8]) -> bool {
+    bytes.windows(8).any(|window| matches!(window, [10, 0, 0, _, 10, 0, 0, _]))
 }
 
 pub fn inner(end: usize) -> Ipv4Addr {
