@@ -25,8 +25,6 @@
 
 mod config;
 mod device;
-#[cfg(test)]
-mod fuzz;
 mod keys;
 pub mod limits;
 pub mod noise;

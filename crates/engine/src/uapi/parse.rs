@@ -248,6 +248,22 @@ remove=true";
         assert_eq!(endpoint("[::ffff:192.0.2.1]:9"), "192.0.2.1:9");
     }
 
+    /// Whatever a client writes into the UAPI socket is a request or an error, and a request that is understood is bounded by its text.
+    #[test]
+    fn uapi_text_is_understood_or_refused() {
+        let cases: Vec<Vec<u8>> = include_str!("../../tests/corpus/uapi.txt")
+            .split("\n\n")
+            .map(|request| request.as_bytes().to_vec())
+            .collect();
+        crate::rng::fuzz::fuzz("uapi", &cases, 20_000, |_, case| {
+            let text = String::from_utf8_lossy(case);
+            let Ok(Request::Set(change)) = parse(&text, &|name| (name == "eth0").then_some(2)) else { return };
+            let parts: usize =
+                change.peers.iter().map(|peer| 1 + peer.allowed_ips.len() + peer.remove_allowed_ips.len()).sum();
+            assert!(parts <= text.lines().count());
+        });
+    }
+
     proptest! {
         #[test]
         fn any_text_is_parsed_or_refused(text in "\\PC*") {

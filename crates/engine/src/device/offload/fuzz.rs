@@ -2,8 +2,8 @@
 
 use super::coalesce::Joins;
 use super::*;
-use crate::fuzz::{corpus, fuzz};
 use crate::limits::PACKET_BYTES_MAX;
+use crate::rng::fuzz::{corpus, fuzz};
 
 #[test]
 fn whatever_the_interface_hands_out_is_cut_or_refused_and_joined_again() {

@@ -2,8 +2,8 @@
 
 use super::hostile::{ATTACKER, conversation, tape};
 use super::*;
-use crate::fuzz::{corpus, fuzz};
 use crate::noise::cookie::PeerMacs;
+use crate::rng::fuzz::{corpus, fuzz};
 
 /// After so many cases time passes and the peers talk.
 const ROUND: u64 = 2048;

@@ -3,12 +3,12 @@
 //! [`fuzz`] hands stored cases, then mutations of them, to a check that must not panic, hang, or hoard memory. Each test run does a
 //! few thousand; `WAYLEAVE_FUZZ_S=300` makes it that many seconds for each target (`scripts/sanitize --fuzz 300`). The stored cases
 //! are in `tests/corpus`, one a line, in hexadecimal; a case that once failed is to be added there. The targets: datagrams in
-//! `tunnel::tests::fuzz`, packets with virtio headers in `device::offload::fuzz`, UAPI text here.
+//! `tunnel::tests::fuzz`, packets with virtio headers in `device::offload::fuzz`, UAPI text in
+//! `uapi::parse`.
 
 use std::time::{Duration, Instant};
 
-use crate::rng::SeededRng;
-use crate::uapi;
+use super::SeededRng;
 
 /// No case may take longer.
 const HANG: Duration = Duration::from_secs(2);
@@ -131,18 +131,4 @@ fn mutate(rng: &mut SeededRng, corpus: &[Vec<u8>], case: &mut Vec<u8>) {
         }
         _ => case[at..to].fill(rng.next_u64() as u8),
     }
-}
-
-/// Whatever a client writes into the UAPI socket is a request or an error, and a request that is understood is bounded by its text.
-#[test]
-fn uapi_text_is_understood_or_refused() {
-    let cases: Vec<Vec<u8>> =
-        include_str!("../tests/corpus/uapi.txt").split("\n\n").map(|request| request.as_bytes().to_vec()).collect();
-    fuzz("uapi", &cases, 20_000, |_, case| {
-        let text = String::from_utf8_lossy(case);
-        let Ok(uapi::Request::Set(change)) = uapi::parse(&text, &|name| (name == "eth0").then_some(2)) else { return };
-        let parts: usize =
-            change.peers.iter().map(|peer| 1 + peer.allowed_ips.len() + peer.remove_allowed_ips.len()).sum();
-        assert!(parts <= text.lines().count());
-    });
 }

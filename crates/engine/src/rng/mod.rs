@@ -4,6 +4,9 @@
 //! in: [`SystemRng`] in production, [`SeededRng`] in simulation, where one seed must give one run. `SeededRng` is no
 //! cryptographic generator and says so in its name.
 
+#[cfg(test)]
+pub(crate) mod fuzz;
+
 /// A source of random bytes.
 pub trait Rng: Send {
     /// Fills the buffer.
