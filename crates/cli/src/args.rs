@@ -5,7 +5,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use wayleave_core::network::Platform;
 
 /// WireGuard networks across regions, clouds, offices and laptops, from one network file.
 #[derive(Debug, Parser)]
@@ -165,23 +167,44 @@ pub struct RenderArgs {
     /// The network file (TOML, or YAML or JSON by its extension)
     #[arg(default_value = "network.toml")]
     pub file: PathBuf,
-    /// Print this node's or client's file instead of writing all
-    pub member: Option<String>,
-    /// Write all files below this directory, one directory per node and client
+    /// Print these nodes' or clients' files; with -o, write theirs only
+    pub members: Vec<String>,
+    /// Write files below this directory, one directory per node and client
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    /// Render for this platform instead of those in the network file
+    #[arg(long, value_name = "PLATFORM", value_parser = platforms())]
+    pub platform: Option<Platform>,
+    /// What routers were told before, so that they are told what to take away: a plan (`plan --json`) or network file; by
+    /// default the plan last recorded
+    #[arg(long, value_name = "OLD")]
+    pub previous: Option<PathBuf>,
+    /// Instead: static routes and DHCP options for the routers of sites, routes-SITE.txt
+    #[arg(long, conflicts_with_all = ["members", "platform", "keys"])]
+    pub routes: bool,
+    /// Instead: everybody's names, as a hosts file and as zones for a name server
+    #[arg(long, conflicts_with_all = ["members", "platform", "keys"])]
+    pub names: bool,
     /// Put private keys in, from DIR/NAME.key; without it, files read the key on the host when they are used
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,
-    /// Path of the private key on the hosts, where it is not put in (%i: the device)
-    #[arg(long, value_name = "PATH", default_value = "/etc/wireguard/%i.key", conflicts_with = "keys")]
-    pub key_path: String,
+    /// Path of the private key on the hosts, where it is not put in (%i: the device); by default what the platform uses,
+    /// /etc/wireguard/%i.key for wg-quick
+    #[arg(long, value_name = "PATH", conflicts_with = "keys")]
+    pub key_path: Option<String>,
     /// Print a QR code for the WireGuard apps instead of text (needs --keys)
-    #[arg(long, requires = "keys", requires = "member", conflicts_with = "output")]
+    #[arg(long, requires = "keys", requires = "members", conflicts_with_all = ["output", "platform"])]
     pub qr: bool,
     /// Fail instead of changing network.lock
     #[arg(long)]
     pub locked: bool,
+}
+
+/// The words for platforms, as in network files.
+fn platforms() -> impl TypedValueParser<Value = Platform> {
+    let platform = |word: String| Platform::ALL.into_iter().find(|platform| platform.word() == word);
+    PossibleValuesParser::new(Platform::ALL.map(Platform::word))
+        .try_map(move |word| platform(word).ok_or("no platform"))
 }
 
 #[derive(Debug, Args)]

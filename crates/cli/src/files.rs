@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use wayleave_core::check::{Findings, Sources};
 use wayleave_core::file::load_with;
 use wayleave_core::limits::SOURCE_BYTES_MAX;
+use wayleave_core::names::Name;
 use wayleave_core::network::{Network, resolve::resolve};
-use wayleave_core::plan::{self, Ledger, LinkStates, Plan, PlanFile};
+use wayleave_core::plan::{self, Ledger, LinkStates, NodePlan, Plan, PlanFile};
 
 use crate::exit::Exit;
 use crate::report;
@@ -173,6 +174,16 @@ pub enum Earlier {
     File(PlanFile),
     /// Planned again from what was recorded, or from another network file.
     Plan(Box<Plan>),
+}
+
+impl Earlier {
+    /// One member's part, if there was such a member.
+    pub fn of(&self, name: &Name) -> Option<NodePlan> {
+        match self {
+            Earlier::File(file) => file.members.iter().find(|member| member.name == *name).cloned(),
+            Earlier::Plan(plan) => plan.find(name).map(|member| plan.of(member)),
+        }
+    }
 }
 
 /// Reads an earlier plan: a recorded one, one written by `plan --json`, or a network file.

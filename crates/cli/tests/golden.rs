@@ -1,7 +1,7 @@
 //! Every example, checked, planned and rendered by the real binary, against the files in `golden/`.
 //!
-//! A golden directory holds the plan's table, one member's part of it, and every member's `wg-quick` file, all without
-//! private keys. After a wanted change, run with WAYLEAVE_BLESS=1 and read the difference before it is committed.
+//! A golden directory holds the plan's table, one member's part of it, what every member's platform wants, and some of what
+//! other platforms would get, all without private keys. After a wanted change, run with WAYLEAVE_BLESS=1 and read the difference before it is committed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,6 +23,21 @@ const EXAMPLES: [(&str, &str); 6] = [
     ("two-offices", "alpha"),
 ];
 
+/// What else is rendered of an example, as options of `wayleave render`.
+const MORE: [(&str, &str); 11] = [
+    ("dn42", "vps --platform commands"),
+    ("edgeproxy", "nrt --platform cloud-init"),
+    ("edgeproxy", "sin --platform container"),
+    ("edgeproxy", "hkg --platform commands"),
+    ("edgeproxy", "--names"),
+    ("multi-region", "vpn-ireland --platform networkd"),
+    ("multi-region", "vpn-singapore --platform commands"),
+    ("multi-region", "--routes"),
+    ("private-cluster", "host1 --platform networkd"),
+    ("third-office", "alpha --platform routeros"),
+    ("two-offices", "--routes"),
+];
+
 /// Files by their names.
 type Files = BTreeMap<String, String>;
 
@@ -35,14 +50,38 @@ fn produce(desk: &Desk, example: &str, member: &str) -> Files {
     let part = desk.wayleave(&format!("plan {example}.toml {member}")).expect(0).out;
     files.insert(format!("plan-{member}.txt"), part);
     desk.wayleave(&format!("render {example}.toml -o {example}")).expect(0);
-    for folder in fs::read_dir(desk.path(example)).unwrap().map(|entry| entry.unwrap().path()) {
-        let rendered: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(rendered.len(), 1, "{rendered:?}");
-        let text = fs::read_to_string(&rendered[0]).unwrap();
-        assert!(!text.contains("PrivateKey"), "{} holds a private key", rendered[0].display());
-        files.insert(format!("{}.conf", folder.file_name().unwrap().to_str().unwrap()), text);
+    files.extend(rendered(&desk.path(example)));
+    for (_, options) in MORE.iter().filter(|(of, _)| *of == example) {
+        desk.wayleave(&format!("render {example}.toml {options} -o more")).expect(0);
+    }
+    files.extend(rendered(&desk.path("more")));
+    files
+}
+
+/// Files below a directory by the names that they get in `golden`: a member's wg-quick file its own name, others the
+/// member's and theirs.
+fn rendered(directory: &Path) -> Files {
+    let mut files = Files::new();
+    for path in entries(directory) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if path.is_file() {
+            files.insert(name, fs::read_to_string(&path).unwrap());
+            continue;
+        }
+        for file in entries(&path) {
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(!text.contains("PrivateKey=") && !text.contains("PrivateKey ="), "{}: a key", file.display());
+            let own = file.file_name().unwrap().to_str().unwrap();
+            let is_wg_quick = own.ends_with(".conf") && !own.starts_with("60-");
+            files.insert(if is_wg_quick { format!("{name}.conf") } else { format!("{name}-{own}") }, text);
+        }
     }
     files
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().path()).collect()
 }
 
 fn golden(example: &str) -> PathBuf {

@@ -10,46 +10,114 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
+use wayleave_core::network::Platform;
 use wayleave_core::plan::{Member, Plan};
-use wayleave_core::render::{KeySource, RenderedFile, wg_quick};
+use wayleave_core::render::{self, KeySource, RenderedFile};
 
 use zeroize::Zeroizing;
 
 use super::key;
 use crate::args::RenderArgs;
 use crate::exit::Exit;
-use crate::files::{self, Locking};
+use crate::files::{self, Earlier, Locking};
 use crate::report::count;
 
-/// Renders one member to stdout, or all of them below a directory.
+/// A file and the folder it goes into, if it is one member's.
+type Placed = (Option<Name>, RenderedFile);
+
+/// Renders some members to stdout, or some or all of them below a directory; or what is about the whole network.
 pub fn run(args: &RenderArgs) -> anyhow::Result<Exit> {
-    if args.member.is_none() && args.output.is_none() {
+    let is_whole = args.routes || args.names;
+    if args.members.is_empty() && args.output.is_none() && !is_whole {
         let usage = "name a node or client, `wayleave render network.toml NAME`, or a directory for all with -o DIR";
         return Err(files::usage(usage.to_owned()));
     }
     let planned = files::plan(&args.file)?;
     let plan = planned.accept()?;
-    let member = args.member.as_deref().map(|name| super::plan::find(plan, name)).transpose()?;
-    let members: Vec<Member> = member.map_or_else(|| plan.members().collect(), |member| vec![member]);
-    check_keys(plan, &members, args)?;
+    let named =
+        args.members.iter().map(|name| super::plan::find(plan, name)).collect::<anyhow::Result<Vec<Member>>>()?;
+    let members: Vec<Member> = if named.is_empty() { plan.members().collect() } else { named };
+    let earlier = if is_whole { None } else { earlier(plan, &members, args)? };
+    if !is_whole {
+        check_keys(plan, &members, args)?;
+    }
     let locking = if args.locked { Locking::Locked } else { Locking::Update };
     files::record(&args.file, &planned, plan, locking)?;
-    match (&args.output, member) {
-        (Some(directory), _) => write_all(plan, &members, directory, args)?,
-        (None, Some(member)) => {
-            let file = render(plan, member, args)?;
-            if args.qr { print_qr(&file)? } else { print!("{}", *file.text) }
-        }
-        (None, None) => {}
+    let whole = whole(plan, args).into_iter().map(|file| Ok(vec![(None, file)]));
+    let parts = members.iter().filter(|_| !is_whole).map(|member| {
+        let name = plan.name(*member);
+        let files = render(plan, *member, earlier.as_ref(), args)?;
+        Ok(files.into_iter().map(|file| (Some(name.clone()), file)).collect())
+    });
+    match &args.output {
+        Some(directory) => write_all(whole.chain(parts), directory)?,
+        None => print_all(whole.chain(parts), args)?,
     }
     Ok(Exit::Fine)
 }
 
-fn render(plan: &Plan, member: Member, args: &RenderArgs) -> anyhow::Result<RenderedFile> {
+/// Files about the whole network.
+fn whole(plan: &Plan, args: &RenderArgs) -> Vec<RenderedFile> {
+    let routes = if args.routes { render::lan_routes(plan) } else { Vec::new() };
+    let names = if args.names { render::names(plan) } else { Vec::new() };
+    routes.into_iter().chain(names).collect()
+}
+
+/// What was planned before, where a router is among the members: only routers are told differences.
+fn earlier(plan: &Plan, members: &[Member], args: &RenderArgs) -> anyhow::Result<Option<Earlier>> {
+    let is_router = |member: &Member| {
+        matches!(platform(plan, *member, args), Platform::Edgeos | Platform::Vyos | Platform::Routeros)
+    };
+    if !members.iter().any(is_router) {
+        return Ok(None);
+    }
+    let recorded = files::plan_path(&args.file);
+    let path = args.previous.as_ref().or_else(|| Some(&recorded).filter(|path| path.exists()));
+    path.map(|path| files::earlier(path)).transpose()
+}
+
+fn platform(plan: &Plan, member: Member, args: &RenderArgs) -> Platform {
+    let own = match member {
+        Member::Node(ix) => plan.network.node(ix).platform,
+        Member::Client(at) => plan.network.clients[at as usize].platform,
+    };
+    // What a camera reads is for the apps, whatever else runs on the member.
+    if args.qr { Platform::App } else { args.platform.unwrap_or(own) }
+}
+
+/// Prints files; where there are several, with their names before them.
+fn print_all(files: impl Iterator<Item = anyhow::Result<Vec<Placed>>>, args: &RenderArgs) -> anyhow::Result<()> {
+    let rendered = files.collect::<anyhow::Result<Vec<_>>>()?;
+    let rendered: Vec<Placed> = rendered.into_iter().flatten().collect();
+    let many = rendered.len() > 1;
+    for (at, (folder, file)) in rendered.iter().enumerate() {
+        if args.qr {
+            print_qr(file)?;
+            continue;
+        }
+        if many {
+            let folder = folder.as_ref().map(|name| format!("{name}/")).unwrap_or_default();
+            println!("{}# ==> {folder}{} <==", if at == 0 { "" } else { "\n" }, file.name);
+        }
+        print!("{}", *file.text);
+    }
+    Ok(())
+}
+
+fn render(
+    plan: &Plan,
+    member: Member,
+    earlier: Option<&Earlier>,
+    args: &RenderArgs,
+) -> anyhow::Result<Vec<RenderedFile>> {
     let name = plan.name(member);
+    let platform = platform(plan, member, args);
     let private = args.keys.as_deref().map(|directory| private_key(directory, name)).transpose()?;
-    let source = private.as_ref().map_or(KeySource::File(&args.key_path), KeySource::Inline);
-    wg_quick(&plan.of(member), &source).with_context(|| format!("rendering {name}"))
+    let path = args.key_path.as_deref().unwrap_or_else(|| render::key_path(platform));
+    let source = private.as_ref().map_or(KeySource::File(path), KeySource::Inline);
+    let previous = earlier.and_then(|earlier| earlier.of(name));
+    let files = render::files(&plan.of(member), platform, &source, previous.as_ref());
+    files.with_context(|| format!("rendering {name}"))
 }
 
 fn private_key(directory: &Path, name: &Name) -> anyhow::Result<PrivateKey> {
@@ -75,39 +143,46 @@ fn check_keys(plan: &Plan, members: &[Member], args: &RenderArgs) -> anyhow::Res
 
 /// Writes all files under other names, makes sure that they are on the disk, and only then gives them their names: one
 /// wait for the disk instead of one per file, and each file is whole at any moment.
-fn write_all(plan: &Plan, members: &[Member], directory: &Path, args: &RenderArgs) -> anyhow::Result<()> {
+fn write_all(files: impl Iterator<Item = anyhow::Result<Vec<Placed>>>, directory: &Path) -> anyhow::Result<()> {
     let mut pending: Vec<(PathBuf, PathBuf)> = Vec::new();
-    let written = write_beside(plan, members, directory, args, &mut pending);
-    if let Err(error) = written.and_then(|()| files::settle(directory, &pending)) {
-        // Files that have their names already are whole; the others' former selves are untouched.
-        pending.iter().for_each(|(temporary, _)| drop(fs::remove_file(temporary)));
-        return Err(error);
-    }
-    let (all, changed) = (members.len(), pending.len());
-    eprintln!("{} below {}, {changed} changed", count(all, "file"), directory.display());
+    let written = write_beside(files, directory, &mut pending);
+    let all = match written.and_then(|all| files::settle(directory, &pending).map(|()| all)) {
+        Ok(all) => all,
+        Err(error) => {
+            // Files that have their names already are whole; the others' former selves are untouched.
+            pending.iter().for_each(|(temporary, _)| drop(fs::remove_file(temporary)));
+            return Err(error);
+        }
+    };
+    eprintln!("{} below {}, {} changed", count(all, "file"), directory.display(), pending.len());
     Ok(())
 }
 
+/// Writes what changed beside what it is to replace; returns how many files there are in all.
 fn write_beside(
-    plan: &Plan,
-    members: &[Member],
+    files: impl Iterator<Item = anyhow::Result<Vec<Placed>>>,
     directory: &Path,
-    args: &RenderArgs,
     pending: &mut Vec<(PathBuf, PathBuf)>,
-) -> anyhow::Result<()> {
-    for member in members {
-        let file = render(plan, *member, args)?;
-        let folder = directory.join(plan.name(*member).as_str());
-        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let path = folder.join(&file.name);
-        let mode = if file.secret { 0o600 } else { 0o644 };
-        // A file that says the same already is left alone, so that its time tells when it last changed.
-        let is_same = fs::metadata(&path).is_ok_and(|meta| meta.permissions().mode() & 0o777 == mode)
-            && fs::read(&path).is_ok_and(|old| Zeroizing::new(old).as_slice() == file.text.as_bytes());
-        if !is_same {
-            let temporary = files::write_beside(&path, file.text.as_bytes(), mode)?;
-            pending.push((temporary, path));
+) -> anyhow::Result<usize> {
+    let mut all = 0;
+    for files in files {
+        for (folder, file) in files? {
+            let folder = folder.map_or_else(|| directory.to_owned(), |name| directory.join(name.as_str()));
+            fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+            write_if_new(&folder.join(&file.name), &file, pending)?;
+            all += 1;
         }
+    }
+    Ok(all)
+}
+
+/// A file that says the same already is left alone, so that its time tells when it last changed.
+fn write_if_new(path: &Path, file: &RenderedFile, pending: &mut Vec<(PathBuf, PathBuf)>) -> anyhow::Result<()> {
+    let is_same = fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o777 == file.mode())
+        && fs::read(path).is_ok_and(|old| Zeroizing::new(old).as_slice() == file.text.as_bytes());
+    if !is_same {
+        let temporary = files::write_beside(path, file.text.as_bytes(), file.mode())?;
+        pending.push((temporary, path.to_owned()));
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ fn wg_quick_strips_every_rendered_file_of_every_example() {
     let mut stripped = 0;
     for folder in folders {
         if folder != "office" {
-            desk.wayleave(&format!("render {folder}.toml -o {folder}")).expect(0);
+            desk.wayleave(&format!("render {folder}.toml --platform wg-quick -o {folder}")).expect(0);
         }
         for member in fs::read_dir(desk.path(&folder)).unwrap() {
             for file in fs::read_dir(member.unwrap().path()).unwrap() {
@@ -105,4 +105,111 @@ fn a_clients_file_is_a_qr_code() {
     assert!(lines.iter().all(|line| line.chars().all(|c| " \u{2580}\u{2584}\u{2588}".contains(c))), "{ran}");
     // Two rows of modules a line: a code is as high as it is wide.
     assert_eq!(lines.len(), width.div_ceil(2), "{ran}");
+}
+
+/// A hub on a router and three others.
+const ROUTER: &str = r#"[network]
+name = "routers"
+prefixes = ["10.9.0.0/24", "fd09::/64"]
+domain = "corp.example"
+
+[nodes.router]
+endpoint = "192.0.2.1"
+platform = "edgeos"
+hub = true
+
+[nodes.archive]
+[nodes.mail]
+[nodes.printer]
+prefixes = ["192.168.5.0/24"]
+"#;
+
+#[test]
+fn a_router_is_told_to_forget_what_the_plan_forgot() {
+    let desk = Desk::with("network.toml", ROUTER);
+    desk.wayleave("key make").expect(0);
+    let before = desk.wayleave("render network.toml router").expect(0).out;
+    assert!(!before.contains("delete"), "{before}");
+    desk.wayleave("render network.toml router").expect(0);
+    let recorded = desk.read("network.plan");
+    let public = desk.wayleave("key public keys/mail.key").expect(0).out;
+    let without = ROUTER.replace("[nodes.mail]\n", "").replace("prefixes = [\"192.168.5.0/24\"]\n", "");
+    desk.write("network.toml", without);
+    let after = desk.wayleave("render network.toml router").expect(0).out;
+    assert!(after.contains(&format!("delete interfaces wireguard wg0 peer {}\n", public.trim())), "{after}");
+    assert!(after.contains("allowed-ips 192.168.5.0/24\n"), "{after}");
+    assert_eq!(after.matches("delete ").count(), 2, "{after}");
+    // The new plan is the recorded one by now; a plan kept from before says what the router has.
+    assert!(!desk.wayleave("render network.toml router").expect(0).out.contains("delete"));
+    desk.write("kept.plan", recorded);
+    let again = desk.wayleave("render network.toml router --previous kept.plan").expect(0).out;
+    assert_eq!(again, after);
+}
+
+#[test]
+fn every_platform_can_be_asked_for_and_others_are_refused() {
+    let desk = Desk::with("network.toml", ROUTER);
+    desk.wayleave("key make").expect(0);
+    for (platform, file) in [
+        ("wg-quick", "wg0.conf"),
+        ("networkd", "30-wg0.netdev"),
+        ("commands", "wg0.sh"),
+        ("cloud-init", "user-data.yaml"),
+        ("container", "entrypoint.sh"),
+        ("edgeos", "wg0.edgeos"),
+        ("vyos", "wg0.vyos"),
+        ("routeros", "wg0.rsc"),
+    ] {
+        desk.wayleave(&format!("render network.toml router mail --platform {platform} -o {platform}")).expect(0);
+        for member in ["router", "mail"] {
+            assert!(desk.path(&format!("{platform}/{member}/{file}")).exists(), "{platform}");
+        }
+        assert!(!desk.path(&format!("{platform}/printer")).exists());
+    }
+    let ran = desk.wayleave("render network.toml router --platform windows").expect(64);
+    assert!(ran.err.contains("wg-quick") && ran.err.contains("routeros"), "{ran}");
+    let both = desk.wayleave("render network.toml router mail").expect(0).out;
+    assert!(both.contains("# ==> router/wg0.edgeos <==\n") && both.contains("\n# ==> mail/wg0.conf <==\n"), "{both}");
+}
+
+#[test]
+fn named_checkzone_loads_every_zone() {
+    if !can_run("named_checkzone_loads_every_zone", false, &["named-checkzone"]) {
+        return;
+    }
+    // Prefixes that end between labels become several zones.
+    let wide = ROUTER.replace("10.9.0.0/24", "10.9.0.0/20").replace("fd09::/64", "fd09::/61");
+    let wide = wide.replace("[nodes.mail]\n", "[nodes.mail]\naddresses = [\"10.9.7.1\", \"fd09:0:0:5::1\"]\n");
+    let edge = fs::read_to_string(crate::desk::root().join("examples/edgeproxy.toml")).unwrap();
+    for (text, zones) in [(ROUTER.to_owned(), 3), (wide, 5), (edge, 2)] {
+        let desk = Desk::with("network.toml", &text);
+        desk.wayleave("key make").expect(0);
+        desk.wayleave("render --names -o names").expect(0);
+        let names = fs::read_dir(desk.path("names")).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut loaded = 0;
+        for name in names.map(|name| name.into_string().unwrap()).filter(|name| name != "hosts") {
+            let zone = name.strip_suffix(".zone").unwrap();
+            let ran = desk.program(&format!("named-checkzone {zone} names/{name}"), "").expect(0);
+            assert!(ran.out.ends_with("OK\n") && !ran.out.contains("ignor"), "{ran}");
+            loaded += 1;
+        }
+        assert_eq!(loaded, zones);
+    }
+}
+
+#[test]
+fn cloud_init_accepts_user_data() {
+    if !can_run("cloud_init_accepts_user_data", false, &["cloud-init"]) {
+        return;
+    }
+    let desk = office();
+    desk.wayleave("render -o out --platform cloud-init --keys keys").expect(0);
+    for member in ["server", "laptop"] {
+        let ran = desk.program(&format!("cloud-init schema -c out/{member}/user-data.yaml"), "").expect(0);
+        assert!(ran.out.contains("Valid"), "{ran}");
+        // A file with what it does not know is refused.
+        let wrong = desk.read(&format!("out/{member}/user-data.yaml")).replace("permissions:", "permission:");
+        desk.write("wrong.yaml", wrong);
+        assert_eq!(desk.program("cloud-init schema -c wrong.yaml", "").code, Some(1));
+    }
 }

@@ -65,7 +65,8 @@ record! {
         keepalive_s: Seconds = "25";
         /// Name of the WireGuard device on each host.
         device: DeviceName = "wg0";
-        /// What runs on the hosts: `wg-quick`, `agent`, `edgeos` or `app`.
+        /// What runs on the hosts, and so what is rendered for them: `wg-quick`, `agent`, `networkd`, `commands`,
+        /// `cloud-init`, `container`, `edgeos`, `vyos`, `routeros` or `app`.
         platform: Platform = "wg-quick";
         /// DNS domain under which nodes have names.
         domain: Domain = "none";
@@ -120,6 +121,10 @@ record! {
         addresses: List<IpAddr> = "allocated, and kept in the lock file";
         /// Prefixes behind it. They make a site with the node's name, with the node as its gateway.
         prefixes: List<IpNet> = "none";
+        /// Its own addresses in the prefixes behind it: where those prefixes' routers are to send packets for the network.
+        lan_addresses: List<IpAddr> = "none: to be filled in by hand";
+        /// The routers in the prefixes behind it to which hosts there send everything else.
+        lan_routers: List<IpAddr> = "none: DHCP options are not rendered";
         /// UDP port on which it listens.
         port: Port = "the region's, or the network's";
         /// MTU of its device in bytes.

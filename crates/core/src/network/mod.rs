@@ -109,6 +109,10 @@ pub struct Node {
     pub endpoints: Vec<Endpoint>,
     /// Named private networks it is on (also those of its endpoints), sorted.
     pub underlays: Vec<Name>,
+    /// Its own addresses in the sites behind it.
+    pub lan_addresses: Vec<IpAddr>,
+    /// Routers in the sites behind it, to which hosts there send everything else.
+    pub lan_routers: Vec<IpAddr>,
     /// Its UDP port.
     pub port: u16,
     /// MTU of its device.
@@ -199,10 +203,54 @@ pub enum Platform {
     WgQuick,
     /// Linux with our agent.
     Agent,
-    /// Ubiquiti EdgeOS or VyOS.
+    /// Linux with systemd-networkd.
+    Networkd,
+    /// Linux with nothing but `ip` and `wg`: a script.
+    Commands,
+    /// A new virtual machine: user-data for cloud-init.
+    CloudInit,
+    /// A container: its entrypoint.
+    Container,
+    /// Ubiquiti EdgeOS.
     Edgeos,
+    /// VyOS.
+    Vyos,
+    /// MikroTik RouterOS 7.
+    Routeros,
     /// A telephone or a desktop with a WireGuard app.
     App,
+}
+
+impl Platform {
+    /// All of them, in the order in which people are told of them.
+    pub const ALL: [Platform; 10] = [
+        Platform::WgQuick,
+        Platform::Agent,
+        Platform::Networkd,
+        Platform::Commands,
+        Platform::CloudInit,
+        Platform::Container,
+        Platform::Edgeos,
+        Platform::Vyos,
+        Platform::Routeros,
+        Platform::App,
+    ];
+
+    /// Its word in network files and on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Platform::WgQuick => "wg-quick",
+            Platform::Agent => "agent",
+            Platform::Networkd => "networkd",
+            Platform::Commands => "commands",
+            Platform::CloudInit => "cloud-init",
+            Platform::Container => "container",
+            Platform::Edgeos => "edgeos",
+            Platform::Vyos => "vyos",
+            Platform::Routeros => "routeros",
+            Platform::App => "app",
+        }
+    }
 }
 
 impl Network {

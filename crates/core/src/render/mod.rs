@@ -1,13 +1,65 @@
 //! Everything in other people's syntax: files for hosts, and drawings.
 //!
-//! A renderer takes a [`crate::plan::NodePlan`] (or a whole plan, for drawings) and returns text. It decides nothing.
-//! Files are the same bytes for the same plan, begin with a header that says where they come from, and never hold a
-//! private key unless one is handed in.
+//! A renderer takes a [`crate::plan::NodePlan`] (or a whole plan, for what is about many members) and returns text. It
+//! decides nothing. Files are the same bytes for the same plan, begin with a header that says where they come from, and
+//! never hold a private key unless one is handed in.
 
 mod drawing;
+mod file;
+mod lan;
+mod networkd;
+mod routers;
+mod script;
 mod svg;
 mod wg_quick;
+mod zones;
 
 pub use drawing::{dot, mermaid};
+pub use file::{KeySource, RenderError, RenderedFile};
+pub use lan::{lan_routes, option_121};
+pub use networkd::networkd;
+pub use routers::{edgeos, routeros, vyos};
+pub use script::{cloud_init, commands, container};
 pub use svg::svg;
-pub use wg_quick::{KeySource, RenderError, RenderedFile, wg_quick};
+pub use wg_quick::wg_quick;
+pub use zones::names;
+
+use crate::network::Platform;
+use crate::plan::NodePlan;
+
+/// Renders what a member's host needs on a platform. With an earlier plan of that member, routers are also told what to
+/// take away; all others are told everything anew.
+///
+/// # Errors
+/// If a peer has no public key, the private key is not the member's, or the platform can't do what the plan says.
+pub fn files(
+    plan: &NodePlan,
+    platform: Platform,
+    key: &KeySource<'_>,
+    previous: Option<&NodePlan>,
+) -> Result<Vec<RenderedFile>, RenderError> {
+    let file = match platform {
+        Platform::Networkd => return networkd(plan, key),
+        Platform::WgQuick | Platform::Agent | Platform::App => wg_quick(plan, key),
+        Platform::Commands => commands(plan, key),
+        Platform::CloudInit => cloud_init(plan, key),
+        Platform::Container => container(plan, key),
+        Platform::Edgeos => edgeos(plan, key, previous),
+        Platform::Vyos => vyos(plan, key, previous),
+        Platform::Routeros => routeros(plan, key, previous),
+    };
+    Ok(vec![file?])
+}
+
+/// Where a platform's hosts keep the private key unless told otherwise; `%i` stands for the device's name.
+pub fn key_path(platform: Platform) -> &'static str {
+    match platform {
+        // networkd can't look into /etc/wireguard, which is root's alone.
+        Platform::Networkd => "/etc/systemd/network/%i.key",
+        // What survives an upgrade of the router.
+        Platform::Edgeos | Platform::Vyos => "/config/auth/%i.key",
+        // A file in the router's flash.
+        Platform::Routeros => "%i.key",
+        _ => "/etc/wireguard/%i.key",
+    }
+}

@@ -320,20 +320,13 @@ fn word<T: Copy>(value: &Value, what: &'static str, words: &[(&str, T)], decoder
     None
 }
 
-const PLATFORMS: &[(&str, Platform)] = &[
-    ("wg-quick", Platform::WgQuick),
-    ("agent", Platform::Agent),
-    ("edgeos", Platform::Edgeos),
-    ("app", Platform::App),
-];
-
 impl Decode for Platform {
     fn decode(value: &Value, decoder: &mut Decoder<'_>) -> Option<Self> {
-        word(value, "platform", PLATFORMS, decoder)
+        word(value, "platform", &Platform::ALL.map(|platform| (platform.word(), platform)), decoder)
     }
 
     fn schema() -> serde_json::Value {
-        json!({ "enum": PLATFORMS.iter().map(|(word, _)| *word).collect::<Vec<_>>() })
+        json!({ "enum": Platform::ALL.map(Platform::word) })
     }
 
     fn words() -> String {

@@ -5,7 +5,7 @@
 
 use super::Context;
 use crate::check::{Finding, Findings, Meaning, Span};
-use crate::file::written::{NodeTable, RegionTable};
+use crate::file::written::{List, NodeTable, RegionTable};
 use crate::file::{EndpointText, Seconds, Spanned};
 use crate::limits::{KEEPALIVE_S_DEFAULT, MTU_DEFAULT, PORT_DEFAULT};
 use crate::names::{DeviceName, Name};
@@ -49,12 +49,18 @@ fn node(context: &Context<'_>, name: &Spanned<Name>, table: &NodeTable, findings
         addresses: super::addresses::given(&table.address, &table.addresses, &owner, findings),
         endpoints,
         underlays,
+        lan_addresses: listed(&table.lan_addresses),
+        lan_routers: listed(&table.lan_routers),
         port,
         mtu: first([&table.mtu, &of_region.mtu, &of_network.mtu]).map_or(MTU_DEFAULT, |mtu| mtu.0),
         keepalive_s: keepalive_s(first([&table.keepalive_s, &of_region.keepalive_s, &of_network.keepalive_s])),
         device: device(first([&table.device, &of_region.device, &of_network.device])),
         place: name.span,
     }
+}
+
+fn listed<T: Clone>(list: &Option<Spanned<List<T>>>) -> Vec<T> {
+    list.iter().flat_map(|list| &list.value).map(|item| item.value.clone()).collect()
 }
 
 /// The first value given.

@@ -1,0 +1,211 @@
+//! Rendered files carried out: scripts in namespaces over the embedded engine, user-data as cloud-init would, and
+//! systemd-networkd's own parser.
+//!
+//! Everything runs in a network, mount and process namespace of its own, with empty directories where programs keep
+//! sockets and configuration, so nothing of the machine's is seen or changed.
+
+use std::process::Command;
+
+use crate::desk::{Desk, Ran, WAYLEAVE, can_run};
+
+const PROGRAMS: [&str; 7] = ["unshare", "wg", "wg-quick", "ip", "mount", "ping", "sysctl"];
+
+/// Runs a script apart, with `$W` as `wayleave` and the engine as the implementation that rendered scripts call.
+fn apart(desk: &Desk, script: &str) -> Ran {
+    let prepared = format!(
+        "set -e; mkdir -p /run/wireguard /run/netns; mount -t tmpfs none /run/wireguard; mount -t tmpfs none /run/netns; \
+         ip link set lo up; export WG_USERSPACE=\"$W engine\"\n{script}"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", &prepared]);
+    desk.run(command.env("W", WAYLEAVE), "")
+}
+
+/// Two nodes that dial each other inside the prefixes behind them, as in a cloud: their routes need a table of their own.
+const CLOUD: &str = r#"[network]
+name = "cloud"
+prefixes = ["10.9.0.0/24", "fd09::/64"]
+platform = "commands"
+
+[nodes.a]
+endpoints = { vpc = "10.1.0.1" }
+prefixes = ["10.1.0.0/16"]
+hub = true
+
+[nodes.b]
+endpoints = { vpc = "10.2.0.1" }
+device = "wg1"
+prefixes = ["10.2.0.0/16"]
+"#;
+
+#[test]
+fn commands_join_two_hosts_and_leave_nothing_behind() {
+    if !can_run("commands_join_two_hosts_and_leave_nothing_behind", true, &[&PROGRAMS[..], &["dash"]].concat()) {
+        return;
+    }
+    let desk = Desk::with("network.toml", CLOUD);
+    desk.wayleave("key make").expect(0);
+    desk.wayleave("render network.toml b --keys keys -o out").expect(0);
+    let path = desk.path("keys/a.key");
+    desk.wayleave(&format!("render network.toml a --key-path {} -o out", path.display())).expect(0);
+    assert_eq!((desk.mode("out/a/wg0.sh"), desk.mode("out/b/wg1.sh")), (0o755, 0o700));
+    let script = "
+ip netns add other
+ip link add va type veth peer name vb netns other
+ip addr add 10.1.0.1/16 dev va; ip link set va up; ip route add 10.2.0.0/16 dev va
+ip -n other addr add 10.2.0.1/16 dev vb; ip -n other link set vb up; ip -n other route add 10.1.0.0/16 dev vb
+state() { ip -4 rule; ip -6 rule; ip -4 route show table all; ip -o link show; ls /run/wireguard; }
+state | sed 's/ state .*//' >before
+dash out/a/wg0.sh up
+ip netns exec other sh out/b/wg1.sh up
+ping -q -c 3 -i 0.2 -W 5 10.9.0.2; ping -q -c 3 -i 0.2 -W 5 fd09::2
+ping -q -c 1 -W 5 -I 10.9.0.1 10.2.0.1
+dash out/a/wg0.sh show | grep -c 'latest handshake'
+cat /proc/sys/net/ipv4/ip_forward
+dash out/a/wg0.sh up || echo again: $?
+dash out/a/wg0.sh down
+# The engine ends by itself when its device is gone.
+for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e /run/wireguard/wg0.sock ] || break; sleep 0.1; done
+state | sed 's/ state .*//' | grep -v wg1 >after
+diff before after && echo nothing left
+echo nonsense >keys/a.key
+dash out/a/wg0.sh up || echo refused: $?
+ip link show wg0 2>/dev/null || echo gone";
+    let ran = apart(&desk, script).expect(0);
+    assert_eq!(ran.out.matches("3 packets transmitted, 3 received").count(), 2, "{ran}");
+    assert!(ran.out.contains("1 packets transmitted, 1 received"), "{ran}");
+    assert!(ran.out.ends_with("1\n1\nagain: 1\nnothing left\nrefused: 1\ngone\n"), "{ran}");
+    assert!(ran.err.contains("wg0.sh: there is a device wg0 already"), "{ran}");
+}
+
+#[test]
+fn a_container_starts_with_its_own_key_only() {
+    if !can_run("a_container_starts_with_its_own_key_only", true, &[&PROGRAMS[..], &["busybox", "dash"]].concat()) {
+        return;
+    }
+    let desk = Desk::with("network.toml", crate::NETWORK);
+    desk.wayleave("key make").expect(0);
+    desk.wayleave("render --platform container -o out").expect(0);
+    let refused = |setting: &str, why: &str| {
+        let script = format!("{setting} dash out/right/entrypoint.sh true || echo refused; ip -o link show | wc -l");
+        let ran = apart(&desk, &script).expect(0);
+        // Nothing but the loopback is there.
+        assert_eq!(ran.out, "refused\n1\n", "{ran}");
+        assert!(ran.err.contains(why), "{ran}");
+    };
+    refused("", "WG_PRIVATE_KEY is not set; it is to hold the private key of right");
+    refused("WG_PRIVATE_KEY='a/b&c\\d'", "is no private key");
+    refused("WG_PRIVATE_KEY=$(cat keys/left.key)", "the private key is not that of right");
+    refused("WG_PRIVATE_KEY_FILE=/nowhere", "/nowhere, which can't be read");
+    let public = desk.wayleave("key public keys/right.key").expect(0).out;
+    for (shell, setting) in
+        [("dash", "WG_PRIVATE_KEY=$(cat keys/right.key)"), ("busybox sh", "WG_PRIVATE_KEY_FILE=keys/right.key")]
+    {
+        let inner = "wg show wg0 public-key; ip -o -4 addr show dev wg0; env | grep -c WG_PRIVATE || true";
+        let ran = apart(&desk, &format!("{setting} {shell} out/right/entrypoint.sh sh -c '{inner}'")).expect(0);
+        assert!(ran.out.starts_with(&public) && ran.out.contains("10.9.0.") && ran.out.ends_with("\n0\n"), "{ran}");
+    }
+}
+
+#[test]
+fn a_container_without_a_command_ends_when_it_is_told_to() {
+    if !can_run("a_container_without_a_command_ends_when_it_is_told_to", true, &PROGRAMS) {
+        return;
+    }
+    let desk = Desk::with("network.toml", crate::NETWORK);
+    desk.wayleave("key make").expect(0);
+    desk.wayleave("render --platform container -o out").expect(0);
+    // The hub forwards.
+    let script = "WG_PRIVATE_KEY=$(cat keys/hub.key) dash out/hub/entrypoint.sh & entry=$!
+for _ in $(seq 100); do [ \"$(cat /proc/sys/net/ipv4/ip_forward)\" = 1 ] && break; sleep 0.1; done
+sleep 0.3; wg show wg0 peers | wc -l; kill -TERM $entry; wait $entry; echo ended: $?; ip link show wg0 2>/dev/null || echo gone";
+    let ran = apart(&desk, script).expect(0);
+    assert_eq!(ran.out, "3\nended: 0\ngone\n", "{ran}");
+}
+
+/// What cloud-init does with `write_files` and `runcmd`.
+const CLOUD_INIT: &str = r#"
+import os, subprocess, sys, yaml
+data = yaml.safe_load(open("out/right/user-data.yaml"))
+assert data["packages"] == ["wireguard-tools"], data
+assert "/var/log/wayleave.log" in data["output"]["all"], data
+for file in data["write_files"]:
+    with open(file["path"], "w") as out:
+        out.write(file["content"])
+    os.chmod(file["path"], int(file["permissions"], 8))
+sys.exit(max(subprocess.run(command).returncode for command in data["runcmd"]))
+"#;
+
+#[test]
+fn user_data_joins_a_machine_when_it_has_its_key() {
+    if !can_run("user_data_joins_a_machine_when_it_has_its_key", true, &[&PROGRAMS[..], &["cloud-init"]].concat()) {
+        return;
+    }
+    let desk = Desk::with("network.toml", crate::NETWORK);
+    desk.wayleave("key make").expect(0);
+    desk.wayleave("render network.toml right --platform cloud-init -o out").expect(0);
+    desk.write("run.py", CLOUD_INIT);
+    desk.write("engine.sh", format!("#!/bin/sh\nexec {WAYLEAVE} engine \"$1\"\n"));
+    let systemctl = "#!/bin/sh\necho systemctl \"$@\"\n[ \"$1\" = enable ] || exec wg-quick up \"${2#wg-quick@}\"\n";
+    desk.program("mkdir bin", "").expect(0);
+    desk.write("bin/systemctl", systemctl);
+    desk.program("chmod 0755 engine.sh bin/systemctl", "").expect(0);
+    // cloud-init's own Python has the YAML.
+    let script = "for d in /etc/wireguard /etc/sysctl.d /usr/local/sbin; do mount -t tmpfs none $d; done
+export PATH=\"$PWD/bin:$PATH\" WG_QUICK_USERSPACE_IMPLEMENTATION=\"$PWD/engine.sh\"
+/usr/bin/python3 run.py || echo refused; ip link show wg0 2>/dev/null || echo no device
+stat -c '%a %n' /etc/wireguard/*
+cat keys/right.key >/etc/wireguard/wg0.key
+/usr/local/sbin/wayleave-join-wg0; ip -o -4 addr show dev wg0";
+    let ran = apart(&desk, script).expect(0);
+    let public = desk.wayleave("key public keys/right.key").expect(0).out;
+    let expected = "refused\nno device\n600 /etc/wireguard/wg0.conf\n600 /etc/wireguard/wg0.key\n\
+                    systemctl enable wg-quick@wg0\nsystemctl restart wg-quick@wg0\n";
+    assert!(ran.out.starts_with(expected), "{ran}");
+    assert!(ran.out.contains(&format!("public key: {public}")) && ran.out.contains("inet 10.9.0."), "{ran}");
+    assert!(ran.err.contains("put the private key of right into /etc/wireguard/wg0.key"), "{ran}");
+    // With its key at hand it starts at once.
+    desk.wayleave("render network.toml right --platform cloud-init --keys keys -o out").expect(0);
+    assert_eq!(desk.mode("out/right/user-data.yaml"), 0o600);
+    let script = script.replace("cat keys/right.key >/etc/wireguard/wg0.key\n/usr/local/sbin/wayleave-join-wg0;", "");
+    let ran = apart(&desk, &script).expect(0);
+    assert!(ran.out.contains(&format!("public key: {public}")) && !ran.out.contains("refused"), "{ran}");
+}
+
+/// What systemd-networkd says about files as it reads them; it stops by itself.
+fn networkd_reads(desk: &Desk, files: &str) -> String {
+    let script = format!(
+        "mkdir -p /run/systemd; mount -t tmpfs none /run/systemd; mkdir -p /run/systemd/network
+mount -t tmpfs none /etc/systemd/network; mount -t tmpfs none /lib/systemd/network
+cp {files} /run/systemd/network; echo $KEY >/etc/systemd/network/wg0.key
+SYSTEMD_LOG_LEVEL=debug SYSTEMD_LOG_TARGET=console timeout 2 /lib/systemd/systemd-networkd 2>&1 || true"
+    );
+    let ran = apart(desk, &format!("KEY=$(cat keys/hub.key)\n{script}")).expect(0);
+    assert!(ran.out.contains("Enumeration completed"), "{ran}");
+    ran.out
+}
+
+#[test]
+fn networkd_understands_every_line() {
+    if !can_run("networkd_understands_every_line", true, &[&PROGRAMS[..], &["networkctl"]].concat()) {
+        return;
+    }
+    let cloud = CLOUD.replace("[nodes.a]", "[nodes.hub]");
+    for text in [crate::NETWORK, &cloud] {
+        let desk = Desk::with("network.toml", text);
+        desk.wayleave("key make").expect(0);
+        desk.wayleave("render network.toml hub --platform networkd -o out").expect(0);
+        let said = networkd_reads(&desk, "out/hub/30-*");
+        let complaints: Vec<&str> = said.lines().filter(|line| line.contains("/run/systemd/network/30-")).collect();
+        assert!(complaints.is_empty(), "{complaints:?}\n{said}");
+        // It gets as far as asking the kernel for the device, which this one may not be able to make.
+        assert!(
+            said.lines().any(|line| line.starts_with("wg0: ") && !line.contains("ignoring network device")),
+            "{said}"
+        );
+        // Were a key unknown, it would say so.
+        let wrong = desk.read("out/hub/30-wg0.network").replace("Destination=", "Destinatoin=");
+        desk.write("out/hub/30-wg0.network", wrong);
+        assert!(networkd_reads(&desk, "out/hub/30-*").contains("Unknown key 'Destinatoin'"));
+    }
+}

@@ -1,0 +1,58 @@
+//! Ubiquiti EdgeOS with the package `wireguard-vyatta-ubnt`: `set` lines under `interfaces wireguard`.
+//!
+//! A peer is named by its key. Routes come from `route-allowed-ips`, into the main table. The key is a file on the router.
+
+use super::super::file::{KeySource, RenderError, RenderedFile, on_device, public_key};
+use super::{Tree, check};
+use crate::network::Platform;
+use crate::plan::{NodePlan, host};
+
+/// Renders one member's commands, `DEVICE.edgeos`; with an earlier plan also those that take away what it had.
+///
+/// # Errors
+/// If a peer has no public key, the private key is not the member's, or the plan needs a routing table of its own.
+pub fn edgeos(plan: &NodePlan, key: &KeySource<'_>, previous: Option<&NodePlan>) -> Result<RenderedFile, RenderError> {
+    key.check(plan)?;
+    check(plan, Platform::Edgeos)?;
+    let tree = tree(plan, key)?;
+    let old = previous.map(|old| tree_of_old(old, key));
+    Ok(tree.file(plan, old.as_ref(), format!("{}.edgeos", plan.device)).with_secret(key.is_secret()))
+}
+
+/// What an earlier plan had, as far as it could be rendered at all.
+fn tree_of_old(old: &NodePlan, key: &KeySource<'_>) -> Tree {
+    tree(old, key).unwrap_or_default()
+}
+
+fn tree(plan: &NodePlan, key: &KeySource<'_>) -> Result<Tree, RenderError> {
+    let device = ["interfaces", "wireguard", plan.device.as_str()];
+    let at = |rest: &[&'static str]| [&device[..], rest].concat();
+    let mut tree = Tree::default();
+    for address in &plan.addresses {
+        tree.many(&at(&["address"]), host(*address));
+    }
+    if let Some(port) = plan.port {
+        tree.one(&at(&["listen-port"]), port);
+    }
+    tree.one(&at(&["mtu"]), plan.mtu);
+    for peer in &plan.peers {
+        let id = public_key(plan, peer)?.to_string();
+        let at = |rest: &'static str| [&device[..], &["peer", &id, rest]].concat();
+        for prefix in &peer.allowed {
+            tree.many(&at("allowed-ips"), prefix);
+        }
+        tree.one(&at("description"), &peer.name);
+        if let Some(endpoint) = peer.endpoints.first() {
+            tree.one(&at("endpoint"), format_args!("'{endpoint}'"));
+        }
+        if let Some(seconds) = peer.keepalive_s {
+            tree.one(&at("persistent-keepalive"), seconds);
+        }
+    }
+    match key {
+        KeySource::Inline(private) => tree.one(&at(&["private-key"]), &**private.reveal()),
+        KeySource::File(path) => tree.one(&at(&["private-key"]), on_device(path, plan)),
+    }
+    tree.one(&at(&["route-allowed-ips"]), true);
+    Ok(tree)
+}

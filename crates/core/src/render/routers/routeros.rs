@@ -1,0 +1,125 @@
+//! MikroTik RouterOS 7: a script for `/import`, under `/interface/wireguard`.
+//!
+//! It may be imported again and again: what is there is set, what is missing is added first. What an earlier plan had and
+//! this one has not is removed at the end, so that there is no moment without a way.
+
+use std::fmt::Write as _;
+
+use zeroize::Zeroizing;
+
+use super::super::file::{KeySource, Opening, RenderError, RenderedFile, joined, line, on_device, public_key};
+use super::check;
+use crate::network::{Host, Platform};
+use crate::plan::{NodePlan, PeerPlan, host};
+
+/// Renders one member's script, `DEVICE.rsc`; with an earlier plan it also removes what that had.
+///
+/// # Errors
+/// If a peer has no public key, the private key is not the member's, or the plan needs a routing table of its own.
+pub fn routeros(
+    plan: &NodePlan,
+    key: &KeySource<'_>,
+    previous: Option<&NodePlan>,
+) -> Result<RenderedFile, RenderError> {
+    key.check(plan)?;
+    check(plan, Platform::Routeros)?;
+    let device = &plan.device;
+    let mut body = Zeroizing::new(String::with_capacity(1_024 + 512 * plan.peers.len()));
+    let out = &mut *body;
+    let private = Zeroizing::new(match key {
+        KeySource::Inline(private) => format!("\"{}\"", *private.reveal()),
+        // 44 characters, without the end of the line.
+        KeySource::File(path) => format!("[:pick [/file/get \"{}\" contents] 0 44]", on_device(path, plan)),
+    });
+    add(out, "/interface/wireguard", &format!("name=\"{device}\""), "");
+    let port = plan.port.map(|port| format!(" listen-port={port}")).unwrap_or_default();
+    line(
+        out,
+        format_args!(
+            "/interface/wireguard/set [find name=\"{device}\"] mtu={}{port} private-key={}",
+            plan.mtu, *private
+        ),
+    );
+    for other in &plan.peers {
+        peer(plan, other, out)?;
+    }
+    for address in &plan.addresses {
+        let (menu, fields, more) = address_in(plan, *address);
+        add(out, menu, &fields, more);
+    }
+    for prefix in &plan.routes {
+        let (menu, fields) = route_in(plan, prefix);
+        add(out, menu, &fields, "");
+    }
+    if let Some(old) = previous {
+        removals(plan, old, out);
+    }
+    let name = format!("{device}.rsc");
+    Ok(RenderedFile::new(plan, name, Opening::Header, &body).with_secret(key.is_secret()))
+}
+
+/// Adds an item unless it is there.
+fn add(out: &mut String, menu: &str, fields: &str, more: &str) {
+    line(out, format_args!(":if ([:len [{menu}/find {fields}]] = 0) do={{ {menu}/add {fields}{more} }}"));
+}
+
+fn address_in(plan: &NodePlan, address: std::net::IpAddr) -> (&'static str, String, &'static str) {
+    let fields = format!("address={} interface=\"{}\"", host(address), plan.device);
+    if address.is_ipv4() { ("/ip/address", fields, "") } else { ("/ipv6/address", fields, " advertise=no") }
+}
+
+fn route_in(plan: &NodePlan, prefix: &ipnet::IpNet) -> (&'static str, String) {
+    let menu = if prefix.addr().is_ipv4() { "/ip/route" } else { "/ipv6/route" };
+    (menu, format!("dst-address={prefix} gateway=\"{}\"", plan.device))
+}
+
+fn peer(plan: &NodePlan, peer: &PeerPlan, out: &mut String) -> Result<(), RenderError> {
+    let menu = "/interface/wireguard/peers";
+    let fields = format!("interface=\"{}\" public-key=\"{}\"", plan.device, public_key(plan, peer)?);
+    add(out, menu, &fields, "");
+    let mut words = format!("{menu}/set [find {fields}] comment=\"{}\"", peer.name);
+    if let Some(endpoint) = peer.endpoints.first() {
+        let host = match &endpoint.host {
+            Host::Ip(ip) => ip.to_string(),
+            Host::Dns(name) => name.clone(),
+        };
+        let _ = write!(words, " endpoint-address=\"{host}\" endpoint-port={}", endpoint.port);
+    }
+    if let Some(seconds) = peer.keepalive_s {
+        let _ = write!(words, " persistent-keepalive={seconds}s");
+    }
+    let _ = write!(words, " allowed-address=\"{}\"", joined(&peer.allowed, ","));
+    line(out, format_args!("{words}"));
+    Ok(())
+}
+
+fn removals(plan: &NodePlan, old: &NodePlan, out: &mut String) {
+    let menu = "/interface/wireguard/peers";
+    if old.device != plan.device {
+        line(out, format_args!("/interface/wireguard/remove [find name=\"{}\"]", old.device));
+        return;
+    }
+    let find =
+        |peer: &PeerPlan| Some(format!("[find interface=\"{}\" public-key=\"{}\"]", plan.device, peer.public_key?));
+    for was in &old.peers {
+        let Some(which) = find(was) else { continue };
+        let Some(is) = plan.peers.iter().find(|peer| peer.public_key == was.public_key) else {
+            line(out, format_args!("{menu}/remove {which}"));
+            continue;
+        };
+        if was.keepalive_s.is_some() && is.keepalive_s.is_none() {
+            line(out, format_args!("{menu}/set {which} persistent-keepalive=0s"));
+        }
+        if !was.endpoints.is_empty() && is.endpoints.is_empty() {
+            line(out, format_args!("{menu}/set {which} endpoint-address=\"\" endpoint-port=0"));
+        }
+    }
+    for prefix in old.routes.iter().filter(|prefix| !plan.routes.contains(prefix)) {
+        let (menu, fields) = route_in(plan, prefix);
+        line(out, format_args!("{menu}/remove [find {fields}]"));
+    }
+    for address in old.addresses.iter().filter(|address| !plan.addresses.contains(address)) {
+        let (menu, fields, _) = address_in(plan, *address);
+        line(out, format_args!("{menu}/remove [find {fields}]"));
+    }
+}

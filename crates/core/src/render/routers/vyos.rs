@@ -1,0 +1,75 @@
+//! VyOS 1.4 and later: `set` lines under `interfaces wireguard`, and a static route for each prefix.
+//!
+//! A peer has a name, and address and port apart. VyOS wants allowed prefixes for every peer, so a standby peer gets its
+//! link address. The key is text in the configuration: unless it is handed in, the router's shell reads it from a file.
+
+use std::net::IpAddr;
+
+use super::super::file::{KeySource, RenderError, RenderedFile, on_device, public_key};
+use super::{Tree, check};
+use crate::network::{Host, Platform};
+use crate::plan::{NodePlan, PeerPlan, host};
+
+/// Renders one member's commands, `DEVICE.vyos`; with an earlier plan also those that take away what it had.
+///
+/// # Errors
+/// If a peer has no public key, the private key is not the member's, or the plan needs a routing table of its own.
+pub fn vyos(plan: &NodePlan, key: &KeySource<'_>, previous: Option<&NodePlan>) -> Result<RenderedFile, RenderError> {
+    key.check(plan)?;
+    check(plan, Platform::Vyos)?;
+    let tree = tree(plan, key)?;
+    let old = previous.map(|old| self::tree(old, key).unwrap_or_default());
+    Ok(tree.file(plan, old.as_ref(), format!("{}.vyos", plan.device)).with_secret(key.is_secret()))
+}
+
+fn tree(plan: &NodePlan, key: &KeySource<'_>) -> Result<Tree, RenderError> {
+    let device = ["interfaces", "wireguard", plan.device.as_str()];
+    let at = |rest: &'static str| [&device[..], &[rest]].concat();
+    let mut tree = Tree::default();
+    for address in &plan.addresses {
+        tree.many(&at("address"), host(*address));
+    }
+    tree.one(&at("mtu"), plan.mtu);
+    for other in &plan.peers {
+        peer(plan, other, &device, &mut tree)?;
+    }
+    if let Some(port) = plan.port {
+        tree.one(&at("port"), port);
+    }
+    match key {
+        KeySource::Inline(private) => tree.one(&at("private-key"), &**private.reveal()),
+        KeySource::File(path) => {
+            tree.one(&at("private-key"), format_args!("\"$(cat {})\"", on_device(path, plan)));
+        }
+    }
+    for prefix in &plan.routes {
+        let kind = if prefix.addr().is_ipv4() { "route" } else { "route6" };
+        tree.many(&["protocols", "static", kind, &prefix.to_string(), "interface"], &plan.device);
+    }
+    Ok(tree)
+}
+
+fn peer(plan: &NodePlan, peer: &PeerPlan, device: &[&str; 3], tree: &mut Tree) -> Result<(), RenderError> {
+    let at = |rest: &'static str| [&device[..], &["peer", peer.name.as_str(), rest]].concat();
+    if let Some(endpoint) = peer.endpoints.first() {
+        match &endpoint.host {
+            Host::Ip(IpAddr::V4(ip)) => tree.one(&at("address"), ip),
+            Host::Ip(IpAddr::V6(ip)) => tree.one(&at("address"), ip),
+            Host::Dns(name) => tree.one(&at("host-name"), name),
+        }
+    }
+    for prefix in &peer.allowed {
+        tree.many(&at("allowed-ips"), prefix);
+    }
+    if let (true, Some(address)) = (peer.allowed.is_empty(), peer.link_address) {
+        tree.many(&at("allowed-ips"), host(address));
+    }
+    if let Some(seconds) = peer.keepalive_s {
+        tree.one(&at("persistent-keepalive"), seconds);
+    }
+    if let Some(endpoint) = peer.endpoints.first() {
+        tree.one(&at("port"), endpoint.port);
+    }
+    tree.one(&at("public-key"), public_key(plan, peer)?);
+    Ok(())
+}
