@@ -1,6 +1,6 @@
 //! How the program scales: large networks checked, planned and rendered, and labs brought up, by the real binary.
 //!
-//! `cargo bench -p wayleave --bench scale [-- plan|lab]` prints a table with the target beside each figure. Wall time, CPU
+//! `cargo bench -p wayleave --bench scale [-- plan|check|lab]` prints a table with the target beside each figure. Wall time, CPU
 //! time and peak memory are those of the child process (wait4(2)); each row is the median of five runs, or of one where
 //! a run takes long. Rendering writes to a directory in memory (`/dev/shm`) if there is one, and says so.
 
@@ -27,6 +27,9 @@ fn main() {
     println!("in {}\n{:<58} {:>8} {:>8} {:>9}  target", directory.display(), "", "wall s", "cpu s", "peak MiB");
     if wants("plan") {
         plans(&directory);
+    }
+    if wants("check") {
+        checks(&directory);
     }
     if wants("lab") {
         labs(&directory);
@@ -57,6 +60,55 @@ fn plans(directory: &Path) {
         };
         print_row(what, median((0..runs).map(|_| once()).collect()), target);
     }
+}
+
+/// Other people's files, ten thousand of them.
+fn checks(directory: &Path) {
+    for (what, folder, each) in [
+        ("10,000 hosts, one hub of 9,999 peers: check", "spokes", 1),
+        ("10,000 hosts in meshes of 20: check", "meshes", 20),
+    ] {
+        let folder = directory.join(folder);
+        for node in 0..10_000 {
+            let home = folder.join(format!("n{node}"));
+            std::fs::create_dir_all(&home).expect("the directory can be written");
+            std::fs::write(home.join("wg0.conf"), host(node, each)).expect("the directory can be written");
+        }
+        let folder = folder.to_str().expect("the path is ours");
+        print_row(what, median((0..5).map(|_| run(&["check", folder])).collect()), "5 s");
+    }
+}
+
+/// A wg-quick file: of a mesh with so many nodes, or with 1 of a hub with all others.
+fn host(node: usize, mesh: usize) -> String {
+    let address = |node: usize| format!("10.{}.{}.{}", 1 + node / 62_500, node / 250 % 250, 1 + node % 250);
+    let mut text =
+        format!("[Interface]\nPrivateKey = {}\nAddress = {}/8\nListenPort = 51820\n", private(node), address(node));
+    let mut peer = |other: usize, allowed: &str| {
+        let public = wayleave_core::keys::PrivateKey::parse(&private(other)).expect("it is a key").public_key();
+        let _ = write!(
+            text,
+            "\n[Peer]\nPublicKey = {public}\nEndpoint = n{other}.example.org:51820\nAllowedIPs = {allowed}\n"
+        );
+    };
+    match mesh {
+        1 if node == 0 => (1..10_000).for_each(|other| peer(other, &format!("{}/32", address(other)))),
+        1 => peer(0, "10.0.0.0/8"),
+        _ => {
+            let first = node / mesh * mesh;
+            (first..first + mesh)
+                .filter(|other| *other != node)
+                .for_each(|other| peer(other, &format!("{}/32", address(other))));
+        }
+    }
+    text
+}
+
+/// A private key made of a number.
+fn private(node: usize) -> String {
+    let mut bytes = [7; 32];
+    bytes[..8].copy_from_slice(&(node as u64 + 1).to_le_bytes());
+    wayleave_core::keys::PrivateKey::from_random(bytes).reveal().to_string()
 }
 
 fn labs(directory: &Path) {

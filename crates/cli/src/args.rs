@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use wayleave_core::file::Date;
 use wayleave_core::network::Platform;
 
 /// WireGuard networks across regions, clouds, offices and laptops, from one network file.
@@ -26,7 +27,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Say what is wrong with a network file
+    /// Say what is wrong with a network file, or with WireGuard files as they are
     Check(CheckArgs),
     /// Plan the network: addresses, links, paths, allowed prefixes
     Plan(PlanArgs),
@@ -63,15 +64,32 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The network file (TOML, or YAML or JSON by its extension)
+    /// A network file; or files and folders of hosts, such as /etc/wireguard: wg-quick, `wg show all dump`,
+    /// systemd-networkd, EdgeOS or VyOS, scripts
     #[arg(default_value = "network.toml")]
-    pub file: PathBuf,
+    pub paths: Vec<PathBuf>,
     /// Exit with 3 if there are warnings
     #[arg(long)]
     pub strict: bool,
+    /// Leave out findings of these codes, which must not be errors
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    pub accept: Vec<String>,
+    /// Judge dates as of this day, instead of today
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
+    pub today: Option<Date>,
     /// Print findings as JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "sarif")]
     pub json: bool,
+    /// Print findings as SARIF 2.1.0, for annotations in code review
+    #[arg(long)]
+    pub sarif: bool,
+    /// Tell what a code means, why it hurts and how to mend it; without a code, list all
+    #[arg(long, value_name = "CODE", num_args = 0..=1, conflicts_with_all = ["json", "sarif", "strict", "accept"])]
+    pub explain: Option<Option<String>>,
+}
+
+fn date(text: &str) -> Result<Date, String> {
+    Date::parse(text).ok_or_else(|| "write year, month and day, such as 2026-03-31".to_owned())
 }
 
 #[derive(Debug, Args)]

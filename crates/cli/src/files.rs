@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
+use wayleave_core::check::rules::accepted;
 use wayleave_core::check::{Findings, Sources};
-use wayleave_core::file::load_with;
+use wayleave_core::file::{NetworkFile, load_with};
 use wayleave_core::limits::SOURCE_BYTES_MAX;
 use wayleave_core::names::Name;
 use wayleave_core::network::{Network, resolve::resolve};
@@ -26,6 +27,8 @@ use crate::report;
 
 /// A network file read to the end: as much as could be made of it, and what is wrong.
 pub struct Planned {
+    /// The network file as written.
+    pub written: NetworkFile,
     /// The plan, unless the network could not even be made sense of.
     pub plan: Option<Plan>,
     /// The ledger to keep.
@@ -72,8 +75,8 @@ fn read_source(path: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Reads and resolves a network file.
-pub fn network(file: &Path) -> anyhow::Result<(Option<Network>, Findings, Sources)> {
+/// Reads and resolves a network file. What it accepts is left out of the findings.
+fn network(file: &Path) -> anyhow::Result<(NetworkFile, Option<Network>, Findings, Sources)> {
     let Some(name) = file.to_str() else { bail!("the name of {} is not UTF-8", file.display()) };
     // A member's name where the file's belongs: easily done, since the file has a default.
     let is_bare_word = file.extension().is_none() && file.components().count() == 1;
@@ -86,19 +89,22 @@ pub fn network(file: &Path) -> anyhow::Result<(Option<Network>, Findings, Source
     let mut findings = loaded.findings;
     let resolution = resolve(&loaded.file);
     findings.extend(resolution.findings);
-    Ok((resolution.network, findings, loaded.sources))
+    Ok((loaded.file, resolution.network, findings, loaded.sources))
 }
 
 /// Reads a network file and its ledger, and plans.
 pub fn plan(file: &Path) -> anyhow::Result<Planned> {
-    let (network, mut findings, sources) = network(file)?;
+    let (written, network, mut findings, sources) = network(file)?;
     let before = ledger(file)?;
-    let Some(network) = network else {
-        return Ok(Planned { plan: None, ledger: before, ledger_is_new: false, findings, sources });
-    };
-    let (plan, ledger, more) = plan::plan(Arc::new(network), &before, &LinkStates::default());
-    findings.extend(more);
-    Ok(Planned { plan: Some(plan), ledger_is_new: ledger != before, ledger, findings, sources })
+    let (mut plan, mut ledger, mut ledger_is_new) = (None, before, false);
+    if let Some(network) = network {
+        let (made, after, more) = plan::plan(Arc::new(network), &ledger, &LinkStates::default());
+        findings.extend(more);
+        ledger_is_new = after != ledger;
+        (plan, ledger) = (Some(made), after);
+    }
+    let findings = accepted(&written).into_iter().fold(findings, |findings, code| findings.without(code));
+    Ok(Planned { written, plan, ledger, ledger_is_new, findings, sources })
 }
 
 /// The finding that members lack public keys: of no interest where keys are about to be made.

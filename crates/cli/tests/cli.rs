@@ -6,6 +6,8 @@
 
 mod desk;
 
+#[path = "cli/checks.rs"]
+mod checks;
 #[path = "cli/exit_codes.rs"]
 mod exit_codes;
 #[path = "cli/foreign.rs"]
@@ -25,6 +27,7 @@ mod streams;
 const OFFICE: &str = r#"[network]
 name = "office"
 prefixes = ["10.9.0.0/24"]
+accept = ["WL535"]
 
 [nodes.server]
 endpoint = "192.0.2.1"

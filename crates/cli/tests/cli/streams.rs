@@ -61,7 +61,7 @@ fn findings_are_not_mixed_into_data() {
     let ran = desk.wayleave("check --json").expect(0);
     let findings: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(findings["warnings"], 1);
-    assert_eq!(findings["findings"][0]["place"]["line"], 13);
+    assert_eq!(findings["findings"][0]["place"]["line"], 14);
     let ran = desk.wayleave("plan --json").expect(0);
     assert!(ran.err.contains("WL201"), "{ran}");
     let plan: serde_json::Value = serde_json::from_str(&ran.out).unwrap();

@@ -110,7 +110,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Adds one. Errors displace lesser findings when the list is full, so that none hides why a file is refused.
+    /// Adds one. Worse findings displace lesser ones when the list is full, so that none hides why a file is refused.
     pub fn push(&mut self, finding: Finding) {
         let severity = finding.severity();
         match severity {
@@ -123,8 +123,9 @@ impl Findings {
             return;
         }
         self.dropped += 1;
-        if severity == Severity::Error
-            && let Some(slot) = self.kept.iter_mut().rev().find(|f| f.severity() != Severity::Error)
+        let lesser = |kept: &&mut Finding| kept.severity() > severity;
+        if severity != Severity::Note
+            && let Some(slot) = self.kept.iter_mut().rev().find(lesser)
         {
             *slot = finding;
         }

@@ -5,7 +5,7 @@
 
 use ipnet::IpNet;
 
-use super::Severity;
+use super::rows::rows;
 
 /// Something wrong or odd in files that were imported.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -219,10 +219,8 @@ fn what_ran(ran: bool) -> &'static str {
 }
 
 impl Imported {
-    /// Code and severity.
-    pub(super) fn row(&self) -> (&'static str, Severity) {
-        use Severity::{Error, Note, Warning};
-        match self {
+    rows! {
+        self {
             Imported::UnknownKey { .. } => ("WL401", Warning),
             Imported::UnknownSection { .. } => ("WL402", Warning),
             Imported::UnknownLine { .. } => ("WL403", Warning),

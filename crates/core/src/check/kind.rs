@@ -3,7 +3,8 @@
 //! Each kind has a stable code that issues, scripts and documents can cite; a code is never reused. The severity
 //! belongs to the kind, so that the same thing is never an error here and a warning there.
 
-use super::{Imported, Meaning, Proven, Reading, Severity};
+use super::rows::rows;
+use super::{Hazard, Imported, Meaning, Proven, Reading, Severity};
 
 /// The closed list of findings. Texts inside are names as written, ready to be shown.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum Kind {
     /// Something that packets do.
     #[error(transparent)]
     Proven(#[from] Proven),
+    /// Something that is sound as written and hurts in use.
+    #[error(transparent)]
+    Hazard(#[from] Hazard),
     /// A node has no public key.
     #[error("{}", no_key(.node, *.others))]
     NoKey {
@@ -67,24 +71,34 @@ impl Kind {
         self.row().0
     }
 
+    /// Code and severity of everything that can be found, by code.
+    pub fn all() -> Vec<(&'static str, Severity)> {
+        let of = [Kind::ROWS, Reading::ROWS, Meaning::ROWS, Proven::ROWS, Imported::ROWS, Hazard::ROWS];
+        let mut all = of.concat();
+        all.sort_unstable_by_key(|(code, _)| *code);
+        all
+    }
+
     /// How bad it is.
     pub fn severity(&self) -> Severity {
         self.row().1
     }
 
-    /// Code and severity of each kind. 0xx: reading, 1xx: meaning, 2xx: planning, 3xx: proving, 4xx: importing.
-    fn row(&self) -> (&'static str, Severity) {
-        use Severity::{Error, Warning};
-        match self {
+    // 0xx: reading, 1xx: meaning, 2xx: planning, 3xx: proving, 4xx: importing, 5xx: what hurts in use.
+    rows! {
+        self {
             Kind::Syntax { .. } => ("WL001", Error),
-            Kind::Reading(reading) => reading.row(),
-            Kind::Meaning(meaning) => meaning.row(),
-            Kind::Imported(imported) => imported.row(),
-            Kind::Proven(proven) => proven.row(),
             Kind::NoKey { .. } => ("WL201", Warning),
             Kind::PoolFull { .. } => ("WL202", Error),
             Kind::NoPath { .. } => ("WL203", Error),
             Kind::HubIsolated { .. } => ("WL204", Warning),
+        }
+        nested {
+            Kind::Reading(reading) => reading.row(),
+            Kind::Meaning(meaning) => meaning.row(),
+            Kind::Imported(imported) => imported.row(),
+            Kind::Proven(proven) => proven.row(),
+            Kind::Hazard(hazard) => hazard.row(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Severity;
+use super::rows::rows;
 
 /// Something wrong or odd about what a network file means. Owners are shown as "node hkg", "site dublin".
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -254,10 +254,8 @@ pub enum Meaning {
 }
 
 impl Meaning {
-    /// Code and severity.
-    pub(super) fn row(&self) -> (&'static str, Severity) {
-        use Severity::{Error, Note, Warning};
-        match self {
+    rows! {
+        self {
             Meaning::NameTwice { .. } => ("WL101", Error),
             Meaning::UnknownName { .. } => ("WL102", Error),
             Meaning::Overlap { .. } => ("WL103", Error),

@@ -5,15 +5,21 @@
 //! Rules live beside this file, one small function each, and never stop at the first thing they find.
 
 mod findings;
+mod hazard;
 mod imported;
 mod kind;
 mod meaning;
 mod proven;
 mod reading;
+mod rows;
+pub mod rules;
+mod stories;
 
 pub use findings::{Finding, Findings, Severity, Source, SourceIx, Sources, Span};
+pub use hazard::Hazard;
 pub use imported::Imported;
 pub use kind::Kind;
 pub use meaning::Meaning;
 pub use proven::Proven;
 pub use reading::Reading;
+pub use stories::{Inputs, Story, explain, findings_markdown, nearest_code, severity_word, stories};

@@ -4,7 +4,7 @@
 
 use ipnet::IpNet;
 
-use super::Severity;
+use super::rows::rows;
 
 /// What packets do that they should not, or don't and should.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -135,10 +135,8 @@ pub enum Proven {
 }
 
 impl Proven {
-    /// Code and severity.
-    pub(super) fn row(&self) -> (&'static str, Severity) {
-        use Severity::{Error, Warning};
-        match self {
+    rows! {
+        self {
             Proven::NoWay { .. } => ("WL301", Error),
             Proven::BlackHole { .. } => ("WL302", Error),
             Proven::OneWay { .. } => ("WL303", Error),

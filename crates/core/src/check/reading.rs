@@ -3,7 +3,7 @@
 //! They are made while sources are read and decoded, in [`crate::file`]. Texts from the file are cut to a readable
 //! length before they come here, and secret values never do.
 
-use super::Severity;
+use super::rows::rows;
 
 /// Something wrong with a source's text, or with one value in it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -172,10 +172,8 @@ pub enum Reading {
 }
 
 impl Reading {
-    /// Code and severity.
-    pub(super) fn row(&self) -> (&'static str, Severity) {
-        use Severity::{Error, Warning};
-        match self {
+    rows! {
+        self {
             Reading::Unreadable { .. } => ("WL002", Error),
             Reading::NotUtf8 { .. } => ("WL003", Error),
             Reading::TooLarge { .. } => ("WL004", Error),

@@ -96,6 +96,9 @@ const VALUES: &str = "
 | device name | at most 15 letters, digits and `_ = + . -` |
 | prefix | `10.50.0.0/16`, `fd00:50::/48`; no address bits beyond the length |
 | endpoint | `203.0.113.7:51820`, `[2001:db8::7]:51820`, `vpn.example.org:51820`; without a port it is the node's port |
+| date | `2026-03-31` |
+| code | `WL535`, as `wayleave check` prints it; errors can't be accepted |
+| cloud | `aws`, `gcp`, `azure` |
 | public key | 32 bytes in base64, as `wg pubkey` prints them |
 | selector | `*` every node, a node's name, a region's name (all its nodes), `tag:WORD`, `role:hub`, `role:entry` |
 | platform | `wg-quick` Linux with wg-quick, `agent` Linux with our agent, `edgeos` EdgeOS or VyOS, `app` a WireGuard app |

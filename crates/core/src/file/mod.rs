@@ -22,7 +22,8 @@ pub use decode::{Map, OneOrMore};
 pub use document::{reference_markdown, schema};
 pub use loader::{Loaded, Loader, load_with};
 pub use scalars::{
-    Domain, EndpointText, Hops, Milliseconds, Mtu, Port, Seconds, Selector, SourcePath, Survives, Within,
+    Cloud, Code, Date, Days, Domain, EndpointText, Hops, Milliseconds, Mtu, Port, Seconds, Selector, SourcePath,
+    Survives, Within,
 };
 pub use tree::Spanned;
 

@@ -64,7 +64,7 @@ impl Converter<'_> {
             DeValue::Table(table) => self.table(table, depth + 1),
             DeValue::String(text) => ValueKind::Text(text.into_owned()),
             DeValue::Boolean(yes) => ValueKind::Bool(yes),
-            DeValue::Datetime(_) => ValueKind::Date,
+            DeValue::Datetime(date) => ValueKind::Date(date.to_string()),
             DeValue::Float(float) => ValueKind::Float(float.as_str().parse().unwrap_or(f64::NAN)),
             DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
                 Ok(number) => ValueKind::Integer(number),

@@ -38,8 +38,8 @@ pub enum ValueKind {
     Float(f64),
     /// Text.
     Text(String),
-    /// A TOML date or time, which the format has no use for.
-    Date,
+    /// A TOML date or time, as written.
+    Date(String),
     /// A list.
     List(Vec<Value>),
     /// A table.
@@ -64,7 +64,7 @@ impl Value {
             ValueKind::Integer(_) => "a whole number",
             ValueKind::Float(_) => "a number with a fraction",
             ValueKind::Text(_) => "text",
-            ValueKind::Date => "a date",
+            ValueKind::Date(_) => "a date",
             ValueKind::List(_) => "a list",
             ValueKind::Table(_) => "a table",
         }

@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use super::decode::{Map, OneOrMore};
 use super::record::{REQUIRED, record};
 use super::scalars::{
-    Domain, EndpointText, Hops, Milliseconds, Mtu, Port, Seconds, Selector, SourcePath, Survives, Within,
+    Cloud, Code, Date, Days, Domain, EndpointText, Hops, Milliseconds, Mtu, Port, Seconds, Selector, SourcePath,
+    Survives, Within,
 };
 use super::tree::Spanned;
 use crate::keys::PublicKey;
@@ -72,6 +73,14 @@ record! {
         domain: Domain = "none";
         /// Allows prefixes of public addresses as overlay, client or site prefixes.
         allow_public_prefixes: bool = "false";
+        /// MTU in bytes of the lines that nodes and clients are on, which bounds that of their devices: 1492 with PPPoE.
+        underlay_mtu: Mtu = "1500";
+        /// In whose cloud the nodes run: `aws`, `gcp` or `azure`. Clouds drop what an instance passes on for others.
+        cloud: Cloud = "none";
+        /// Days after which a key is old; its age is counted from `key_created`.
+        key_max_age_days: Days = "no limit";
+        /// Codes of warnings and notes that are meant so, and are not shown: see docs/findings.md.
+        accept: List<Code> = "none";
     }
 }
 
@@ -92,6 +101,10 @@ record! {
         device: DeviceName = "the network's";
         /// What runs on its nodes.
         platform: Platform = "the network's";
+        /// MTU in bytes of the lines that its nodes are on.
+        underlay_mtu: Mtu = "the network's";
+        /// In whose cloud its nodes run.
+        cloud: Cloud = "the network's";
     }
 }
 
@@ -135,6 +148,18 @@ record! {
         device: DeviceName = "the region's, or the network's";
         /// What runs on it.
         platform: Platform = "the region's, or the network's";
+        /// MTU in bytes of the line that it is on.
+        underlay_mtu: Mtu = "the region's, or the network's";
+        /// In whose cloud it runs.
+        cloud: Cloud = "the region's, or the network's";
+        /// Whether its cloud drops what it passes on for others; `false` says that this check is switched off.
+        source_check: bool = "true in a cloud";
+        /// A name for the NAT that it is behind; nodes with the same name are behind the same router.
+        nat: Name = "none";
+        /// The day on which its key was made.
+        key_created: Date = "none";
+        /// The last day on which it belongs to the network.
+        expires: Date = "none";
     }
 }
 
@@ -171,6 +196,12 @@ record! {
         device: DeviceName = "the network's";
         /// What runs on it.
         platform: Platform = "wg-quick";
+        /// MTU in bytes of the line that it is on.
+        underlay_mtu: Mtu = "the network's";
+        /// The day on which its key was made.
+        key_created: Date = "none";
+        /// The last day on which it belongs to the network.
+        expires: Date = "none";
     }
 }
 

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::facts::Facts;
 use crate::check::Span;
 use crate::file::Spanned;
 use crate::keys::{PrivateKey, PublicKey};
@@ -23,6 +24,8 @@ pub struct Host {
     pub named: bool,
     /// Its devices in the order of reading.
     pub devices: Vec<Device>,
+    /// What else is known of it.
+    pub facts: Facts,
 }
 
 /// The syntax in which something was written.
@@ -183,7 +186,7 @@ pub enum Effect {
     ForwardAccept {
         /// IPv6.
         v6: bool,
-        /// `-I CHAIN N`: the fixed position.
+        /// `-I CHAIN N`: the position, 1 if none is written; none if it is appended.
         position: Option<u32>,
         /// The incoming device it is limited to.
         input: Option<String>,

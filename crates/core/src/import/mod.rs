@@ -8,6 +8,7 @@
 //! Nothing is lost silently: a line that is not understood, and a setting that stays behind, is a finding. Private
 //! keys never reach a network file, and are blotted out of the sources that findings are shown from.
 
+pub mod facts;
 pub mod hosts;
 
 mod infer;
@@ -16,6 +17,11 @@ mod readers;
 mod rules;
 mod sources;
 mod verify;
+
+/// How hosts' devices and peers are called where people are told of them.
+pub(crate) mod labels {
+    pub(crate) use super::rules::{device_label, peer_label};
+}
 
 pub use infer::{Inferred, Taken, infer};
 pub use model::{Model, model, prove_read};

@@ -13,7 +13,7 @@ use crate::keys::PublicKey;
 use crate::network::Host as Dialled;
 
 /// A device as people are told of it: `hkg (wg0)`.
-pub(super) fn device_label(host: &Host, device: &Device) -> String {
+pub(crate) fn device_label(host: &Host, device: &Device) -> String {
     if device.name.is_empty() || device.name == host.name {
         host.name.clone()
     } else {
@@ -22,7 +22,7 @@ pub(super) fn device_label(host: &Host, device: &Device) -> String {
 }
 
 /// A peer as people are told of it: by its name, or its key.
-pub(super) fn peer_label(peer: &Peer) -> String {
+pub(crate) fn peer_label(peer: &Peer) -> String {
     match (&peer.name, peer.key()) {
         (Some(name), _) => name.value.clone(),
         (None, Some(key)) => key.to_string(),

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::facts::Facts;
 use super::hosts::{Device, Format, Host};
 use super::readers::lines::{Notes, lines};
-use super::readers::{dump, edgeos, networkd, shell, wg_quick};
+use super::readers::{dump, edgeos, facts, networkd, shell, wg_quick};
 use super::rules;
-use crate::check::{Finding, Findings, Imported, Source, SourceIx, Sources, Span};
+use crate::check::{Finding, Findings, Hazard, Imported, Source, SourceIx, Sources, Span};
 use crate::keys::KEY_TEXT_BYTES;
 use crate::limits::{IMPORT_BYTES_MAX, IMPORT_FILE_BYTES_MAX, IMPORT_FILES_MAX};
 
@@ -32,6 +33,8 @@ pub struct Read {
     pub hosts: Vec<Host>,
     /// The files, private keys blotted out.
     pub sources: Sources,
+    /// Files that hold a private key, and where they are among the sources.
+    pub key_files: Vec<(String, Option<Span>)>,
     /// What is wrong or odd.
     pub findings: Findings,
 }
@@ -45,11 +48,35 @@ struct Part {
     devices: Vec<Device>,
     /// `.network` files: about devices that another file makes.
     networks: Vec<networkd::Network>,
+    /// What the file says of the host besides.
+    facts: Facts,
+    /// The file.
+    path: String,
 }
 
 /// Folders that are not named after hosts.
-const PLACES: &[&str] =
-    &["", ".", "..", "etc", "wireguard", "wg", "systemd", "network", "config", "configs", "conf", "amneziawg"];
+const PLACES: &[&str] = &[
+    "",
+    ".",
+    "..",
+    "etc",
+    "wireguard",
+    "wg",
+    "systemd",
+    "network",
+    "config",
+    "configs",
+    "conf",
+    "amneziawg",
+    "sysctl.d",
+    "docker",
+    "bird",
+    "frr",
+    "nftables.d",
+    "iptables",
+    "proc",
+    "run",
+];
 
 /// Reads files in any order.
 pub fn read(mut files: Vec<File>) -> Read {
@@ -78,14 +105,17 @@ pub fn read(mut files: Vec<File>) -> Read {
 
 fn part(file: File, read: &mut Read) -> Option<Part> {
     let text = text(file.bytes);
-    let Some(format) = format(&file.path, &text) else {
+    let format = format(&file.path, &text);
+    let kind = if format.is_none() { facts::kind(&file.path, &text) } else { None };
+    if format.is_none() && kind.is_none() {
         if is_key_file(&text) {
+            key_file(&file.path, file.mode, read);
             return None;
         }
         let kind = Imported::UnknownFormat { file: file.path };
         read.findings.push(Finding::new(kind, None));
         return None;
-    };
+    }
     // IMPORT_FILES_MAX fits.
     let source = SourceIx(read.sources.0.len() as u16);
     let (folder, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
@@ -99,22 +129,44 @@ fn part(file: File, read: &mut Read) -> Option<Part> {
         installed: host_folder(folder) != folder,
         devices: Vec::new(),
         networks: Vec::new(),
+        facts: Facts::default(),
+        path: file.path.clone(),
     };
+    let all = || lines(&text, source);
     match format {
-        Format::WgQuick => part.devices.push(wg_quick::read(stem, place, lines(&text, source), &mut notes)),
-        Format::Dump => part.devices = dump::read(stem, lines(&text, source), &mut notes),
-        Format::Networkd => networkd::read(lines(&text, source), &mut part.devices, &mut part.networks, &mut notes),
-        Format::Edgeos => part.devices = edgeos::read(lines(&text, source), &mut notes),
-        Format::Shell => part.devices = shell::read(stem, lines(&text, source), &mut notes),
+        Some(Format::WgQuick) => part.devices.push(wg_quick::read(stem, place, all(), &mut notes)),
+        Some(Format::Dump) => part.devices = dump::read(stem, all(), &mut notes),
+        Some(Format::Networkd) => networkd::read(all(), &mut part.devices, &mut part.networks, &mut notes),
+        Some(Format::Edgeos) => {
+            part.devices = edgeos::read(all(), &mut notes);
+            part.facts = facts::router::read(all());
+        }
+        Some(Format::Shell) => part.devices = shell::read(stem, all(), &mut notes),
+        None => part.facts = kind.map_or_else(Facts::default, |kind| facts::read(kind, all())),
     }
-    let holds_key = part.devices.iter().any(|device| device.private_key.is_some());
-    if let Some(mode) = file.mode.filter(|mode| holds_key && mode & 0o004 != 0) {
-        let kind = Imported::KeyExposed { file: file.path.clone(), mode: mode & 0o7777 };
-        let fix = format!("chmod 600 {}", file.path);
-        read.findings.push(Finding::new(kind, place).with_fix(fix));
+    if part.devices.iter().any(|device| device.private_key.is_some()) {
+        holds_key(&file.path, file.mode, Some(place), read);
     }
     read.sources.0.push(Source { name: file.path, text: Arc::from(blotted(text, secrets)) });
     Some(part)
+}
+
+/// A file with nothing but a key: a private one, if its name does not say otherwise.
+fn key_file(path: &str, mode: Option<u32>, read: &mut Read) {
+    let name = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    let is_private = name.contains("priv") || name.contains("psk") || name.contains("preshared");
+    if is_private || (name.ends_with(".key") && !name.contains("pub")) {
+        holds_key(path, mode, None, read);
+    }
+}
+
+/// Notes a file with a private key, and whether others can read it.
+fn holds_key(path: &str, mode: Option<u32>, place: Option<Span>, read: &mut Read) {
+    if let Some(mode) = mode.filter(|mode| mode & 0o004 != 0) {
+        let kind = Imported::KeyExposed { file: path.to_owned(), mode: mode & 0o7777 };
+        read.findings.push(Finding::new(kind, place).with_fix(format!("chmod 600 {path}")));
+    }
+    read.key_files.push((path.to_owned(), place));
 }
 
 /// UTF-8 as far as it goes; Windows editors also write UTF-16.
@@ -192,10 +244,11 @@ fn names_device(stem: &str) -> bool {
 
 fn hosts(parts: Vec<Part>, findings: &mut Findings) -> Vec<Host> {
     let mut by_folder: BTreeMap<String, Vec<Part>> = BTreeMap::new();
-    for part in parts.into_iter().filter(|part| !part.devices.is_empty() || !part.networks.is_empty()) {
+    for part in parts {
         by_folder.entry(part.folder.clone()).or_default().push(part);
     }
-    let many = by_folder.len() > 1;
+    let is_host = |parts: &Vec<Part>| parts.iter().any(|part| !part.devices.is_empty() || !part.networks.is_empty());
+    let many = by_folder.values().filter(|parts| is_host(parts)).count() > 1;
     // A name that files of several folders have is a device's: `backbone` on every server.
     let mut stems: BTreeMap<String, usize> = BTreeMap::new();
     for parts in by_folder.values() {
@@ -203,8 +256,13 @@ fn hosts(parts: Vec<Part>, findings: &mut Findings) -> Vec<Host> {
         own.into_iter().for_each(|stem| *stems.entry(stem.clone()).or_default() += 1);
     }
     let is_common = |part: &Part| stems.get(&part.stem).is_some_and(|folders| *folders > 1);
-    let mut hosts = Vec::new();
+    let mut hosts: Vec<Host> = Vec::new();
     for (folder, mut parts) in by_folder {
+        let mut known: Vec<(String, Facts)> = Vec::new();
+        for part in parts.iter_mut().filter(|part| !part.facts.is_empty()) {
+            known.push((part.path.clone(), std::mem::take(&mut part.facts)));
+        }
+        let before = hosts.len();
         let networks: Vec<networkd::Network> = parts.iter_mut().flat_map(|part| part.networks.drain(..)).collect();
         parts.retain(|part| !part.devices.is_empty());
         let mut devices: Vec<&mut Device> = parts.iter_mut().flat_map(|part| &mut part.devices).collect();
@@ -222,14 +280,29 @@ fn hosts(parts: Vec<Part>, findings: &mut Findings) -> Vec<Host> {
                 if folder_name.is_empty() { (parts[0].stem.clone(), false) } else { (folder_name, true) };
             hosts.push(host(&name, named, parts.into_iter().flat_map(|part| part.devices).collect()));
         }
+        give(known, &mut hosts[before..], findings);
     }
     hosts.sort_by(|a, b| a.name.cmp(&b.name));
     hosts
 }
 
+/// Gives the one host of a folder what else is known of it. Of several hosts it can't be told which one it is about.
+fn give(known: Vec<(String, Facts)>, hosts: &mut [Host], findings: &mut Findings) {
+    let count = hosts.len();
+    for (file, facts) in known {
+        match hosts {
+            [host] => host.facts.extend(facts),
+            _ => findings.push(
+                Finding::new(Hazard::FactsOfNobody { file, count }, None).with_fix("Make a folder for each host."),
+            ),
+        }
+    }
+}
+
 fn host(name: &str, named: bool, devices: Vec<Device>) -> Host {
     let called = devices.iter().find_map(|device| device.called.as_ref()).map(|called| called.value.clone());
-    Host { named: named || called.is_some(), name: called.unwrap_or_else(|| name.to_owned()), devices }
+    let name = called.clone().unwrap_or_else(|| name.to_owned());
+    Host { named: named || called.is_some(), name, devices, facts: Facts::default() }
 }
 
 /// Whether the files of one folder have the names of hosts.
@@ -250,7 +323,10 @@ fn are_hosts(parts: &[Part]) -> bool {
         if let Some(key) = device.key() {
             owners.insert(key, at);
         }
-        if device.port.as_ref().is_some_and(|port| ports.insert(port.value, at).is_some_and(|other| other != at)) {
+        // Where programs look for devices, two with one port are a mistake and not two hosts.
+        let in_place = parts[at].installed && names_device(&parts[at].stem);
+        let port = device.port.as_ref().filter(|_| !in_place);
+        if port.is_some_and(|port| ports.insert(port.value, at).is_some_and(|other| other != at)) {
             return true;
         }
         for address in &device.addresses {

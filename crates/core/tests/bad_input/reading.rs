@@ -19,7 +19,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
         "[nodes.a]\nendpont = \"192.0.2.1\"\nzzz = 1\n",
         r#"
         error WL011 n:3:1 node has no key "endpont" => Did you mean "endpoint"?
-        error WL011 n:4:1 node has no key "zzz" => Remove it; node takes region, tags, hub, entry, endpoint, endpoints, underlays, public_key, address, addresses, prefixes, port, mtu, keepalive_s, device, platform.
+        error WL011 n:4:1 node has no key "zzz" => Remove it; node takes region, tags, hub, entry, endpoint, endpoints, underlays, public_key, address, addresses, prefixes, port, mtu, keepalive_s, device, platform, underlay_mtu, cloud, source_check, nat, key_created, expires.
         "#,
     );
 }
@@ -230,6 +230,25 @@ fn json_keys_may_not_repeat() {
         &[("n.json", "{\"network\": {\"name\": \"n\", \"name\": \"m\", \"prefixes\": [\"10.0.0.0/8\"]}}")],
         r#"
         error WL010 n.json:1:27 name is already given in this table (n.json:1:14 given here first)
+        "#,
+    );
+}
+
+#[test]
+fn dates_codes_and_clouds_are_judged_where_they_are_written() {
+    check_sources(
+        &[(
+            "n",
+            "network = { name = \"n\", prefixes = [\"10.50.0.0/16\"], accept = [\"WL103\", \"WL5\", 7], cloud = \"asw\" }
+            nodes.a = { endpoint = \"192.0.2.1\", expires = \"2026-02-30\", key_created = 2026-01-01T00:00:00Z }",
+        )],
+        r#"
+        error WL539 n:1:64 WL103 is an error, so it can't be accepted => Mend what it is about.
+        error WL019 n:1:73 "WL5" is no code => Did you mean "WL005"?
+        error WL012 n:1:80 a code in quotes is expected here, not a whole number
+        error WL019 n:1:92 "asw" is no cloud => Did you mean "aws"?
+        error WL019 n:2:59 "2026-02-30" is no date => Write year, month and day, such as 2026-03-31.
+        error WL019 n:2:87 "2026-01-01T00:00:00Z" is no date => Write year, month and day, such as 2026-03-31.
         "#,
     );
 }

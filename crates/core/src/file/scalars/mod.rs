@@ -2,6 +2,8 @@
 //!
 //! A finding says what is wrong with the value and, where there is one probable correction, which.
 
+mod dates;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -14,6 +16,8 @@ use crate::keys::PublicKey;
 use crate::limits::{HOPS_MAX, MTU_MAX, MTU_MIN, RTT_MS_MAX};
 use crate::names::{DeviceName, Name};
 use crate::network::{ElementKind, Host, Platform};
+
+pub use dates::{Cloud, Code, Date};
 
 /// An endpoint as written; without a port it is the node's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +61,10 @@ pub struct Mtu(pub u16);
 /// Whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seconds(pub u16);
+
+/// Whole days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Days(pub u16);
 
 /// Milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -275,6 +283,7 @@ whole_number!(Port, 1, u16::MAX, "", "port");
 whole_number!(Mtu, MTU_MIN, MTU_MAX, " bytes", "bytes");
 whole_number!(Seconds, 0, u16::MAX, " s", "seconds");
 whole_number!(Hops, 1, HOPS_MAX, " links", "links");
+whole_number!(Days, 1, u16::MAX, " days", "days");
 
 impl Decode for Milliseconds {
     fn decode(value: &Value, decoder: &mut Decoder<'_>) -> Option<Self> {

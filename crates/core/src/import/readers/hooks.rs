@@ -58,7 +58,9 @@ fn iptables(v6: bool, arguments: &[&str]) -> Option<Effect> {
     let removed = ["-D", "--delete"].contains(&arguments[chain_at]);
     let inserted = ["-I", "--insert"].contains(&arguments[chain_at]);
     let chain = *arguments.get(chain_at + 1)?;
-    let position = arguments.get(chain_at + 2).filter(|_| inserted).and_then(|word| word.parse().ok());
+    // Without a number it is the first one.
+    let number = arguments.get(chain_at + 2).and_then(|word| word.parse().ok()).unwrap_or(1);
+    let position = inserted.then_some(number);
     let output = after(arguments, &["-o", "--out-interface"]).map(str::to_owned);
     match (chain, after(arguments, &["-j", "--jump"])?) {
         ("FORWARD", "ACCEPT") => {

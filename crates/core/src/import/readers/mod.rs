@@ -2,6 +2,7 @@
 
 pub(super) mod dump;
 pub(super) mod edgeos;
+pub(super) mod facts;
 pub(super) mod lines;
 pub(super) mod networkd;
 pub(super) mod shell;

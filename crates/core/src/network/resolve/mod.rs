@@ -26,7 +26,7 @@ use crate::names::Name;
 use names::Names;
 pub(super) use names::unknown as unknown_name;
 use prefixes::Claims;
-pub(crate) use ranges::is_private;
+pub(crate) use ranges::{common_range, is_private};
 
 /// What became of a network file.
 #[derive(Debug)]

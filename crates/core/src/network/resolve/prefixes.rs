@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::names::Names;
-use super::ranges::{COMMON_RANGES, is_private};
+use super::ranges::{common_range, is_private};
 use super::{Context, link_prefix};
 use crate::check::{Finding, Findings, Meaning, Span};
 use crate::file::Spanned;
@@ -218,16 +218,9 @@ fn common(context: &Context<'_>, findings: &mut Findings) {
     let clients = !context.names.clients.is_empty();
     for claim in context.claims.all.iter().filter(|claim| !matches!(claim.role, Role::Region | Role::ClientPool)) {
         let lan_behind_gateways = clients && claim.role == Role::Site;
-        let hit = COMMON_RANGES
-            .iter()
-            .find(|range| (lan_behind_gateways || !range.for_clients) && ranges_overlap(range.prefix(), claim.prefix));
-        if let Some(range) = hit {
-            let kind = Meaning::CommonLan { owner: claim.to_string(), prefix: claim.prefix, habit: range.habit };
-            findings.push(Finding::new(kind, claim.place).with_fix(range.fix));
+        if let Some((habit, fix)) = common_range(claim.prefix, lan_behind_gateways) {
+            let kind = Meaning::CommonLan { owner: claim.to_string(), prefix: claim.prefix, habit };
+            findings.push(Finding::new(kind, claim.place).with_fix(fix));
         }
     }
-}
-
-fn ranges_overlap(a: IpNet, b: IpNet) -> bool {
-    a.contains(&b) || b.contains(&a)
 }

@@ -37,20 +37,20 @@ pub(crate) fn is_private(prefix: IpNet) -> bool {
 }
 
 /// A range that equipment uses by habit.
-pub(super) struct CommonRange {
+struct CommonRange {
     octets: [u8; 4],
     length: u8,
     /// Who uses it.
-    pub habit: &'static str,
+    habit: &'static str,
     /// What to do about it.
-    pub fix: &'static str,
+    fix: &'static str,
     /// Whether it matters only for sites that clients reach from LANs of their own.
-    pub for_clients: bool,
+    for_clients: bool,
 }
 
 impl CommonRange {
     /// The range.
-    pub fn prefix(&self) -> IpNet {
+    fn prefix(&self) -> IpNet {
         IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from(self.octets), self.length))
     }
 }
@@ -58,7 +58,7 @@ impl CommonRange {
 const RENUMBER_LAN: &str = "Renumber the site: a client in a LAN with the same addresses can't reach it.";
 
 /// Ranges to warn of.
-pub(super) const COMMON_RANGES: &[CommonRange] = &[
+const COMMON_RANGES: &[CommonRange] = &[
     CommonRange { octets: [192, 168, 0, 0], length: 24, habit: "home routers", fix: RENUMBER_LAN, for_clients: true },
     CommonRange { octets: [192, 168, 1, 0], length: 24, habit: "home routers", fix: RENUMBER_LAN, for_clients: true },
     CommonRange {
@@ -68,4 +68,18 @@ pub(super) const COMMON_RANGES: &[CommonRange] = &[
         fix: "Choose another range: a host that runs Docker keeps 172.17.0.0/16 to itself.",
         for_clients: false,
     },
+    CommonRange {
+        octets: [100, 64, 0, 0],
+        length: 10,
+        habit: "carriers' NAT and Tailscale",
+        fix: "Choose another range: a host that has an address of it from elsewhere can't reach yours.",
+        for_clients: false,
+    },
 ];
+
+/// Who uses a range that overlaps a prefix by habit, and what to do about it. Some matter to clients only.
+pub(crate) fn common_range(prefix: IpNet, for_clients: bool) -> Option<(&'static str, &'static str)> {
+    let overlap = |range: &&CommonRange| range.prefix().contains(&prefix) || prefix.contains(&range.prefix());
+    let mut ranges = COMMON_RANGES.iter().filter(|range| for_clients || !range.for_clients);
+    ranges.find(overlap).map(|range| (range.habit, range.fix))
+}

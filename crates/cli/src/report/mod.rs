@@ -2,14 +2,17 @@
 //!
 //! Colour is for terminals only. However long a line of a network file is, what is printed of it is short.
 
+mod sarif;
+
 use std::io::IsTerminal as _;
-use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 use wayleave_core::check::{Finding, Findings, Severity, Sources, Span};
 
 use crate::exit::Exit;
+
+pub use sarif::findings_sarif;
 
 /// Columns of source around a place that are shown of one line: a line of 10 MB must not be printed whole.
 const EXCERPT_BYTES: usize = 400;
@@ -48,13 +51,13 @@ pub fn print_findings(findings: &Findings, sources: &Sources) {
     }
 }
 
-/// Prints how many findings there are.
-pub fn print_summary(findings: &Findings, file: &Path) {
+/// Prints what was looked at and how many findings there are.
+pub fn print_summary(findings: &Findings, what: &str) {
     let (errors, warnings) = (findings.errors(), findings.warnings());
     if errors == 0 && warnings == 0 {
-        eprintln!("{}: no errors, no warnings", file.display());
+        eprintln!("{what}: no errors, no warnings");
     } else {
-        eprintln!("{}: {}, {}", file.display(), count(errors, "error"), count(warnings, "warning"));
+        eprintln!("{what}: {}, {}", count(errors, "error"), count(warnings, "warning"));
     }
 }
 

@@ -1,0 +1,151 @@
+//! Other people's files, gathered within bounds: what `import` and `check` read.
+//!
+//! A folder is read with all below it, in the order of names; hidden files are editors', and links are followed to files
+//! only, since those to folders may lead in circles. What can't be read below a folder is kept as such: `import` stops at it, and
+//! `check` says so and goes on.
+
+mod repository;
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use wayleave_core::import::{self, File, Read};
+use wayleave_core::limits::{IMPORT_BYTES_MAX, IMPORT_DEPTH_MAX, IMPORT_FILE_BYTES_MAX, IMPORT_FILES_MAX};
+
+pub use repository::Repositories;
+
+/// Bytes of a file by which it is told what it is.
+const HEAD_BYTES: u64 = 64 << 10;
+
+/// Files that were read, and those that could not be.
+#[derive(Default)]
+pub struct Gathered {
+    /// What was read.
+    pub files: Vec<File>,
+    /// Below a folder: what could not be read, and why.
+    pub unreadable: Vec<(String, String)>,
+    bytes: usize,
+}
+
+/// Whether paths name other people's files: folders, several at once, or a file that is no network file.
+pub fn are(paths: &[PathBuf]) -> bool {
+    match paths {
+        [only] => !is_network_file(only),
+        _ => true,
+    }
+}
+
+/// By its name, or by its content where the name says nothing. What is not there is taken for one, since that is what it
+/// mostly was to be.
+fn is_network_file(path: &Path) -> bool {
+    if path.is_dir() {
+        return false;
+    }
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let is_docker = path.file_name().is_some_and(|name| name == "daemon.json");
+    if ["toml", "yaml", "yml", "json"].contains(&extension) && !is_docker {
+        return true;
+    }
+    let Ok(file) = fs::File::open(path) else { return true };
+    let mut head = Vec::new();
+    let _ = file.take(HEAD_BYTES).read_to_end(&mut head);
+    String::from_utf8_lossy(&head).lines().map(str::trim).any(|line| {
+        line.starts_with("[network]")
+            || line.strip_prefix("network").is_some_and(|rest| rest.trim_start().starts_with('='))
+    })
+}
+
+/// Reads all files below some paths.
+pub fn read(paths: &[PathBuf]) -> anyhow::Result<Read> {
+    let files = gather(paths)?.complete()?;
+    if files.is_empty() {
+        bail!("there are no files in what was named");
+    }
+    Ok(import::read(files))
+}
+
+/// Reads all files of some paths. What was named itself must be readable.
+pub fn gather(paths: &[PathBuf]) -> anyhow::Result<Gathered> {
+    let mut gathered = Gathered::default();
+    for path in paths {
+        let about = || format!("reading {}", path.display());
+        if fs::metadata(path).with_context(about)?.is_dir() {
+            gathered.folder(path, 0).with_context(about)?;
+        } else {
+            gathered.file(path)?;
+        }
+    }
+    Ok(gathered)
+}
+
+impl Gathered {
+    /// Fails at the first file that could not be read.
+    pub fn complete(self) -> anyhow::Result<Vec<File>> {
+        if let Some((path, why)) = self.unreadable.first() {
+            bail!("reading {path}: {why}");
+        }
+        Ok(self.files)
+    }
+
+    fn folder(&mut self, path: &Path, depth: usize) -> anyhow::Result<()> {
+        if depth >= IMPORT_DEPTH_MAX {
+            bail!("{}: folders are nested deeper than {IMPORT_DEPTH_MAX}", path.display());
+        }
+        let mut entries: Vec<PathBuf> = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                entries.push(entry.path());
+            }
+        }
+        entries.sort();
+        for entry in entries {
+            let meta = match fs::symlink_metadata(&entry) {
+                Ok(meta) => meta,
+                Err(error) => {
+                    self.skip(&entry, error.to_string());
+                    continue;
+                }
+            };
+            if meta.is_dir() {
+                match fs::read_dir(&entry) {
+                    Ok(_) => self.folder(&entry, depth + 1)?,
+                    Err(error) => self.skip(&entry, error.to_string()),
+                }
+            } else if fs::metadata(&entry).is_ok_and(|meta| meta.is_file())
+                && let Err(error) = fs::File::open(&entry)
+            {
+                self.skip(&entry, error.to_string());
+            } else {
+                self.file(&entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, path: &Path, why: String) {
+        self.unreadable.push((path.display().to_string(), why));
+    }
+
+    fn file(&mut self, path: &Path) -> anyhow::Result<()> {
+        let about = || format!("reading {}", path.display());
+        // A link to nothing or to a folder, a socket, a device.
+        let Some(meta) = fs::metadata(path).ok().filter(fs::Metadata::is_file) else { return Ok(()) };
+        if self.files.len() >= IMPORT_FILES_MAX {
+            bail!("more than {IMPORT_FILES_MAX} files; name fewer paths");
+        }
+        let mut bytes = Vec::new();
+        let file = fs::File::open(path).with_context(about)?;
+        file.take(IMPORT_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).with_context(about)?;
+        self.bytes += bytes.len();
+        if self.bytes > IMPORT_BYTES_MAX {
+            bail!("more than {IMPORT_BYTES_MAX} bytes; name fewer paths");
+        }
+        let path = path.to_str().with_context(|| format!("the name of {} is not UTF-8", path.display()))?.to_owned();
+        self.files.push(File { path, bytes, mode: Some(meta.permissions().mode()) });
+        Ok(())
+    }
+}

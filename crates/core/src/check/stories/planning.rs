@@ -1,0 +1,52 @@
+//! Stories of the findings 2xx: planning.
+//!
+//! One for each code, in order. What is found is declared beside this folder; here is what people are told of it.
+
+use super::{Inputs, Story};
+
+pub(super) const STORIES: &[Story] = &[
+    Story {
+        code: "WL201",
+        title: "Members without a public key",
+        inputs: Inputs::NetworkFile,
+        means: "The file has no key for them, and none was made yet.",
+        hurts: "Their peers can't be told who they are, so no files can be written for those.",
+        example: "[nodes.a]   # no public_key",
+        mend: "Run `wayleave key make`, or add the host's public key.",
+        elsewhere: "",
+        seen: "",
+    },
+    Story {
+        code: "WL202",
+        title: "A range is full",
+        inputs: Inputs::NetworkFile,
+        means: "There are more members than free addresses in the range.",
+        hurts: "Somebody would go without an address.",
+        example: "prefixes = [\"10.50.0.0/29\"]   # and nine nodes",
+        mend: "Widen the range, or free addresses of members that are gone from the lock file.",
+        elsewhere: "",
+        seen: "",
+    },
+    Story {
+        code: "WL203",
+        title: "A pair without a path",
+        inputs: Inputs::NetworkFile,
+        means: "Two nodes are not linked, and no hub relays between them. For imported hosts it is WL505.",
+        hurts: "They can't reach each other, though the file says they are one network.",
+        example: "[[links]]\nfrom = [\"hub\"]\nto = [\"*\"]   # and hub is no hub = true",
+        mend: "Link them, or set hub = true on a node that both are linked with.",
+        elsewhere: "",
+        seen: "edgeProxy, whose nodes in Asia could not reach each other; masterpointio/terraform-aws-tailscale#104",
+    },
+    Story {
+        code: "WL204",
+        title: "A hub isolated from a node",
+        inputs: Inputs::NetworkFile,
+        means: "A hub relays for others, and is to be kept apart from somebody.",
+        hurts: "Addresses can't enforce it: what is allowed for others passes the hub.",
+        example: "[[isolate]]\nbetween = [[\"hub\"], [\"a\"]]",
+        mend: "Keep them apart with a firewall on the hub.",
+        elsewhere: "",
+        seen: "",
+    },
+];
