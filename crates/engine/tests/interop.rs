@@ -17,6 +17,8 @@ mod load;
 mod net;
 #[path = "interop/offload.rs"]
 mod offload;
+#[path = "interop/refusal.rs"]
+mod refusal;
 #[path = "interop/tools.rs"]
 mod tools;
 

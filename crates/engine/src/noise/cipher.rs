@@ -1,34 +1,29 @@
 //! Transport keys: ChaCha20-Poly1305 with a counter as the nonce, in place.
 //!
-//! `ring` does not wipe its keys, so [`TransportKey`] keeps one in memory of its own and wipes that when dropped. A key seals or
+//! `ring` does not wipe its keys, so [`TransportKey`] keeps one in memory that is wiped (`wiped`). A key seals or
 //! opens, never both; who counts and who remembers replays is the session's business.
 
-use std::mem::MaybeUninit;
-
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
-use zeroize::Zeroize;
 
 use super::messages::TAG_BYTES;
 use super::primitives::nonce;
+use super::wiped::Wiped;
 
 /// One direction's key of a session. Wiped when dropped.
-pub struct TransportKey(Box<MaybeUninit<LessSafeKey>>);
-
-// A key that owned something would have to be dropped, not only wiped.
-const _: () = assert!(!std::mem::needs_drop::<LessSafeKey>());
+pub struct TransportKey(Wiped<LessSafeKey>);
 
 impl TransportKey {
     /// Takes the 32 bytes that the handshake derived.
     pub fn new(key: &[u8; 32]) -> TransportKey {
-        let mut place = Box::new(MaybeUninit::uninit());
-        place.write(LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).expect("the key has 32 bytes")));
-        TransportKey(place)
+        let made = || UnboundKey::new(&CHACHA20_POLY1305, key).expect("the key has 32 bytes");
+        TransportKey(Wiped::new(|| LessSafeKey::new(made())))
     }
 
     /// Seals `plain` in place and returns the tag.
     pub fn seal(&self, counter: u64, plain: &mut [u8]) -> [u8; TAG_BYTES] {
         let tag = self
-            .key()
+            .0
+            .get()
             .seal_in_place_separate_tag(nonce(counter), Aad::empty(), plain)
             .expect("ChaCha20-Poly1305 fails only beyond 256 GB");
         let mut bytes = [0; TAG_BYTES];
@@ -38,18 +33,7 @@ impl TransportKey {
 
     /// Opens `sealed` (packet and tag) in place. True if it authenticates; the packet is then all but the last 16 bytes.
     pub fn open(&self, counter: u64, sealed: &mut [u8]) -> bool {
-        self.key().open_in_place(nonce(counter), Aad::empty(), sealed).is_ok()
-    }
-
-    fn key(&self) -> &LessSafeKey {
-        // SAFETY: `new` is the only constructor and writes the value; nothing but `drop` overwrites it.
-        unsafe { self.0.assume_init_ref() }
-    }
-}
-
-impl Drop for TransportKey {
-    fn drop(&mut self) {
-        self.0.zeroize();
+        self.0.get().open_in_place(nonce(counter), Aad::empty(), sealed).is_ok()
     }
 }
 

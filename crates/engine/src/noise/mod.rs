@@ -13,3 +13,4 @@ pub mod messages;
 mod primitives;
 #[cfg(test)]
 mod tests;
+mod wiped;

@@ -1,7 +1,7 @@
 //! Mutation fuzzing of the places where bytes come in from outside, as ordinary tests.
 //!
 //! [`fuzz`] hands stored cases, then mutations of them, to a check that must not panic, hang, or hoard memory. Each test run does a
-//! few thousand; `WAYLEAVE_FUZZ_S=300` makes it that many seconds for each target (`scripts/sanitize --fuzz 300`). The stored cases
+//! few thousand; `WAYLEAVE_FUZZ_S=300` makes it that many seconds for each target (`cargo test -p wayleave-engine --lib -- fuzz uapi_text`). The stored cases
 //! are in `tests/corpus`, one a line, in hexadecimal; a case that once failed is to be added there. The targets: datagrams in
 //! `tunnel::tests::fuzz`, packets with virtio headers in `device::offload::fuzz`, UAPI text in
 //! `uapi::parse`.

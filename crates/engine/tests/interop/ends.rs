@@ -47,7 +47,8 @@ impl Engine {
         Engine::start_on(namespace, address, make, Timing::default(), Offloads::ALL)
     }
 
-    fn start_on(
+    /// The same on an interface made by `make`, on a thread of its own.
+    pub fn start_on(
         namespace: &Namespace,
         address: &str,
         make: impl FnOnce(&str) -> Tun + Send,

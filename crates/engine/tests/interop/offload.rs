@@ -26,7 +26,7 @@ fn bulk() -> Vec<u8> {
 }
 
 /// Sends by TCP from one host to the address of the other and compares.
-fn check_tcp(from: &Namespace, to: &Namespace, address: &str, bytes: &[u8]) {
+pub fn check_tcp(from: &Namespace, to: &Namespace, address: &str, bytes: &[u8]) {
     let listener = to.enter(|| TcpListener::bind((address, 0)).unwrap());
     let port = listener.local_addr().unwrap().port();
     let received = std::thread::scope(|scope| {
