@@ -337,7 +337,7 @@ pub enum LabCommand {
         #[arg(long)]
         one_way: bool,
         /// Lose this share of packets instead of all
-        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(f64))]
+        #[arg(long, value_name = "PERCENT", value_parser = percent, allow_negative_numbers = true)]
         loss: Option<f64>,
     },
     /// Mend what was cut
@@ -350,6 +350,12 @@ pub enum LabCommand {
         #[command(flatten)]
         which: LabName,
     },
+}
+
+/// A share between 0 and 100.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
+    number.filter(|number| (0.0..=100.0).contains(number)).ok_or_else(|| "a share is a number from 0 to 100".to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use wayleave_core::check::rules::accepted;
 use wayleave_core::check::{Findings, Sources};
-use wayleave_core::file::{NetworkFile, load_with};
+use wayleave_core::file::{NetworkFile, load_with, nearest};
 use wayleave_core::limits::SOURCE_BYTES_MAX;
 use wayleave_core::names::Name;
 use wayleave_core::network::{Network, resolve::resolve};
@@ -204,6 +204,13 @@ pub fn earlier(path: &Path) -> anyhow::Result<Earlier> {
     if head.contains("\"wayleave.plan\"") {
         return Ok(Earlier::File(PlanFile::parse(&text).with_context(about)?));
     }
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if !["toml", "yaml", "yml", "json"].contains(&extension) {
+        bail!(
+            "{} is no recorded plan and no `plan --json`, and by its name no network file (.toml, .yaml, .yml, .json)",
+            path.display()
+        );
+    }
     let planned = plan(path)?;
     planned.accept().with_context(|| format!("planning {}", path.display()))?;
     planned.plan.map(|plan| Earlier::Plan(Box::new(plan))).context("the file has no plan")
@@ -269,6 +276,11 @@ pub fn settle(directory: &Path, pending: &[(PathBuf, PathBuf)]) -> anyhow::Resul
         fs::rename(temporary, path).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
+}
+
+/// `did you mean X? ` where a known word is near enough, or nothing.
+pub fn meant<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> String {
+    nearest(word, known).map_or_else(String::new, |word| format!("did you mean {word}? "))
 }
 
 /// An error that makes the program exit with 64.

@@ -12,6 +12,8 @@ mod checks;
 mod exit_codes;
 #[path = "cli/foreign.rs"]
 mod foreign;
+#[path = "cli/imports.rs"]
+mod imports;
 #[path = "cli/keys.rs"]
 mod keys;
 #[path = "cli/proofs.rs"]

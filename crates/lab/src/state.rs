@@ -21,6 +21,9 @@ pub enum StateError {
     /// No lab of that name runs.
     #[error("no lab named {0} is running")]
     NotRunning(Name),
+    /// It is not up yet.
+    #[error("lab {0} is still being built; it can be asked as soon as it is up")]
+    Starting(String),
     /// No lab runs at all.
     #[error("no lab is running; start one with `wayleave lab up`")]
     None,
@@ -119,15 +122,11 @@ pub fn find(name: Option<&Name>) -> Result<PathBuf, StateError> {
     };
     if let Some(name) = name {
         let path = root.join(name.as_str());
-        return if running.contains(&path) {
-            Ok(path.join("control.sock"))
-        } else {
-            Err(StateError::NotRunning(name.clone()))
-        };
+        return if running.contains(&path) { listening(&path) } else { Err(StateError::NotRunning(name.clone())) };
     }
     match running.as_slice() {
         [] => Err(StateError::None),
-        [only] => Ok(only.join("control.sock")),
+        [only] => listening(only),
         several => {
             let mut names: Vec<String> =
                 several.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
@@ -135,6 +134,13 @@ pub fn find(name: Option<&Name>) -> Result<PathBuf, StateError> {
             Err(StateError::Several(names))
         }
     }
+}
+
+/// The control socket of a running lab, which is there once the lab is up.
+fn listening(path: &Path) -> Result<PathBuf, StateError> {
+    let socket = path.join("control.sock");
+    let name = || path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    if socket.exists() { Ok(socket) } else { Err(StateError::Starting(name())) }
 }
 
 fn root() -> PathBuf {

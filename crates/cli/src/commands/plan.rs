@@ -52,7 +52,9 @@ pub fn find(plan: &Plan, text: &str) -> anyhow::Result<Member> {
     found.ok_or_else(|| {
         let names: Vec<String> = plan.members().map(|member| plan.name(member).to_string()).take(20).collect();
         let network = &plan.network.name;
-        files::usage(format!("{text} is no node or client of {network}; there are {}", names.join(", ")))
+        let all: Vec<String> = plan.members().map(|member| plan.name(member).to_string()).collect();
+        let meant = files::meant(text, all.iter().map(String::as_str));
+        files::usage(format!("{text} is no node or client of {network}; {meant}there are {}", names.join(", ")))
     })
 }
 

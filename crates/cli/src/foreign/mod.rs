@@ -40,8 +40,8 @@ pub fn are(paths: &[PathBuf]) -> bool {
 
 /// By its name, or by its content where the name says nothing. What is not there is taken for one, since that is what it
 /// mostly was to be.
-fn is_network_file(path: &Path) -> bool {
-    if path.is_dir() {
+pub fn is_network_file(path: &Path) -> bool {
+    if path.is_dir() || path == Path::new("-") {
         return false;
     }
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
@@ -72,10 +72,19 @@ pub fn gather(paths: &[PathBuf]) -> anyhow::Result<Gathered> {
     let mut gathered = Gathered::default();
     for path in paths {
         let about = || format!("reading {}", path.display());
-        if fs::metadata(path).with_context(about)?.is_dir() {
+        if path == Path::new("-") {
+            gathered.take("stdin".to_owned(), std::io::stdin().lock(), None).context("reading stdin")?;
+            continue;
+        }
+        let meta = fs::metadata(path).with_context(about)?;
+        if meta.is_dir() {
             gathered.folder(path, 0).with_context(about)?;
-        } else {
+        } else if meta.is_file() {
             gathered.file(path)?;
+        } else {
+            // A pipe or a device is read only where it is named itself.
+            let file = fs::File::open(path).with_context(about)?;
+            gathered.take(path.display().to_string(), file, None).with_context(about)?;
         }
     }
     Ok(gathered)
@@ -134,18 +143,22 @@ impl Gathered {
         let about = || format!("reading {}", path.display());
         // A link to nothing or to a folder, a socket, a device.
         let Some(meta) = fs::metadata(path).ok().filter(fs::Metadata::is_file) else { return Ok(()) };
+        let name = path.to_str().with_context(|| format!("the name of {} is not UTF-8", path.display()))?.to_owned();
+        let file = fs::File::open(path).with_context(about)?;
+        self.take(name, file, Some(meta.permissions().mode())).with_context(about)
+    }
+
+    fn take(&mut self, path: String, file: impl std::io::Read, mode: Option<u32>) -> anyhow::Result<()> {
         if self.files.len() >= IMPORT_FILES_MAX {
             bail!("more than {IMPORT_FILES_MAX} files; name fewer paths");
         }
         let mut bytes = Vec::new();
-        let file = fs::File::open(path).with_context(about)?;
-        file.take(IMPORT_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).with_context(about)?;
+        file.take(IMPORT_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
         self.bytes += bytes.len();
         if self.bytes > IMPORT_BYTES_MAX {
             bail!("more than {IMPORT_BYTES_MAX} bytes; name fewer paths");
         }
-        let path = path.to_str().with_context(|| format!("the name of {} is not UTF-8", path.display()))?.to_owned();
-        self.files.push(File { path, bytes, mode: Some(meta.permissions().mode()) });
+        self.files.push(File { path, bytes, mode });
         Ok(())
     }
 }

@@ -33,6 +33,7 @@ fn failed_is_1() {
     check("check nowhere.toml", 1, "nowhere.toml");
     check("lab status --name nobody", 1, "no lab named nobody");
     check("plan --diff", 1, "no earlier plan");
+    check("plan --diff=/etc/passwd", 1, "/etc/passwd is no recorded plan");
     check("render warned.toml server", 1, "key make");
 }
 
@@ -60,6 +61,10 @@ fn a_wrong_command_line_is_64() {
         ("lab status --name ..", ".."),
         ("lab ping --count 0 a", "--count"),
         ("lab fail hkg", "2 values required"),
+        ("lab fail a b --loss -1", "a share is a number from 0 to 100"),
+        ("lab fail a b --loss much", "a share is a number from 0 to 100"),
+        ("plan network.toml prnter", "did you mean printer?"),
+        ("explain network.toml archive laptp", "did you mean laptop?"),
         ("engine a-name-that-is-too-long", "a-name-that-is-too-long"),
         ("engine ../up", "../up"),
     ] {

@@ -106,3 +106,23 @@ fn two_labs_run_side_by_side_and_a_name_is_taken_once() {
     desk.wayleave("lab heal alpha beta").expect(0);
     desk.wayleave("lab ping alpha beta -c 2").expect(0);
 }
+
+#[test]
+fn wrong_names_are_told_with_the_nearest_one_and_the_right_word() {
+    if !can_run("wrong_names_are_told_with_the_nearest_one_and_the_right_word", true, &[]) {
+        return;
+    }
+    let desk = Desk::with_examples();
+    let lab = Running::start(&desk, "names", "multi-region.toml");
+    for (command, said) in [
+        ("ping vpn-irland", "did you mean vpn-ireland?"),
+        ("exec vpn-irelan true", "did you mean vpn-ireland?"),
+        ("fail node vpn-irelnd", "did you mean vpn-ireland?"),
+        ("fail node ireland", "ireland is a region and no node or client: say `region ireland`"),
+        ("fail region vpn-ireland", "vpn-ireland is a node or client and no region: say `node vpn-ireland`"),
+        ("heal region vpn-ireland", "say `node vpn-ireland`"),
+    ] {
+        let ran = lab.lab(command).expect(1);
+        assert!(ran.err.contains(said), "nothing about {said:?} in {ran}");
+    }
+}

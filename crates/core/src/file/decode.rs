@@ -119,7 +119,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// The known word that was probably meant: the nearest by edits, if it is near enough.
-pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     const WORD_BYTES_MAX: usize = 80;
     if word.len() > WORD_BYTES_MAX {
         return None;

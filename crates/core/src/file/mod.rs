@@ -27,7 +27,7 @@ pub use scalars::{
 };
 pub use tree::Spanned;
 
-pub(crate) use decode::nearest;
+pub use decode::nearest;
 
 use crate::names::Name;
 use written::{AssertRule, ClientTable, IsolateRule, LinkRule, NetworkTable, NodeTable, RegionTable, SiteTable};

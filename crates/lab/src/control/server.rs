@@ -9,6 +9,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use wayleave_core::file::nearest;
+
 use super::{Entry, Envelope, Request, Response, Status, VERSION};
 use crate::limits::{CONTROL_REQUEST_BYTES_MAX, CONTROL_TIMEOUT, PING_COUNT_CONTROL_MAX};
 use crate::session::{Lab, LabError, Place};
@@ -170,7 +172,10 @@ fn status(lab: &Lab, lab_name: &str) -> Result<Status, LabError> {
 fn place(lab: &Lab, name: &str) -> Result<Place, String> {
     lab.find_place(name).ok_or_else(|| {
         let all: Vec<String> = lab.places().into_iter().take(20).map(|place| lab.place_name(place)).collect();
-        format!("there is no {name} in this lab; there are {}", all.join(", "))
+        let names: Vec<String> = lab.places().into_iter().map(|place| lab.place_name(place)).collect();
+        let meant = nearest(name, names.iter().map(String::as_str));
+        let meant = meant.map_or_else(String::new, |word| format!("did you mean {word}? "));
+        format!("there is no {name} in this lab; {meant}there are {}", all.join(", "))
     })
 }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use wayleave_core::file::nearest;
 use wayleave_core::names::Name;
 use wayleave_core::network::RegionIx;
 use wayleave_core::plan::Member;
@@ -39,9 +40,15 @@ pub struct Fault {
 /// Why a fault can't be made or healed.
 #[derive(Debug, thiserror::Error)]
 pub enum FaultError {
-    /// No such member or region.
-    #[error("{0} is no node, client or region of this network")]
-    Unknown(String),
+    /// No such member or region, and the name that is nearest.
+    #[error("{name} is no node, client or region of this network{hint}", name = .0, hint = hint(.1.as_deref()))]
+    Unknown(String, Option<String>),
+    /// A member where a region was named.
+    #[error("{0} is a node or client and no region: say `node {0}`")]
+    NoRegion(String),
+    /// A region where a member was named.
+    #[error("{0} is a region and no node or client: say `region {0}`")]
+    NoNode(String),
     /// No overlay link runs there, so that nothing would change.
     #[error("no link of this network runs there: {0}")]
     NoLink(Target),
@@ -57,6 +64,10 @@ pub enum FaultError {
     /// The lab itself.
     #[error(transparent)]
     Lab(#[from] LabError),
+}
+
+fn hint(meant: Option<&str>) -> String {
+    meant.map_or_else(String::new, |word| format!("; did you mean {word}?"))
 }
 
 impl fmt::Display for Target {
@@ -188,17 +199,29 @@ impl Lab {
     /// The ports that a target means: of one side, and of the other if it has two.
     fn ports(&self, target: &Target) -> Result<(Vec<PortId>, Option<Vec<PortId>>), FaultError> {
         match target {
-            Target::Node(name) => {
-                Ok((vec![self.port_of(name).ok_or_else(|| FaultError::Unknown(name.clone()))?], None))
-            }
-            Target::Region(name) => Ok((self.region(name).ok_or_else(|| FaultError::Unknown(name.clone()))?, None)),
+            Target::Node(name) => match self.port_of(name) {
+                Some(port) => Ok((vec![port], None)),
+                None if self.region(name).is_some() => Err(FaultError::NoNode(name.clone())),
+                None => Err(self.unknown(name)),
+            },
+            Target::Region(name) => match self.region(name) {
+                Some(ports) => Ok((ports, None)),
+                None if self.port_of(name).is_some() => Err(FaultError::NoRegion(name.clone())),
+                None => Err(self.unknown(name)),
+            },
             Target::Between(a, b) => Ok((self.side(a)?, Some(self.side(b)?))),
         }
     }
 
     fn side(&self, name: &str) -> Result<Vec<PortId>, FaultError> {
         let found = self.port_of(name).map(|port| vec![port]).or_else(|| self.region(name));
-        found.ok_or_else(|| FaultError::Unknown(name.to_owned()))
+        found.ok_or_else(|| self.unknown(name))
+    }
+
+    fn unknown(&self, name: &str) -> FaultError {
+        let members = self.members.values().map(|host| host.name.as_str());
+        let regions = self.plan.network.regions.iter().map(|region| region.name.as_str());
+        FaultError::Unknown(name.to_owned(), nearest(name, members.chain(regions)).map(str::to_owned))
     }
 
     fn port_of(&self, name: &str) -> Option<PortId> {

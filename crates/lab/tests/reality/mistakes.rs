@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use wayleave_core::plan::{Member, NodePlan, PeerPlan, Plan};
-use wayleave_core::prove::Hosts;
+use wayleave_core::prove::{Hosts, Route, RouteTo};
 use wayleave_lab::host::Netlink;
 use wayleave_lab::session::Lab;
 
@@ -22,6 +22,8 @@ pub enum Mistake {
     Unknown(Member, Member),
     /// A host that must forward does not.
     NotForwarding(Member),
+    /// A host has no route for a prefix that a peer is allowed: it believes what it can't answer.
+    Unrouted(Member, IpNet),
     /// A host's device is down.
     DeviceDown(Member),
     /// Neither end of a link has the other's endpoint.
@@ -58,10 +60,11 @@ impl Mistake {
             .chain(members.iter().flat_map(|of| plan.overlay_addresses(*of).iter().copied().map(IpNet::from)))
             .collect();
         let prefixes: Vec<IpNet> = prefixes.into_iter().collect();
-        Some(match dice.roll(10) {
+        Some(match dice.roll(13) {
             0..3 => Mistake::Missing(member, peer.who, pick(&peer.allowed, dice)?),
             3..6 => Mistake::TooMuch(member, peer.who, pick(&prefixes, dice)?),
             6 | 7 => Mistake::Unknown(member, peer.who),
+            10.. => Mistake::Unrouted(member, pick(&peer.allowed, dice)?),
             8 => {
                 let relays: Vec<Member> = members.into_iter().filter(|of| plan.of(*of).forwards).collect();
                 Mistake::NotForwarding(pick(&relays, dice)?)
@@ -71,7 +74,7 @@ impl Mistake {
     }
 
     /// Makes it in the model.
-    pub fn in_model(&self, plan: &Plan, hosts: &mut Hosts) {
+    fn in_model(&self, plan: &Plan, hosts: &mut Hosts) {
         let at = |member: &Member| number(plan, *member);
         let mut change = |host: &Member, peer: &Member, change: &dyn Fn(&mut wayleave_core::prove::Peer)| {
             let to = Some((at(peer) as u32, 0));
@@ -88,6 +91,17 @@ impl Mistake {
             Mistake::Unknown(host, peer) => {
                 let to = Some((at(peer) as u32, 0));
                 hosts.hosts[at(host)].devices[0].peers.retain(|peer| peer.to != to);
+            }
+            Mistake::Unrouted(host, prefix) => {
+                let host = &mut hosts.hosts[at(host)];
+                let device = &mut host.devices[0];
+                let Some(table) = device.routed_in.take() else {
+                    return host.routes.retain(|route| route.prefix != *prefix || route.to == RouteTo::Lan);
+                };
+                let others = device.peers.iter().flat_map(|peer| peer.allowed.iter().copied());
+                let others = others.filter(|other| other != prefix);
+                let routes: Vec<Route> = others.map(|prefix| Route { table, prefix, to: RouteTo::Device(0) }).collect();
+                host.routes.extend(routes);
             }
             Mistake::NotForwarding(host) => {
                 let host = &mut hosts.hosts[at(host)];
@@ -107,7 +121,7 @@ impl Mistake {
     }
 
     /// Makes it in what a host is told.
-    pub fn on_host(&self, plan: &Plan, member: Member, part: &mut NodePlan) {
+    fn on_host(&self, plan: &Plan, member: Member, part: &mut NodePlan) {
         let is = |host: &Member| *host == member;
         let mut change = |peer: &Member, change: &dyn Fn(&mut PeerPlan)| {
             let name = plan.name(*peer);
@@ -122,11 +136,9 @@ impl Mistake {
             Mistake::Undialled(a, b) if is(a) => change(b, &|peer| peer.endpoints.clear()),
             Mistake::Undialled(a, b) if is(b) => change(a, &|peer| peer.endpoints.clear()),
             Mistake::NotForwarding(host) if is(host) => part.forwards = false,
-            _ => return,
+            Mistake::Unrouted(host, prefix) if is(host) => part.routes.retain(|other| other != prefix),
+            _ => {}
         }
-        part.routes = part.peers.iter().flat_map(|peer| peer.allowed.clone()).collect();
-        part.routes.sort();
-        part.routes.dedup();
     }
 
     /// Makes it on the host itself, where it is none of what the host is told.
@@ -137,6 +149,24 @@ impl Mistake {
             namespace.run(|| Netlink::open().unwrap().set_down(&device)).unwrap().unwrap();
         }
     }
+}
+
+/// Makes all mistakes in the model; routes last, since they follow from what peers are allowed.
+pub fn in_model(plan: &Plan, mistakes: &[Mistake], hosts: &mut Hosts) {
+    let (routes, others): (Vec<&Mistake>, Vec<&Mistake>) =
+        mistakes.iter().partition(|mistake| matches!(mistake, Mistake::Unrouted(..)));
+    others.into_iter().chain(routes).for_each(|mistake| mistake.in_model(plan, hosts));
+}
+
+/// Makes all mistakes in what a host is told, in the same order.
+pub fn on_host(plan: &Plan, mistakes: &[Mistake], member: Member, part: &mut NodePlan) {
+    let (routes, others): (Vec<&Mistake>, Vec<&Mistake>) =
+        mistakes.iter().partition(|mistake| matches!(mistake, Mistake::Unrouted(..)));
+    others.into_iter().for_each(|mistake| mistake.on_host(plan, member, part));
+    part.routes = part.peers.iter().flat_map(|peer| peer.allowed.clone()).collect();
+    part.routes.sort();
+    part.routes.dedup();
+    routes.into_iter().for_each(|mistake| mistake.on_host(plan, member, part));
 }
 
 /// Pairs between which nothing passes, in the model: as if neither had ever heard of the other.

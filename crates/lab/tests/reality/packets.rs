@@ -93,8 +93,24 @@ fn expected(hosts: Hosts, places: &Places) -> Vec<((usize, usize), (bool, bool))
     all
 }
 
+/// What was compared: ways, those of them that are lost, and those whose answer alone is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    pub ways: usize,
+    pub lost: usize,
+    pub one_way: usize,
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Count) {
+        self.ways += other.ways;
+        self.lost += other.lost;
+        self.one_way += other.one_way;
+    }
+}
+
 /// Sends between all pairs. Returns how many there are, and each that is not as proved.
-pub fn compare(places: &Places, hosts: Hosts) -> (usize, Vec<String>) {
+pub fn compare(places: &Places, hosts: Hosts) -> (Count, Vec<String>) {
     let expected = expected(hosts, places);
     let (mut asked, mut answered) = (BTreeSet::new(), BTreeSet::new());
     for (turn, wait) in WAITS.into_iter().enumerate() {
@@ -130,5 +146,10 @@ pub fn compare(places: &Places, hosts: Hosts) -> (usize, Vec<String>) {
             format!("{from} to {to}: {told}; seen: {}, its answer {}", sentence(seen.0), sentence(seen.1))
         })
     });
-    (expected.len(), wrong.collect())
+    let count = Count {
+        ways: expected.len(),
+        lost: expected.iter().filter(|(_, (there, _))| !there).count(),
+        one_way: expected.iter().filter(|(_, (there, back))| *there && !back).count(),
+    };
+    (count, wrong.collect())
 }

@@ -56,7 +56,8 @@ fn find(proof: &Proof, text: &str) -> anyhow::Result<usize> {
     };
     named(text).or_else(|| named(&format!("site {text}"))).or_else(holding).ok_or_else(|| {
         let names: Vec<&str> = ends.iter().map(|end| end.name.as_str()).take(20).collect();
-        files::usage(format!("{text} is no node, client or site of the network; there are {}", names.join(", ")))
+        let meant = files::meant(text, ends.iter().map(|end| end.name.as_str()));
+        files::usage(format!("{text} is no node, client or site of the network; {meant}there are {}", names.join(", ")))
     })
 }
 

@@ -1,0 +1,158 @@
+//! `import`: what it reads and what it leaves alone, what it writes and never overwrites, and how it ends.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use wayleave_core::keys::PrivateKey;
+
+use crate::desk::{Desk, Ran, WAYLEAVE, can_run};
+
+const HUB: &str = "[Interface]\nAddress = 10.7.0.1/24\nListenPort = 51820\nPrivateKey = KEY1\nPostUp = sysctl -w net.ipv4.ip_forward=1\n\
+                   [Peer]\n# laptop\nPublicKey = PUB2\nAllowedIPs = 10.7.0.2/32\n";
+const LAPTOP: &str = "[Interface]\nAddress = 10.7.0.2/32\nPrivateKey = KEY2\n\
+                      [Peer]\nPublicKey = PUB1\nEndpoint = 192.0.2.1:51820\nAllowedIPs = 10.7.0.0/24\nPersistentKeepalive = 25\n";
+// Made for these tests, used nowhere else.
+const KEYS: [(&str, &str); 2] = [
+    ("KEY1", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="),
+    ("KEY2", "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="),
+];
+
+fn filled(text: &str) -> String {
+    KEYS.iter().enumerate().fold(text.to_owned(), |text, (at, (name, private))| {
+        let public = PrivateKey::parse(private).unwrap().public_key().to_string();
+        text.replace(name, private).replace(&format!("PUB{}", at + 1), &public)
+    })
+}
+
+/// Two hosts, a folder each, with private keys in their files.
+fn hosts() -> Desk {
+    let desk = Desk::new();
+    for (name, text) in [("hub", HUB), ("laptop", LAPTOP)] {
+        fs::create_dir_all(desk.path("hosts").join(name)).unwrap();
+        let path = format!("hosts/{name}/wg0.conf");
+        desk.write(&path, filled(text));
+        fs::set_permissions(desk.path(&path), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    desk
+}
+
+fn is_secret(text: &str) -> bool {
+    KEYS.iter().any(|(_, private)| text.contains(private))
+}
+
+#[track_caller]
+fn says(ran: &Ran, text: &str) {
+    assert!(ran.err.contains(text), "nothing about {text:?} in {ran}");
+}
+
+#[test]
+fn the_network_file_is_on_stdout_or_where_it_is_wanted_and_never_over_another() {
+    let desk = hosts();
+    let ran = desk.wayleave("import hosts").expect(0);
+    assert!(ran.out.contains("[nodes.hub]") && ran.out.contains("[clients.laptop]"), "{ran}");
+    assert!(!is_secret(&ran.out) && !is_secret(&ran.err), "a private key is shown");
+    desk.wayleave("import hosts -o net.toml --name office").expect(0);
+    assert!(desk.read("net.toml").contains("name = \"office\"") && !is_secret(&desk.read("net.toml")));
+    let ran = desk.wayleave("import hosts -o net.toml").expect(1);
+    says(&ran, "net.toml exists already and is not overwritten");
+    says(&desk.wayleave("import hosts -o there/is/no/net.toml").expect(1), "there/is/no/net.toml");
+    says(&desk.wayleave("import hosts --name !!!").expect(1), "can't be made a network's name");
+    desk.wayleave("check net.toml").expect(0);
+}
+
+#[test]
+fn verify_is_0_if_hosts_would_be_told_the_same_and_2_if_not() {
+    let desk = hosts();
+    says(&desk.wayleave("import hosts --verify").expect(0), "every host would be told what was read");
+    let text = desk.read("hosts/hub/wg0.conf").replace("10.7.0.2/32", "10.7.0.2/32\nPersistentKeepalive = 25");
+    desk.write("hosts/hub/wg0.conf", text);
+    let ran = desk.wayleave("import hosts --verify").expect(2);
+    assert!(ran.out.contains("keepalive  25    -"), "{ran}");
+    says(&ran, "1 difference from what was read");
+    let ran = desk.wayleave("import hosts --verify --json").expect(2);
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&value["schema"], &value["differences"][0]["what"]), (&"wayleave.import".into(), &"keepalive".into()));
+    assert!(!is_secret(&ran.out));
+}
+
+#[test]
+fn keys_go_to_files_of_their_owners_alone_and_only_when_asked_for() {
+    let desk = hosts();
+    desk.wayleave("import hosts -o net.toml --keys keys").expect(0);
+    assert_eq!((desk.mode("keys"), desk.mode("keys/hub.key"), desk.mode("keys/laptop.key")), (0o700, 0o600, 0o600));
+    assert_eq!(desk.read("keys/hub.key").trim(), KEYS[0].1);
+    let ran = desk.wayleave("import hosts --keys keys").expect(1);
+    says(&ran, "exists already; key files are never overwritten");
+    assert!(!is_secret(&ran.out) && !is_secret(&ran.err));
+    // With them, the files of the hosts can be made again.
+    desk.wayleave("render net.toml --keys keys -o again").expect(0);
+    assert!(desk.read("again/hub/wg0.conf").contains(KEYS[0].1));
+}
+
+#[test]
+fn one_hosts_own_folder_and_one_file_are_read_too() {
+    let desk = hosts();
+    fs::create_dir_all(desk.path("etc/wireguard")).unwrap();
+    fs::copy(desk.path("hosts/hub/wg0.conf"), desk.path("etc/wireguard/wg0.conf")).unwrap();
+    for what in ["etc/wireguard", "etc", "hosts/hub/wg0.conf"] {
+        let ran = desk.wayleave(&format!("import {what}")).expect(0);
+        assert!(ran.out.contains("10.7.0.1") && ran.out.contains("laptop"), "{ran}");
+    }
+    desk.wayleave("import hosts/hub hosts/laptop/wg0.conf --verify").expect(0);
+}
+
+#[test]
+fn strange_files_are_passed_over_and_named() {
+    let desk = hosts();
+    desk.write("hosts/hub/notes.txt", "remember the milk\n");
+    desk.write("hosts/hub/core", [0_u8, 159, 146, 150, 0, 7].repeat(400));
+    desk.write("hosts/hub/.wg0.conf.swp", "[Interface]\nAddress = 10.99.0.1/24\n");
+    desk.write("hosts/hub/empty.conf", "");
+    symlink(desk.path("hosts"), desk.path("hosts/hub/circle")).unwrap();
+    symlink("nowhere", desk.path("hosts/hub/dangling.conf")).unwrap();
+    desk.program("mkfifo hosts/hub/pipe", "").expect(0);
+    let ran = desk.wayleave("import hosts").expect(0);
+    says(&ran, "notes.txt");
+    assert!(ran.out.contains("[nodes.hub]") && !ran.out.contains("10.99.0.1"), "{ran}");
+}
+
+#[test]
+fn nothing_to_read_is_an_error_that_names_it() {
+    let desk = Desk::with("notes.txt", "remember the milk\n");
+    fs::create_dir(desk.path("empty")).unwrap();
+    says(&desk.wayleave("import empty").expect(1), "there are no files in what was named");
+    says(&desk.wayleave("import notes.txt").expect(1), "no WireGuard device was found in");
+    says(&desk.wayleave("import missing").expect(1), "reading missing");
+    says(&desk.wayleave("import").expect(64), "PATHS");
+    for command in ["prove empty", "survive empty", "explain empty a b", "prove missing.conf"] {
+        desk.wayleave(command).expect(1);
+    }
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_an_error_that_names_it() {
+    let desk = hosts();
+    if !can_run("a_file_that_may_not_be_read_is_an_error_that_names_it", false, &["setpriv"]) {
+        return;
+    }
+    fs::set_permissions(desk.path("hosts/hub/wg0.conf"), fs::Permissions::from_mode(0o000)).unwrap();
+    // Root reads everything, unless it gives its capabilities up.
+    let drop = if is_root() { "setpriv --bounding-set=-all --inh-caps=-all " } else { "" };
+    let ran = desk.program(&format!("{drop}{WAYLEAVE} import hosts"), "");
+    says(&ran.expect(1), "reading hosts/hub/wg0.conf: Permission denied");
+}
+
+fn is_root() -> bool {
+    // SAFETY: takes nothing, can't fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+#[test]
+fn stdin_is_a_file_like_any_other() {
+    let desk = hosts();
+    let text = desk.read("hosts/hub/wg0.conf");
+    let ran = desk.wayleave_fed("import /dev/stdin", &text).expect(0);
+    assert!(ran.out.contains("10.7.0.1"), "{ran}");
+    let ran = desk.wayleave_fed("import -", &text).expect(0);
+    assert!(ran.out.contains("10.7.0.1"), "{ran}");
+}
