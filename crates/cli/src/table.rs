@@ -86,7 +86,7 @@ fn cut(cell: &str, width: usize) -> String {
 }
 
 /// A cell in lines that are not wider, broken between words where there are any.
-fn wrapped(cell: &str, width: usize) -> Vec<String> {
+pub fn wrapped(cell: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in cell.split(' ') {
         let line = lines.last().map_or(0, |line| line.width());

@@ -38,7 +38,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<Exit> {
     findings.extend(inferred.findings.clone());
     if read.hosts.is_empty() {
         report::print_findings(&findings, &read.sources);
-        bail!("no WireGuard device was found in {}", count(read.sources.0.len(), "file"));
+        bail!("no WireGuard device was found in what was named");
     }
     let differences = if args.verify { Some(verify(&read, &inferred)?) } else { None };
     if let Some(directory) = &args.keys {
@@ -65,12 +65,11 @@ fn verify(read: &Read, inferred: &Inferred) -> anyhow::Result<Vec<Difference>> {
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
-    let make = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    make().with_context(|| format!("making {} (nothing is overwritten)", path.display()))
+    let about = || format!("making {} (nothing is overwritten)", path.display());
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path).with_context(about)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    // Half a file would be in the way of the next attempt.
+    written.inspect_err(|_| drop(fs::remove_file(path))).with_context(about)
 }
 
 /// Writes each private key that was read to a file of its member's name.

@@ -56,6 +56,13 @@ fn s1_as_printed_explains_which_line_drops_a_packet() {
 }
 
 #[test]
+fn s1_as_printed_would_be_told_eighteen_things_differently() {
+    let ran = s1().wayleave("import s1 --verify").expect(2);
+    assert!(ran.err.ends_with("18 differences from what was read\n"), "{ran}");
+    is_golden(&Ran { err: String::new(), ..ran }, "s1-verify.txt");
+}
+
+#[test]
 fn s1_as_printed_loses_most_with_its_hub() {
     let desk = s1();
     is_golden(&desk.wayleave("survive s1").expect(4), "s1-survive.txt");

@@ -121,7 +121,9 @@ fn nothing_to_read_is_an_error_that_names_it() {
     let desk = Desk::with("notes.txt", "remember the milk\n");
     fs::create_dir(desk.path("empty")).unwrap();
     says(&desk.wayleave("import empty").expect(1), "there are no files in what was named");
-    says(&desk.wayleave("import notes.txt").expect(1), "no WireGuard device was found in");
+    says(&desk.wayleave("import notes.txt").expect(1), "no WireGuard device was found in what was named");
+    desk.write("one.toml", "");
+    says(&desk.wayleave("prove one.toml empty").expect(64), "one.toml is a network file, and one is proved alone");
     says(&desk.wayleave("import missing").expect(1), "reading missing");
     says(&desk.wayleave("import").expect(64), "PATHS");
     for command in ["prove empty", "survive empty", "explain empty a b", "prove missing.conf"] {
@@ -145,6 +147,15 @@ fn a_file_that_may_not_be_read_is_an_error_that_names_it() {
 fn is_root() -> bool {
     // SAFETY: takes nothing, can't fail.
     unsafe { libc::geteuid() == 0 }
+}
+
+#[test]
+fn a_full_disk_leaves_no_half_written_file() {
+    let desk = hosts();
+    // A file may grow to nothing at all: as a disk without room, in a place that needs no root.
+    desk.write("limited", format!("ulimit -f 0\ntrap '' XFSZ\nexec {WAYLEAVE} import hosts -o net.toml --verify\n"));
+    says(&desk.program("bash limited", "").expect(1), "making net.toml (nothing is overwritten)");
+    assert!(!desk.path("net.toml").exists(), "half a file is left");
 }
 
 #[test]

@@ -246,8 +246,8 @@ impl<'r> Builder<'_, 'r> {
             let overlaps = |net: &IpNet| net.contains(prefix) || prefix.contains(net);
             prefix.prefix_len() > DEFAULT_ROUTE_BITS
                 && is_usable(prefix.addr())
+                && addresses.range(prefix.network()..=prefix.broadcast()).next().is_none()
                 && !nets.iter().any(overlaps)
-                && !addresses.iter().any(|address| prefix.contains(address))
         };
         let routed = devices().flat_map(|device| device.peers.iter().flat_map(|peer| &peer.allowed));
         let routed: BTreeSet<IpNet> = routed.map(|prefix| prefix.value.trunc()).filter(is_lan).collect();

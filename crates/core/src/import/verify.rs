@@ -180,7 +180,7 @@ fn peers(read: &Device, rendered: &Device, report: &mut Report<'_>) {
         }
         let prefixes = owned.get(key).cloned().unwrap_or_default();
         let planned_prefixes = merge(planned.allowed.iter().map(|prefix| prefix.value.trunc()).collect());
-        if prefixes != planned_prefixes {
+        if merge(prefixes.clone()) != planned_prefixes {
             report.at(peer.place, Some(&label), Aspect::Allowed, &list(&prefixes), &list(&planned_prefixes));
         }
         let seconds =
@@ -205,7 +205,7 @@ fn effective(device: &Device) -> BTreeMap<PublicKey, Vec<IpNet>> {
     for (prefix, key) in owners {
         all.entry(key).or_default().push(prefix);
     }
-    all.into_iter().map(|(key, prefixes)| (key, merge(prefixes))).collect()
+    all
 }
 
 fn list(prefixes: &[IpNet]) -> String {

@@ -1,4 +1,7 @@
 //! `wayleave explain`: one pair walked both ways, hop by hop, in sentences. Changes nothing.
+//!
+//! Addresses of an end that are treated differently are told one after the other, what is lost first, with the line of a
+//! file that is to blame.
 
 use std::net::IpAddr;
 
@@ -11,6 +14,10 @@ use super::word;
 use crate::args::ExplainArgs;
 use crate::exit::Exit;
 use crate::files;
+use crate::table::wrapped;
+
+/// Columns that a line of a story takes at most.
+const COLUMNS: usize = 80;
 
 /// Tells both ways; fails if one of them does not arrive and should.
 pub fn run(args: &ExplainArgs) -> anyhow::Result<Exit> {
@@ -65,7 +72,10 @@ fn tell(subject: &Subject, from: usize, to: usize) {
     let ends = &subject.proof.hosts.ends;
     for story in subject.proof.explain(from, to) {
         println!("{} ({}) to {} ({}):", ends[from].name, story.source, ends[to].name, story.destination);
-        story.steps.iter().for_each(|step| println!("  {step}"));
+        for step in &story.steps {
+            let lines = wrapped(step, COLUMNS - 4);
+            println!("  {}", lines.join("\n    "));
+        }
         if let Some((file, line)) = blamed(&story, &subject.sources) {
             println!("  see {file}:{line}");
         }

@@ -30,6 +30,13 @@ pub struct Subject {
 
 /// Reads and proves.
 pub fn prove(paths: &[PathBuf]) -> anyhow::Result<Subject> {
+    if paths.len() > 1
+        && let Some(file) = paths.iter().find(|path| foreign::is_network_file(path) && path.is_file())
+    {
+        let hint =
+            format!("{} is a network file, and one is proved alone; others name folders and files", file.display());
+        return Err(files::usage(hint));
+    }
     if foreign::are(paths) { imported(paths) } else { planned(&paths[0]) }
 }
 
@@ -47,7 +54,7 @@ fn imported(paths: &[PathBuf]) -> anyhow::Result<Subject> {
     let read = foreign::read(paths)?;
     if read.hosts.is_empty() {
         report::print_findings(&read.findings, &read.sources);
-        bail!("no WireGuard device was found in {}", report::count(read.sources.0.len(), "file"));
+        bail!("no WireGuard device was found in what was named");
     }
     let (proof, model, more) = prove_read(&read);
     // What is merely worth knowing of the files is `import`'s to say.

@@ -49,7 +49,7 @@ impl<'r> World<'r> {
     pub fn new(hosts: &'r [Host], findings: &mut Findings) -> World<'r> {
         let said = said(hosts);
         let mut world = World { hosts, members: Vec::new(), by_key: BTreeMap::new(), templates: Vec::new() };
-        let mut names = BTreeSet::new();
+        let mut names = Names::default();
         let all = || hosts.iter().enumerate().flat_map(|(h, host)| (0..host.devices.len()).map(move |d| (h, d)));
         let mut used: BTreeSet<PublicKey> = all().filter_map(|(h, d)| hosts[h].devices[d].key()).collect();
         for (h, d) in all() {
@@ -73,7 +73,7 @@ impl<'r> World<'r> {
                 used.insert(key);
             }
             let wanted = station_name(host, d, key.and_then(|key| said.get(&key)));
-            let name = unique(&wanted, &mut names);
+            let name = names.unique(&wanted);
             let label = device_label(host, device);
             let addresses = one_per_family(&label, device, findings);
             if let Some(key) = key {
@@ -85,7 +85,7 @@ impl<'r> World<'r> {
             if world.by_key.contains_key(key) {
                 continue;
             }
-            let name = unique(&said.name(key), &mut names);
+            let name = names.unique(&said.name(key));
             world.by_key.insert(*key, world.members.len());
             world.members.push(Member { name, key: Some(*key), station: None, addresses: Vec::new() });
         }
@@ -246,15 +246,29 @@ fn station_name(host: &Host, device: usize, said: Option<&Said>) -> Name {
     name
 }
 
-fn unique(wanted: &Name, names: &mut BTreeSet<Name>) -> Name {
-    let numbered = (2..).filter_map(|number| {
+/// Names that are taken, and per name the number that is tried next.
+#[derive(Default)]
+struct Names {
+    taken: BTreeSet<Name>,
+    next: BTreeMap<Name, usize>,
+}
+
+impl Names {
+    /// The name that is wanted, with a number if it is taken.
+    fn unique(&mut self, wanted: &Name) -> Name {
+        if self.taken.insert(wanted.clone()) {
+            return wanted.clone();
+        }
         let start: String = wanted.as_str().chars().take(50).collect();
-        Name::suggest(&format!("{start}-{number}"))
-    });
-    let name = std::iter::once(wanted.clone()).chain(numbered).find(|name| !names.contains(name));
-    let name = name.expect("there is always another number");
-    names.insert(name.clone());
-    name
+        let next = self.next.entry(wanted.clone()).or_insert(2);
+        loop {
+            let numbered = Name::suggest(&format!("{start}-{next}"));
+            *next += 1;
+            if let Some(name) = numbered.filter(|name| self.taken.insert(name.clone())) {
+                return name;
+            }
+        }
+    }
 }
 
 fn one_per_family(label: &str, device: &Device, findings: &mut Findings) -> Vec<IpAddr> {

@@ -430,10 +430,22 @@ fn behind(world: &World<'_>, tables: &Tables, routed: &BTreeSet<IpNet>, draft: &
     let mut owned: BTreeMap<Vec<usize>, Vec<IpNet>> = BTreeMap::new();
     for atom in atoms(routed) {
         let mut ends: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut by_clients: BTreeSet<usize> = BTreeSet::new();
         for (from, _) in world.stations() {
             let walk = tables.walk(from, atom.network(), |_| false);
-            let end = walk.visited.last().copied().filter(|_| walk.ended && walk.visited.len() > 1);
-            end.into_iter().for_each(|end| *ends.entry(end).or_default() += 1);
+            let Some(end) = walk.visited.last().copied().filter(|_| walk.ended && walk.visited.len() > 1) else {
+                continue;
+            };
+            if draft.is_node(from) {
+                *ends.entry(end).or_default() += 1;
+            } else {
+                by_clients.insert(end);
+            }
+        }
+        // A client sends everything to its node, whether that knows the way or not.
+        if ends.is_empty() {
+            let alone = stranger(world, draft).filter(|_| !by_clients.is_empty());
+            ends.extend(alone.or(by_clients.first().copied()).map(|at| (at, 1)));
         }
         let mut ends: Vec<(usize, usize)> = ends.into_iter().collect();
         ends.sort_by_key(|(member, count)| (std::cmp::Reverse(*count), *member));
@@ -459,6 +471,16 @@ fn behind(world: &World<'_>, tables: &Tables, routed: &BTreeSet<IpNet>, draft: &
             [] => {}
         }
     }
+}
+
+/// A node that nobody knows: what everybody's clients ask for and no node sends anywhere may be behind it.
+fn stranger(world: &World<'_>, draft: &Draft) -> Option<usize> {
+    let known: BTreeSet<usize> =
+        world.stations().flat_map(|(_, device)| world.peers(device).map(|(member, _)| member)).collect();
+    let alone = |(at, device): &(usize, &crate::import::hosts::Device)| {
+        draft.is_node(*at) && device.peers.is_empty() && !known.contains(at)
+    };
+    world.stations().find(alone).map(|(at, _)| at)
 }
 
 /// The parts into which nested prefixes cut each other.

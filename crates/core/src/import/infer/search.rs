@@ -62,7 +62,7 @@ pub(super) fn best(read: &Read, world: &World<'_>, tables: &Tables, taken: &[Tak
     let plans = IMPORT_SEARCH_PLANS_MAX.min(IMPORT_SEARCH_PLANS_MAX * 256 / (count * count)).max(24);
     let mut search = Search { read, taken, plans };
     let plain = draft.clone();
-    let draft = weighed(world, tables, draft);
+    let draft = weighed(tables, draft);
     let candidates = candidates(world, tables, &draft);
     let mut all_regions = draft.clone();
     candidates.iter().for_each(|candidate| toggle_region(&mut all_regions, candidate));
@@ -194,17 +194,36 @@ struct Seen {
 }
 
 /// Gives links the times, and pairs the isolation, by which paths are those of the files.
-fn weighed(world: &World<'_>, tables: &Tables, mut draft: Draft) -> Draft {
+fn weighed(tables: &Tables, mut draft: Draft) -> Draft {
     let Ok(network) = resolved(&draft) else { return draft };
     let nodes: Vec<usize> = draft.nodes().collect();
     let number = |at: usize| network.find_node(&draft.members[at].name);
     let mut seen = Vec::new();
     let mut apart = Vec::new();
+    // Whoever has no path anyway need not be kept apart.
+    let joined = {
+        let mut free = network.clone();
+        free.isolated.clear();
+        let paths = Paths::new(&free, &LinkStates::default());
+        move |a: NodeIx, b: NodeIx| paths.path(a, b).is_some()
+    };
     for (i, a) in nodes.iter().enumerate() {
         for b in &nodes[i + 1..] {
             let there = walk(tables, *a, *b, &draft);
             let back =
                 walk(tables, *b, *a, &draft).map(|path| path.map(|list| list.into_iter().rev().collect::<Vec<_>>()));
+            let hub = |at: &usize| draft.members[*at].hub;
+            // A hub sends to those that are kept apart from it, and these don't answer.
+            let refuses = match (hub(a), hub(b)) {
+                (false, true) => there == Some(None),
+                (true, false) => back == Some(None),
+                (false, false) => there == Some(None) && back == Some(None),
+                (true, true) => false,
+            };
+            if refuses && number(*a).zip(number(*b)).is_some_and(|(a, b)| joined(a, b)) {
+                apart.push((*a, *b));
+                continue;
+            }
             match (there, back) {
                 (Some(Some(path)), _) | (_, Some(Some(path))) => {
                     let path: Option<Vec<NodeIx>> = path.into_iter().map(number).collect();
@@ -212,15 +231,14 @@ fn weighed(world: &World<'_>, tables: &Tables, mut draft: Draft) -> Draft {
                         seen.push(Seen { from, to, path });
                     }
                 }
-                (Some(None), Some(None)) if !draft.members[*a].hub && !draft.members[*b].hub => apart.push((*a, *b)),
                 _ => {}
             }
         }
     }
+    draft.isolated.clear();
     for (a, b) in apart {
         draft.isolated.insert((a.min(b), a.max(b)));
     }
-    let _ = world;
     if let Some(times) = times(&network, &seen) {
         let at: BTreeMap<NodeIx, usize> = nodes.iter().filter_map(|at| Some((number(*at)?, *at))).collect();
         draft.rtt_ms = times.into_iter().filter_map(|((a, b), ms)| Some(((*at.get(&a)?, *at.get(&b)?), ms))).collect();
