@@ -144,5 +144,5 @@ fn a_difference_is_named_with_both_sides() {
     let (_, _, differences) = back(&read(files(&[("near/wg0.conf", &text)])));
     let all: Vec<(String, &str, &str)> =
         differences.iter().map(|one| (one.aspect.to_string(), one.read.as_str(), one.rendered.as_str())).collect();
-    assert_eq!(all[0], ("allowed ips".to_owned(), "0.0.0.0/0", "10.0.0.2/32"));
+    assert_eq!(all[0], ("allowed ips".to_owned(), "0.0.0.0/0, 10.0.0.2/32", "10.0.0.2/32"));
 }
