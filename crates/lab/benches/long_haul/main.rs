@@ -1,9 +1,10 @@
 //! TCP through the engine over a long and fast link: `cargo bench -p wayleave-lab --bench long_haul [-- SECONDS RATE...]`.
 //!
-//! Two hosts on the wire, 80 ms apart, with the socket buffers that such a path needs; rates are given in Mbit/s of IP packets. At each
-//! rate iperf3 runs once past the tunnel, which shows what emulation and TCP can do alone, and once through it. The table says how
-//! fast it was, whose processor time it took, and where packets were lost; the last column names the limit. What stood in queues when
-//! measuring began arrives on top, so short runs may show a few per cent more than fits. Needs root and iperf3. Numbers depend on the machine, which carries hosts, engines and wire at once; nothing is asserted.
+//! Two hosts on the wire, 80 ms apart, with the socket buffers that such a path needs; rates are given in Mbit/s of IP packets. At
+//! each rate iperf3 runs once past the tunnel, which shows what emulation and TCP can do alone, and once through it. The table says
+//! how fast it was, whose processor time it took, and where packets were lost; the last column names the limit. What stood in
+//! queues when measuring began arrives on top, so short runs may show a few per cent more than fits. Needs root and iperf3. Numbers
+//! depend on the machine, which carries hosts, engines and wire at once; nothing is asserted.
 
 mod host;
 mod processor;
