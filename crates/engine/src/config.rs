@@ -84,6 +84,8 @@ pub struct DeviceDescription {
     pub peers: Vec<PeerDescription>,
     /// What went through or was dropped.
     pub counters: Counters,
+    /// How many batches of packets each of the further threads has worked on.
+    pub jobs: Vec<u64>,
 }
 
 /// One peer, as `get` reports it.

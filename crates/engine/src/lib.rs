@@ -2,7 +2,7 @@
 //!
 //! Two layers, each usable by itself. [`tunnel::Tunnel`] is the whole protocol state of one device; time, randomness, datagrams
 //! and packets are handed in and out, so that a simulation runs a week in a second. [`Device`] puts a TUN interface, UDP sockets
-//! and a thread around it, is configured by typed calls ([`ConfigureDevice`]) or by `wg` through the UAPI socket, and reports
+//! and threads around it, is configured by typed calls ([`ConfigureDevice`]) or by `wg` through the UAPI socket, and reports
 //! what it notices as [`Event`]s. [`run`] is the drop-in for `wireguard-go IFACE`.
 //!
 //! ```no_run

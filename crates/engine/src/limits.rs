@@ -63,6 +63,19 @@ pub const RATE_LIMITED_ADDRESSES_MAX: usize = 65_536;
 pub const PACKET_BYTES_MAX: usize = 65_535;
 /// The processor time that the device's thread asks for at a turn: short ones come sooner, and a packet waits for no more than that.
 pub const THREAD_SLICE: Duration = Duration::from_micros(300);
+/// Threads of one device, if nothing else is asked for and the machine has as many processors. What one thread has to do alone
+/// (read, route, judge) is about a third of all work, so more than four would wait for it.
+pub const THREADS_DEFAULT_MAX: usize = 4;
+/// Threads of one device at most; a number larger than this is a mistake.
+pub const THREADS_MAX: usize = 64;
+/// From so many bytes on, at once, sealing or opening them takes longer (10 us) than waking another thread.
+pub const PARALLEL_FROM_BYTES: usize = 16 << 10;
+/// The same in packets: if they are small, the system call for each is what takes long.
+pub const PARALLEL_FROM_PACKETS: usize = 16;
+/// Jobs of one kind that are under way: enough for all threads, and not so many that what comes last waits for a millisecond.
+pub const JOBS_IN_FLIGHT_MAX: usize = 8;
+/// An outbox is handed to another thread when it is filled so far, nearly one full train: a job for each.
+pub const OUTBOX_SHARED_FROM_BYTES: usize = 56 << 10;
 /// Packets taken from the interface before the sockets get their turn.
 pub const BATCH_PACKETS: usize = 64;
 /// The same in bytes: four superpackets, a quarter of a millisecond of work, since what comes in waits for so long.

@@ -8,10 +8,14 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use crate::config::Event;
 use crate::device::{Device, DeviceError, DeviceOptions, Offloads, Tun, poll_readable, termination_signals};
+use crate::limits::THREADS_MAX;
 use crate::uapi;
 
 /// Names the offloads to use, should one of them misbehave on a host; all of them without it.
 const OFFLOADS_VARIABLE: &str = "WAYLEAVE_ENGINE_OFFLOADS";
+
+/// How many threads may work for the interface: 1 does everything in one. Without it, as the machine has processors.
+const THREADS_VARIABLE: &str = "WAYLEAVE_ENGINE_THREADS";
 
 /// Why the engine could not run.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +45,12 @@ pub fn run(name: &str) -> Result<(), RunError> {
         match Offloads::from_names(&names) {
             Some(offloads) => options.offloads = offloads,
             None => eprintln!("{OFFLOADS_VARIABLE}={names} is ignored: it is a list of tun, uso, gso and gro, or none"),
+        }
+    }
+    if let Ok(number) = std::env::var(THREADS_VARIABLE) {
+        match number.parse() {
+            Ok(threads @ 1..=THREADS_MAX) => options.threads = threads,
+            _ => eprintln!("{THREADS_VARIABLE}={number} is ignored: it is a number from 1 to {THREADS_MAX}"),
         }
     }
     let device = Device::start(options)?;

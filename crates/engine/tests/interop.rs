@@ -19,6 +19,8 @@ mod net;
 mod offload;
 #[path = "interop/refusal.rs"]
 mod refusal;
+#[path = "interop/threads.rs"]
+mod threads;
 #[path = "interop/tools.rs"]
 mod tools;
 

@@ -1,6 +1,6 @@
-//! A running device: a [`Tunnel`](crate::tunnel::Tunnel) with a TUN interface, two sockets, a clock, and a thread of its own.
+//! A running device: a [`Tunnel`](crate::tunnel::Tunnel) with a TUN interface, two sockets, a clock, and threads of its own.
 //!
-//! [`Device`] is the handle. The thread (`worker`) owns everything else and turns what the descriptors report into the tunnel's
+//! [`Device`] is the handle. One thread (`worker`) decides everything, helped by others where there is much to do (`pool`). It turns what the descriptors report into the tunnel's
 //! `handle_*` calls. Commands reach it through a channel and are answered through another, so a call returns only when it is done.
 //! Sockets are made in the network namespace of the thread that calls [`Device::start`]; the interface may be in another. Nothing
 //! is sent and no port is taken while the interface is down.
@@ -11,13 +11,14 @@ mod inward;
 mod offload;
 mod outbox;
 mod outward;
+mod pool;
 mod sys;
 mod tun;
 mod udp;
-mod waiter;
 mod worker;
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use worker::Worker;
 
 use crate::config::{ConfigureDevice, DeviceDescription};
 use crate::keys::PublicKey;
-use crate::limits::Timing;
+use crate::limits::{THREADS_DEFAULT_MAX, Timing};
 use crate::tunnel::ConfigureError;
 use crate::uapi::UapiSocket;
 
@@ -46,6 +47,9 @@ pub struct DeviceOptions {
     pub timing: Timing,
     /// What the kernel may be asked to do for us; anything but the default is for tests.
     pub offloads: Offloads,
+    /// How many threads may work, the one that decides included; those beside it start when there is much to do. With one, it does
+    /// everything. At most [`THREADS_MAX`](crate::limits::THREADS_MAX).
+    pub threads: usize,
 }
 
 /// What the kernel may be asked to do for us. Each is tried, and done without where the kernel can't do it.
@@ -87,7 +91,13 @@ impl Offloads {
 impl DeviceOptions {
     /// A device on `tun` without a UAPI socket.
     pub fn new(tun: Tun) -> DeviceOptions {
-        DeviceOptions { tun, uapi_path: None, timing: Timing::default(), offloads: Offloads::ALL }
+        DeviceOptions {
+            tun,
+            uapi_path: None,
+            timing: Timing::default(),
+            offloads: Offloads::ALL,
+            threads: default_threads(),
+        }
     }
 
     /// Also listen for `wg` at `path`.
@@ -95,6 +105,15 @@ impl DeviceOptions {
     pub fn with_uapi(mut self, path: impl Into<PathBuf>) -> DeviceOptions {
         self.uapi_path = Some(path.into());
         self
+    }
+}
+
+/// As many as there are processors, up to a bound. On two, a second thread would only compete with the programs whose packets these
+/// are.
+fn default_threads() -> usize {
+    match std::thread::available_parallelism().map_or(1, NonZeroUsize::get) {
+        1 | 2 => 1,
+        processors => processors.min(THREADS_DEFAULT_MAX),
     }
 }
 
@@ -208,7 +227,7 @@ impl Device {
         };
         let worker = Worker::new(
             options.tun,
-            (options.timing, options.offloads),
+            (options.timing, options.offloads, options.threads),
             uapi,
             handle.clone(),
             commands,

@@ -1,11 +1,18 @@
 //! Outgoing datagrams, laid out one behind the other in one buffer, in the order in which they leave.
 //!
 //! Datagrams of equal length to one place lie close together and so make one message that the kernel cuts (UDP GSO): a train. The
-//! last of a train may be shorter. The owner appends and fills the places it gets, then sends everything and clears.
+//! last of a train may be shorter. The owner appends and fills the places it gets, seals them or leaves them unsealed, and hands the
+//! outbox on or seals the rest, sends everything and so empties it.
+
+use std::ops::Range;
 
 use super::sys::socket::Message;
-use crate::limits::{OUTBOX_BYTES, OUTBOX_SENT_FROM_BYTES, TRAIN_BYTES_MAX, TRAIN_DATAGRAMS_MAX};
-use crate::tunnel::{Endpoint, PeerId};
+use super::udp::{Failure, Sockets};
+use crate::limits::{
+    OUTBOX_BYTES, OUTBOX_SENT_FROM_BYTES, OUTBOX_SHARED_FROM_BYTES, TRAIN_BYTES_MAX, TRAIN_DATAGRAMS_MAX,
+};
+use crate::time::Monotonic;
+use crate::tunnel::{Departure, Endpoint, PeerId};
 
 /// To whom and how a datagram goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +33,17 @@ pub struct Outbox {
     used: usize,
     messages: Vec<Message>,
     peers: Vec<Option<PeerId>>,
+    /// What it takes to seal the datagrams that are not sealed.
+    departures: Vec<Departure>,
+    unsealed: Vec<Unsealed>,
+}
+
+#[derive(Debug)]
+struct Unsealed {
+    /// Which of the departures, and which packet of it.
+    departure: usize,
+    nth: u64,
+    range: Range<usize>,
 }
 
 impl Outbox {
@@ -55,9 +73,9 @@ impl Outbox {
         self.used + len <= OUTBOX_BYTES
     }
 
-    /// Whether waiting for more is no use.
-    pub fn is_full(&self) -> bool {
-        self.used >= OUTBOX_SENT_FROM_BYTES
+    /// Whether waiting for more is no use, or keeps another thread waiting.
+    pub fn is_full(&self, shared: bool) -> bool {
+        self.used >= if shared { OUTBOX_SHARED_FROM_BYTES } else { OUTBOX_SENT_FROM_BYTES }
     }
 
     /// Whether nothing is in it.
@@ -65,26 +83,45 @@ impl Outbox {
         self.messages.is_empty()
     }
 
-    /// The buffer that the messages are in.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The datagram of `len` bytes that was appended last is packet number `nth` of a departure, and not sealed.
+    pub fn leave_unsealed(&mut self, departure: &Departure, nth: u64, len: usize) {
+        if !self.departures.last().is_some_and(|last| last.is(departure)) {
+            self.departures.push(departure.clone());
+        }
+        let (departure, range) = (self.departures.len() - 1, self.used.saturating_sub(len)..self.used);
+        self.unsealed.push(Unsealed { departure, nth, range });
     }
 
-    /// What to send, in order.
-    pub fn messages(&self) -> &[Message] {
-        &self.messages
+    /// Whether there is something to seal.
+    pub fn has_unsealed(&self) -> bool {
+        !self.unsealed.is_empty()
     }
 
-    /// To which peer a message goes.
-    pub fn peer(&self, message: usize) -> Option<PeerId> {
-        self.peers.get(message).copied().flatten()
+    /// Seals what is not sealed.
+    pub fn seal(&mut self) {
+        for Unsealed { departure, nth, range } in self.unsealed.drain(..) {
+            if let (Some(departure), Some(place)) = (self.departures.get(departure), self.bytes.get_mut(range)) {
+                departure.seal(nth, place);
+            }
+        }
+        self.departures.clear();
+    }
+
+    /// Sends everything in order, and is empty then. Reports each failure with the peer that it concerns.
+    pub fn send(&mut self, now: Monotonic, sockets: &Sockets, mut report: impl FnMut(Option<PeerId>, Failure)) {
+        sockets.send(now, &self.bytes, &self.messages, |message, failure| {
+            report(self.peers.get(message).copied().flatten(), failure);
+        });
+        self.clear();
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    fn clear(&mut self) {
         self.used = 0;
         self.messages.clear();
         self.peers.clear();
+        self.departures.clear();
+        self.unsealed.clear();
     }
 }
 
@@ -114,7 +151,7 @@ mod tests {
         for (port, len) in datagrams {
             assert_eq!(outbox.append(&to(*port), *len, trains).unwrap().len(), *len);
         }
-        let messages: Vec<_> = outbox.messages().iter().map(|m| (m.segment, m.range.len())).collect();
+        let messages: Vec<_> = outbox.messages.iter().map(|m| (m.segment, m.range.len())).collect();
         assert_eq!(messages, expected);
     }
 
@@ -132,9 +169,9 @@ mod tests {
     fn what_does_not_fit_is_refused_until_all_is_sent() {
         let mut outbox = Outbox::default();
         while outbox.append(&to(1), 1400, true).is_some() {}
-        assert!(outbox.is_full());
+        assert!(outbox.is_full(false));
         outbox.clear();
-        assert!(outbox.is_empty() && !outbox.is_full());
+        assert!(outbox.is_empty() && !outbox.is_full(true));
         assert!(outbox.append(&to(1), 65_535, true).is_some());
     }
 }

@@ -10,11 +10,13 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::sys::socket::Message;
 use super::{Offloads, sys};
 use crate::limits::{MESSAGE_BYTES_MAX, PORT_PAIR_TRIES, SOCKET_BUFFER_BYTES, TRAIN_RETRY};
 use crate::time::Monotonic;
+use crate::tunnel::{PeerId, Tunnel};
 
 /// Which of the two sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,19 +32,15 @@ pub enum Family {
 pub struct Sockets {
     v4: Option<OwnedFd>,
     v6: Option<OwnedFd>,
-    trains: Trains,
+    /// From when on messages of several datagrams are made, in nanoseconds of the monotonic clock: [`ALWAYS`], [`NEVER`], or when
+    /// to try again after one was refused. Threads that send tell the one that makes messages, which may learn it a little later.
+    trains_from_ns: AtomicU64,
     /// The port of both.
     pub port: u16,
 }
 
-/// Whether messages of several datagrams are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trains {
-    Yes,
-    /// One was refused; this is when to try again.
-    NotBefore(Monotonic),
-    No,
-}
+const ALWAYS: u64 = 0;
+const NEVER: u64 = u64::MAX;
 
 /// What went wrong in sending a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +52,16 @@ pub enum Failure {
     },
     /// The local address to send from is not ours any more. What happened to the datagram is another matter.
     SourceLost,
+}
+
+impl Failure {
+    /// Tells the tunnel.
+    pub fn tell(self, peer: Option<PeerId>, tunnel: &mut Tunnel) {
+        match self {
+            Failure::Datagram { bytes } => tunnel.handle_transmit_failed(peer, bytes),
+            Failure::SourceLost => tunnel.handle_source_lost(peer),
+        }
+    }
 }
 
 impl Sockets {
@@ -80,8 +88,8 @@ impl Sockets {
             // Zero is what it is anyway; a kernel that does not know the option (before 4.18) says so.
             sys::set_option(socket.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
         });
-        let trains = if offloads.gso && knows_trains { Trains::Yes } else { Trains::No };
-        Ok(Sockets { v4, v6, trains, port })
+        let from = if offloads.gso && knows_trains { ALWAYS } else { NEVER };
+        Ok(Sockets { v4, v6, trains_from_ns: AtomicU64::new(from), port })
     }
 
     /// Marks what is sent from here on; 0 takes the mark away.
@@ -108,21 +116,11 @@ impl Sockets {
 
     /// Whether messages of several datagrams should be made.
     pub fn takes_trains(&self, now: Monotonic) -> bool {
-        match self.trains {
-            Trains::Yes => true,
-            Trains::NotBefore(at) => now >= at,
-            Trains::No => false,
-        }
+        nanoseconds(now) >= self.trains_from_ns.load(Ordering::Relaxed)
     }
 
     /// Sends all messages in order. Reports each failure with the number of the message that it concerns.
-    pub fn send(
-        &mut self,
-        now: Monotonic,
-        buffer: &[u8],
-        messages: &[Message],
-        mut report: impl FnMut(usize, Failure),
-    ) {
+    pub fn send(&self, now: Monotonic, buffer: &[u8], messages: &[Message], mut report: impl FnMut(usize, Failure)) {
         let mut at = 0;
         while let Some(first) = messages.get(at) {
             let family = family_of(first);
@@ -146,7 +144,7 @@ impl Sockets {
 
     /// A message was refused: tries its datagrams one by one, and each without its source address if that is what is wrong.
     fn send_apart(
-        &mut self,
+        &self,
         now: Monotonic,
         buffer: &[u8],
         message: &Message,
@@ -171,12 +169,13 @@ impl Sockets {
             }
         }
         if is_train && any_sent {
-            self.trains = match error.raw_os_error() {
+            let from = match error.raw_os_error() {
                 // The device can't checksum, so it never will.
-                Some(libc::EIO) => Trains::No,
-                Some(libc::EINVAL | libc::EMSGSIZE) => Trains::NotBefore(now + TRAIN_RETRY),
-                _ => self.trains,
+                Some(libc::EIO) => NEVER,
+                Some(libc::EINVAL | libc::EMSGSIZE) => nanoseconds(now + TRAIN_RETRY),
+                _ => return,
             };
+            self.trains_from_ns.store(from, Ordering::Relaxed);
         }
     }
 
@@ -191,6 +190,11 @@ impl Sockets {
             Family::V6 => self.v6.as_ref(),
         }
     }
+}
+
+fn nanoseconds(at: Monotonic) -> u64 {
+    // Less than never: the clock would have to run for five hundred years.
+    u64::try_from(at.0.as_nanos()).unwrap_or(NEVER - 1)
 }
 
 fn family_of(message: &Message) -> Family {

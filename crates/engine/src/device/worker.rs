@@ -3,6 +3,9 @@
 //! Descriptors: wake-up (commands), link notifications, UAPI listener, TUN, the two sockets. From each of the last three at most
 //! one batch is taken before the others get their turn (`outward` and `inward` do the work), and the tunnel's outputs are drained
 //! after all of them. The wait ends at the tunnel's next deadline. The thread ends on a stop command or when the interface is deleted.
+//!
+//! With a `pool`, other threads do the cryptography, send and write; this one decides. Whatever changes or describes the device waits
+//! until the pool has nothing under way, so that it sees and does the same as if there were no pool.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -10,14 +13,15 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use super::clock::Clock;
-use super::inward::Inward;
-use super::outward::Outward;
+use super::inward::{Inward, collect};
+use super::outward::{Outward, Way};
+use super::pool::Pool;
+use super::sys::waiter::Waiter;
 use super::tun::{LinkState, LinkWatch, Tun};
 use super::udp::{Family, Sockets};
-use super::waiter::Waiter;
 use super::{Command, DeviceError, DeviceHandle, Events, Offloads, sys};
 use crate::config::{ConfigureDevice, DeviceDescription, Event};
-use crate::limits::{THREAD_SLICE, Timing};
+use crate::limits::{THREAD_SLICE, THREADS_MAX, Timing};
 use crate::rng::SystemRng;
 use crate::time::Now;
 use crate::tunnel::Tunnel;
@@ -27,12 +31,12 @@ use crate::uapi::UapiSocket;
 pub struct Worker {
     tunnel: Tunnel,
     clock: Clock,
-    tun: Tun,
+    tun: Arc<Tun>,
     link: LinkWatch,
-    sockets: Option<Sockets>,
+    sockets: Option<Arc<Sockets>>,
     /// Counts each time that other sockets take their place.
     sockets_generation: u64,
-    waiter: Waiter<6>,
+    waiter: Waiter<7>,
     listen_port: u16,
     fwmark: u32,
     uapi: Option<UapiSocket>,
@@ -42,6 +46,8 @@ pub struct Worker {
     offloads: Offloads,
     outward: Outward,
     inward: Inward,
+    /// None if this thread does all.
+    pool: Option<Pool>,
     up: bool,
     ended: bool,
 }
@@ -49,14 +55,16 @@ pub struct Worker {
 impl Worker {
     pub fn new(
         mut tun: Tun,
-        (timing, offloads): (Timing, Offloads),
+        (timing, offloads, threads): (Timing, Offloads, usize),
         uapi: Option<UapiSocket>,
         handle: DeviceHandle,
         commands: Receiver<Command>,
         events: Arc<Events>,
     ) -> io::Result<Worker> {
         tun.set_offloads(offloads)?;
-        let inward = Inward::new(&tun);
+        let (inward, tun) = (Inward::new(&tun), Arc::new(tun));
+        let further = threads.clamp(1, THREADS_MAX) - 1;
+        let pool = if further > 0 { Some(Pool::new(further, Arc::clone(&tun))?) } else { None };
         Ok(Worker {
             tunnel: Tunnel::new(Box::new(SystemRng), timing),
             clock: Clock::new(),
@@ -74,6 +82,7 @@ impl Worker {
             offloads,
             outward: Outward::default(),
             inward,
+            pool,
             up: false,
             ended: false,
         })
@@ -91,7 +100,7 @@ impl Worker {
         }
     }
 
-    fn wait(&mut self) -> io::Result<[bool; 6]> {
+    fn wait(&mut self) -> io::Result<[bool; 7]> {
         let always = |fd: RawFd| Some((fd, 0));
         let generation = self.sockets_generation;
         let socket = |family| Some((self.sockets.as_ref()?.raw_fd(family)?, generation));
@@ -102,11 +111,19 @@ impl Worker {
             self.up.then(|| self.tun.raw_fd()).and_then(always),
             socket(Family::V4),
             socket(Family::V6),
+            self.pool.as_ref().and_then(|pool| always(pool.raw_fd())),
         ])?;
+        if self.pool.as_ref().is_some_and(|pool| !pool.may_sleep()) {
+            return Ok([false; 7]);
+        }
         self.waiter.wait(self.clock.now().monotonic, self.tunnel.poll_timeout())
     }
 
-    fn handle_ready(&mut self, [commands, link, uapi, tun, v4, v6]: [bool; 6]) {
+    fn handle_ready(&mut self, [commands, link, uapi, tun, v4, v6, pool]: [bool; 7]) {
+        if pool && let Some(pool) = &self.pool {
+            pool.hush();
+        }
+        self.collect();
         if commands {
             self.handle_commands();
         }
@@ -134,6 +151,7 @@ impl Worker {
     fn handle_commands(&mut self) {
         // Reading resets the counter; a command sent after this wakes the thread again.
         let _ = sys::read(self.handle.wake.as_fd(), &mut [0; 8]);
+        self.settle();
         while let Ok(command) = self.commands.try_recv() {
             // Nobody waits for an answer any more if sending it fails.
             match command {
@@ -148,6 +166,7 @@ impl Worker {
 
     /// Looks at the interface and follows it up, down or out.
     pub fn handle_link(&mut self) {
+        self.settle();
         match self.link.state(&self.tun) {
             LinkState::Gone => {
                 self.events.push(Event::InterfaceGone);
@@ -174,7 +193,7 @@ impl Worker {
             match Sockets::bind(self.listen_port, self.fwmark, self.offloads) {
                 Ok(sockets) => {
                     self.listen_port = sockets.port;
-                    self.sockets = Some(sockets);
+                    self.sockets = Some(Arc::new(sockets));
                     self.sockets_generation += 1;
                 }
                 Err(error) => {
@@ -211,7 +230,7 @@ impl Worker {
         self.fwmark = fwmark;
         self.listen_port = new.as_ref().map_or(port, |sockets| sockets.port);
         if new.is_some() {
-            self.sockets = new;
+            self.sockets = new.map(Arc::new);
             self.sockets_generation += 1;
             self.open_sockets();
         }
@@ -226,6 +245,7 @@ impl Worker {
             name: self.tun.name().unwrap_or_default(),
             listen_port: self.listen_port,
             fwmark: self.fwmark,
+            jobs: self.pool.as_ref().map(Pool::jobs).unwrap_or_default(),
             ..self.tunnel.describe()
         }
     }
@@ -235,8 +255,9 @@ impl Worker {
             return;
         }
         let now = self.clock.now();
-        let Some(sockets) = &mut self.sockets else { return };
-        let result = self.outward.handle_tun(now, &self.tun, &mut self.tunnel, sockets);
+        let Some(sockets) = &self.sockets else { return };
+        let mut way = Way { now, tunnel: &mut self.tunnel, sockets, pool: self.pool.as_mut() };
+        let result = self.outward.handle_tun(&self.tun, &mut way);
         if result.is_err_and(|error| error.raw_os_error() == Some(libc::EBADFD)) {
             self.handle_link();
         }
@@ -245,13 +266,32 @@ impl Worker {
     fn handle_datagrams(&mut self, family: Family) {
         let now = self.clock.now();
         let Some(sockets) = &self.sockets else { return };
-        self.inward.handle_socket(now, family, &mut self.tunnel, sockets, &self.tun);
+        let mut way = Way { now, tunnel: &mut self.tunnel, sockets, pool: self.pool.as_mut() };
+        self.inward.handle_socket(family, &self.tun, &mut way);
+    }
+
+    /// Takes over what the pool has done.
+    fn collect(&mut self) {
+        if let Some(pool) = &mut self.pool {
+            collect(self.clock.now(), pool, &mut self.tunnel, &self.tun);
+        }
+    }
+
+    /// Waits until the pool has nothing under way.
+    fn settle(&mut self) {
+        while self.pool.as_ref().is_some_and(Pool::advance) {
+            self.collect();
+        }
+        self.collect();
     }
 
     /// Does everything that the tunnel wants done.
     fn drain(&mut self, now: Now) {
-        match &mut self.sockets {
-            Some(sockets) => self.outward.drain(now, &mut self.tunnel, sockets),
+        match &self.sockets {
+            Some(sockets) => {
+                let mut way = Way { now, tunnel: &mut self.tunnel, sockets, pool: self.pool.as_mut() };
+                self.outward.drain(&mut way);
+            }
             None => while self.tunnel.poll_transmit().is_some() {},
         }
         while let Some(packet) = self.tunnel.poll_tun() {

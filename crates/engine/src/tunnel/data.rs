@@ -5,8 +5,9 @@
 //! and its source must belong to the peer that sent it.
 //!
 //! Each way there is also one for whole runs of packets, whose owner keeps the bytes and does the cryptography: out
-//! [`Tunnel::depart`] and [`Departure::seal`]; in [`Tunnel::session`], [`Session::open`] and [`Tunnel::handle_opened`] or
-//! [`Tunnel::handle_unopened`]. A run costs the tunnel what a packet costs.
+//! [`Tunnel::depart`] and [`Departure::seal`]; in [`Tunnel::session`], [`Session::authenticate`] and [`Session::accept`] and
+//! [`Tunnel::handle_opened`] or [`Tunnel::handle_unopened`]. A run costs the tunnel what a packet costs, and other threads may seal
+//! and authenticate.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -23,7 +24,7 @@ use crate::packet::{IpHeader, PacketBuf, icmp};
 use crate::time::Now;
 
 /// What it takes to seal a run of packets to one peer, beside the tunnel and without it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Departure {
     /// To whom.
     pub peer: PeerId,
@@ -38,6 +39,11 @@ impl Departure {
     /// room for the tag, as long as [`Tunnel::datagram_bytes`] has it. Each number may be used once.
     pub fn seal(&self, nth: u64, datagram: &mut [u8]) {
         self.session.seal_in_place(self.first_counter + nth, datagram);
+    }
+
+    /// Whether this is the same run as another.
+    pub fn is(&self, other: &Departure) -> bool {
+        Arc::ptr_eq(&self.session, &other.session) && self.first_counter == other.first_counter
     }
 }
 

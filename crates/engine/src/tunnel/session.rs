@@ -1,6 +1,6 @@
 //! A session: the keys of one completed handshake, its packet counter and its replay window.
 //!
-//! A [`Session`] is shared and needs no lock to seal, so that worker threads can later use it beside the tunnel that owns it. Time
+//! A [`Session`] is shared and needs no lock to seal, so that other threads can use it beside the tunnel that owns it. Time
 //! limits are judged by the caller, who has the time. [`Sessions`] are the three slots of a peer, moved by the kernel's rule.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -99,12 +99,22 @@ impl Session {
 
     /// Opens a data message in place; the padded packet is then between the room of header and tag.
     pub fn open(&self, counter: u64, message: &mut [u8]) -> Result<(), Rejection> {
-        let sealed = message.get_mut(DATA_HEADER_BYTES..).filter(|sealed| sealed.len() >= TAG_BYTES);
-        if !sealed.is_some_and(|sealed| self.receive.open(counter, sealed)) {
+        if !self.authenticate(counter, message) {
             return Err(Rejection::Forged);
         }
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        if window.accept(counter) { Ok(()) } else { Err(Rejection::Replayed) }
+        if self.accept(counter) { Ok(()) } else { Err(Rejection::Replayed) }
+    }
+
+    /// The first half of opening: decrypts in place. True if the message is authentic; whether it is a replay is another question.
+    pub fn authenticate(&self, counter: u64, message: &mut [u8]) -> bool {
+        let sealed = message.get_mut(DATA_HEADER_BYTES..).filter(|sealed| sealed.len() >= TAG_BYTES);
+        sealed.is_some_and(|sealed| self.receive.open(counter, sealed))
+    }
+
+    /// The second half: whether the counter of an authentic message is new; remembers it. To be asked in the order in which messages
+    /// came, or one that other threads left behind would look older than it is.
+    pub fn accept(&self, counter: u64) -> bool {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner).accept(counter)
     }
 
     /// How old the session is.

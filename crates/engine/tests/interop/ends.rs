@@ -38,13 +38,19 @@ impl Engine {
     /// The same with some offloads only.
     pub fn start_with(namespace: &Namespace, address: &str, timing: Timing, offloads: Offloads) -> Engine {
         let make = |name: &str| Tun::create(name).unwrap();
-        Engine::start_on(namespace, address, make, timing, offloads)
+        Engine::start_on(namespace, address, make, timing, offloads, None)
+    }
+
+    /// The same with as many threads as are asked for.
+    pub fn start_threads(namespace: &Namespace, address: &str, threads: usize) -> Engine {
+        let make = |name: &str| Tun::create(name).unwrap();
+        Engine::start_on(namespace, address, make, Timing::default(), Offloads::ALL, Some(threads))
     }
 
     /// The same on an interface without virtio headers.
     pub fn start_plain(namespace: &Namespace, address: &str) -> Engine {
         let make = |name: &str| Tun::from_fd(plain_tun(name)).unwrap();
-        Engine::start_on(namespace, address, make, Timing::default(), Offloads::ALL)
+        Engine::start_on(namespace, address, make, Timing::default(), Offloads::ALL, None)
     }
 
     /// The same on an interface made by `make`, on a thread of its own.
@@ -54,12 +60,14 @@ impl Engine {
         make: impl FnOnce(&str) -> Tun + Send,
         timing: Timing,
         offloads: Offloads,
+        threads: Option<usize>,
     ) -> Engine {
         let name = unique_name();
         let device = namespace.enter(|| {
             let mut options = DeviceOptions::new(make(&name)).with_uapi(uapi::default_path(&name));
             options.timing = timing;
             options.offloads = offloads;
+            options.threads = threads.or_else(threads_wanted).unwrap_or(options.threads);
             Device::start(options).unwrap()
         });
         let key = new_key();
@@ -74,6 +82,11 @@ impl Engine {
     pub fn port(&self) -> u16 {
         self.device.describe().unwrap().listen_port
     }
+}
+
+/// How many threads the engines of all tests are to have, whatever the machine: `WAYLEAVE_ENGINE_THREADS`.
+fn threads_wanted() -> Option<usize> {
+    std::env::var("WAYLEAVE_ENGINE_THREADS").ok().map(|number| number.parse().unwrap())
 }
 
 /// An interface as owners make it who know nothing of virtio headers.

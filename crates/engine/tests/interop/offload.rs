@@ -16,7 +16,7 @@ use crate::{Namespace, needs_machine, pair, peer, ping, set_peer};
 const BULK_BYTES: usize = 24 << 20;
 
 /// Bytes in which every misplaced one shows.
-fn bulk() -> Vec<u8> {
+pub fn bulk() -> Vec<u8> {
     let mut state = 1u64;
     let next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -48,7 +48,7 @@ pub fn check_tcp(from: &Namespace, to: &Namespace, address: &str, bytes: &[u8]) 
 }
 
 /// Sends a thousand numbered datagrams of each length, in bursts small enough that none is lost, and expects all in order.
-fn check_udp(from: &Namespace, to: &Namespace, address: &str, lens: &[usize]) {
+pub fn check_udp(from: &Namespace, to: &Namespace, address: &str, lens: &[usize]) {
     let receiver = to.enter(|| UdpSocket::bind((address, 0)).unwrap());
     receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let any = if address.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
@@ -76,6 +76,13 @@ fn engines(at_left: Offloads, at_right: Offloads) -> (Namespace, Namespace, Engi
     let (left, right) = pair();
     let a = Engine::start_with(&left, "10.77.0.1/24", Timing::default(), at_left);
     let b = Engine::start_with(&right, "10.77.0.2/24", Timing::default(), at_right);
+    introduce((left, right, a, b))
+}
+
+/// Tells two engines of each other, and waits until they have met.
+pub fn introduce(
+    (left, right, a, b): (Namespace, Namespace, Engine, Engine),
+) -> (Namespace, Namespace, Engine, Engine) {
     left.command(&format!("ip addr add fd77::1/64 dev {} nodad", a.name));
     right.command(&format!("ip addr add fd77::2/64 dev {} nodad", b.name));
     set_peer(&b, peer(a.public_key, None, &["10.77.0.1/32", "fd77::1/128"]));
@@ -85,7 +92,7 @@ fn engines(at_left: Offloads, at_right: Offloads) -> (Namespace, Namespace, Engi
 }
 
 /// Nothing may have been dropped for a wrong reason.
-fn assert_clean(engine: &Engine) -> Counters {
+pub fn assert_clean(engine: &Engine) -> Counters {
     let counters = engine.device.describe().unwrap().counters;
     let wrong = [
         counters.rx_malformed,
@@ -221,7 +228,7 @@ fn a_flood_of_small_packets_is_counted_to_the_last() {
 }
 
 /// Captures the outer packets that arrive at a host, for their TOS.
-fn capture(namespace: &Namespace) -> UdpSocket {
+pub fn capture(namespace: &Namespace) -> UdpSocket {
     let socket = namespace.enter(|| {
         let protocol = i32::from((libc::ETH_P_IP as u16).to_be());
         // SAFETY: takes no pointers.

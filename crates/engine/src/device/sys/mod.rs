@@ -2,10 +2,11 @@
 //!
 //! Descriptors come in as [`BorrowedFd`] and go out as [`OwnedFd`], lengths come from slices, and what the kernel writes is
 //! checked before it is believed. All `unsafe` of the device is here and in the two files below. No policy: callers decide what
-//! an error means. `tun` has what concerns the interface, `socket` what concerns datagrams.
+//! an error means. `tun` has what concerns the interface, `socket` what concerns datagrams, `waiter` the sleeping.
 
 pub mod socket;
 pub mod tun;
+pub mod waiter;
 
 use std::io;
 use std::mem::{size_of, zeroed};

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use super::sys;
+use super as sys;
 use crate::time::Monotonic;
 
 /// Something to watch: a descriptor, and the generation of who has it. A number may come again for another descriptor, and the
