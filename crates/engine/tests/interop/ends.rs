@@ -1,11 +1,10 @@
-//! The two kinds of tunnel ends: this engine, in the test's process, and the real wireguard-go, as a process.
+//! This engine as a tunnel's end, in the test's process: an interface in a namespace, an inner address, and a socket for `wg`.
 //!
-//! Both have an interface in a namespace, an inner address, and a socket for `wg`; both go away when dropped.
+//! It goes away when dropped. `others` has the ends that it is tried against.
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -102,42 +101,6 @@ fn plain_tun(name: &str) -> OwnedFd {
     file.into()
 }
 
-/// The real wireguard-go.
-pub struct WireguardGo {
-    child: Child,
-    pub name: String,
-    pub public_key: PublicKey,
-}
-
-impl WireguardGo {
-    /// A wireguard-go with a key, its interface up with the inner address.
-    pub fn start(namespace: &Namespace, address: &str) -> WireguardGo {
-        let name = unique_name();
-        let mut command = Command::new("wireguard-go");
-        command.arg(&name).env("WG_PROCESS_FOREGROUND", "1").stdout(Stdio::null()).stderr(Stdio::null());
-        let child = namespace.enter(move || command.spawn()).unwrap();
-        let key = new_key();
-        let go = WireguardGo { child, name, public_key: key.public_key() };
-        wait_for("wireguard-go's socket", || uapi::default_path(&go.name).exists());
-        let file = KeyFile::new(&go.name, &base64(key.expose()));
-        namespace.command(&format!("wg set {} private-key {}", go.name, file.0.display()));
-        bring_up(namespace, &go.name, address);
-        go
-    }
-
-    pub fn port(&self, namespace: &Namespace) -> u16 {
-        namespace.command(&format!("wg show {} listen-port", self.name)).trim().parse().unwrap()
-    }
-}
-
-impl Drop for WireguardGo {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_file(uapi::default_path(&self.name));
-    }
-}
-
 /// A file that only its owner reads and that goes when dropped.
 pub struct KeyFile(pub PathBuf);
 
@@ -159,7 +122,7 @@ pub fn base64(bytes: &[u8; 32]) -> String {
     PublicKey(*bytes).to_string()
 }
 
-fn bring_up(namespace: &Namespace, name: &str, address: &str) {
+pub fn bring_up(namespace: &Namespace, name: &str, address: &str) {
     namespace.command(&format!("ip addr add {address} dev {name}"));
     namespace.command(&format!("ip link set {name} mtu 1420 up"));
 }

@@ -1,0 +1,97 @@
+//! The engine against the kernel's own WireGuard: all scenarios, and a soak.
+//!
+//! A kernel that has WireGuard runs them here. Where there is none (most test machines), `scripts/kernel-test` boots one that has it,
+//! in an emulated machine, with this very program in it: it is told by WAYLEAVE_IN_MACHINE that it is there.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use wayleave_engine::Timing;
+
+use crate::others::Kind;
+use crate::scenarios::{ALL, Ends};
+use crate::{Namespace, needs_machine, note_not_run};
+
+/// What `scripts/kernel-test` exits with where there can be no machine.
+const NO_MACHINE: i32 = 77;
+
+#[test]
+fn every_scenario_holds_against_the_kernels_wireguard() {
+    needs_machine!();
+    if !kernel_has_wireguard() {
+        return run_in_machine("linux::every_scenario_holds_against_the_kernels_wireguard", &[]);
+    }
+    let mut failed = Vec::new();
+    for (name, scenario) in ALL {
+        let start = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| scenario(Kind::Linux)));
+        println!("{} {name} ({:.1} s)", if outcome.is_ok() { "ok" } else { "FAILED" }, start.elapsed().as_secs_f32());
+        if outcome.is_err() {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// The protocol's own times: three rekeys and more. The machine's clock runs ahead where nothing happens, so this takes seconds.
+#[test]
+fn seven_minutes_of_pings_lose_nothing_to_rekeys() {
+    needs_machine!();
+    if kernel_has_wireguard() {
+        soak(Duration::from_secs(7 * 60));
+    } else {
+        let options = [("KERNEL_TEST_QEMU", "-icount shift=0,sleep=off")];
+        run_in_machine("linux::seven_minutes_of_pings_lose_nothing_to_rekeys", &options);
+    }
+}
+
+/// Both roles at once, for so long, or as long as `scripts/kernel-test soak` says.
+fn soak(length: Duration) {
+    let minutes = std::env::var("WAYLEAVE_SOAK_MINUTES").map(|minutes| minutes.parse::<u64>().unwrap());
+    let length = minutes.map_or(length, |minutes| Duration::from_secs(60 * minutes));
+    std::thread::scope(|scope| {
+        for engine_calls in [true, false] {
+            scope.spawn(move || soak_one(length, engine_calls));
+        }
+    });
+}
+
+fn soak_one(length: Duration, engine_calls: bool) {
+    let count = length.as_millis() / 100;
+    let ends = Ends::introduced(Kind::Linux, Timing::default(), engine_calls);
+    let (from, to) = if engine_calls { (&ends.left, "10.77.0.2") } else { (&ends.right, "10.77.0.1") };
+    let report = from.command(&format!("ping -q -n -i 0.1 -W 2 -c {count} {to}"));
+    assert!(report.contains(&format!("{count} packets transmitted, {count} received,")), "{report}");
+    let handshakes = ends.engine.device.describe().unwrap().counters.handshakes;
+    let who = if engine_calls { "the engine" } else { "the kernel" };
+    println!("{who} called: {count} pings in {length:?}, {handshakes} handshakes, none lost");
+    // One for each 120 s, and the first.
+    let expected = length.as_secs() / 120 + 1;
+    assert!((expected - 1..=expected + 1).contains(&handshakes), "{handshakes} handshakes in {length:?}");
+}
+
+fn kernel_has_wireguard() -> bool {
+    Namespace::new().output("ip link add wg0 type wireguard").status.success()
+}
+
+/// Runs one test of this program in a machine whose kernel has WireGuard.
+fn run_in_machine(test: &str, options: &[(&str, &str)]) {
+    assert!(std::env::var_os("WAYLEAVE_IN_MACHINE").is_none(), "the machine's kernel has no WireGuard");
+    let program = std::env::current_exe().unwrap();
+    let name = program.file_name().unwrap().to_string_lossy().into_owned();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/kernel-test");
+    let line = format!("WAYLEAVE_IN_MACHINE=1 ./{name} --nocapture --exact {test}");
+    let output = Command::new(script)
+        .args(["run", &line])
+        .arg(&program)
+        .envs(options.iter().copied())
+        .output()
+        .unwrap_or_else(|error| panic!("{script}: {error}"));
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{stdout}{stderr}");
+    if output.status.code() == Some(NO_MACHINE) {
+        return note_not_run(stderr.trim());
+    }
+    assert!(output.status.success() && stdout.contains("1 passed"), "{}", output.status);
+}
