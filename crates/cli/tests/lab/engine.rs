@@ -67,6 +67,29 @@ fn wg_quick_brings_a_rendered_file_up_and_down_over_the_engine() {
 }
 
 #[test]
+fn wg_quick_saves_what_was_loaded_and_restarts_at_once_over_the_engine() {
+    if !can_run("wg_quick_saves_what_was_loaded_and_restarts_at_once_over_the_engine", true, &PROGRAMS) {
+        return;
+    }
+    let desk = desk();
+    desk.write("engine.sh", format!("#!/bin/sh\nexec {WAYLEAVE} engine \"$1\"\n"));
+    desk.program("chmod 0755 engine.sh", "").expect(0);
+    // The first save writes all down; the later ones, each after a restart, must not change it.
+    let script = "export WG_QUICK_USERSPACE_IMPLEMENTATION=\"$PWD/engine.sh\"; cp ./out/hub/wg0.conf wg0.conf; \
+                  chmod 0600 wg0.conf; wg-quick up ./wg0.conf; wg-quick save ./wg0.conf; wg-quick down ./wg0.conf; \
+                  cp wg0.conf first; grep -c AllowedIPs first; \
+                  for i in 1 2 3 4 5; do wg-quick up ./wg0.conf; wg show all dump | wc -l; \
+                  ip -6 -o addr show dev wg0 scope link | wc -l; wg-quick save ./wg0.conf; wg-quick down ./wg0.conf; done; \
+                  cmp first wg0.conf && echo same";
+    let ran = apart(&desk, script).expect(0);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines[0], "3", "{ran}");
+    // A line for the device and one for each peer, as exporters read it; no address that nobody asked for.
+    assert_eq!(lines[1..11], ["4", "0"].repeat(5), "{ran}");
+    assert_eq!(lines[11], "same", "{ran}");
+}
+
+#[test]
 fn the_engine_says_why_it_can_not_start() {
     if !can_run("the_engine_says_why_it_can_not_start", true, &PROGRAMS) {
         return;

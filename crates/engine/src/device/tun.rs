@@ -37,6 +37,7 @@ impl Tun {
         let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
         // A kernel that knows no virtio header, or an interface that can't have one, still has the plain kind.
         tun_attach(file.as_fd(), name, true).or_else(|_| tun_attach(file.as_fd(), name, false))?;
+        quieten(name);
         Tun::from_fd(file.into())
     }
 
@@ -109,6 +110,17 @@ impl Tun {
 
     pub(super) fn raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+/// Sets what the kernel's module sets for its interfaces: no link-local address of the system's own invention (`wg-quick save` would
+/// write it down), and no redirects for packets that go out where they came in. What can't be set is left as it is.
+fn quieten(name: &str) {
+    for (setting, value) in [("ipv6", "addr_gen_mode", "1"), ("ipv4", "send_redirects", "0")]
+        .map(|(protocol, setting, value)| (format!("/proc/sys/net/{protocol}/conf/{name}/{setting}"), value))
+    {
+        // A host may be without IPv6, and a container without the right.
+        let _ = std::fs::write(setting, value);
     }
 }
 

@@ -192,7 +192,7 @@ fn rekeying_under_load_breaks_no_stream(kind: Kind) {
             check_tcp(&ends.right, &ends.left, "10.77.0.1", bytes);
             slowest = slowest.max(start.elapsed());
         }
-        assert!(slowest < Duration::from_secs(4), "a round of {} bytes each way took {slowest:?}", bytes.len());
+        assert!(slowest < Duration::from_secs(10), "a round of {} bytes each way took {slowest:?}", bytes.len());
         let handshakes = ends.engine.device.describe().unwrap().counters.handshakes;
         assert!(handshakes >= 3, "{handshakes} handshakes in {:?}", begin.elapsed());
     }
@@ -219,10 +219,13 @@ fn persistent_keepalives_keep_both_informed(kind: Kind) {
     change.persistent_keepalive_s = Some(0);
     set_peer(&ends.engine, change);
 
-    ends.right.command(&format!("wg set {} peer {} persistent-keepalive 1", ends.other.name, ends.engine.public_key));
-    let received_by_engine = || ends.engine.device.describe().unwrap().peers[0].rx_bytes;
-    let before = received_by_engine();
-    wait_for("four keepalives of the other", || received_by_engine() >= before + 4 * 32);
+    // boringtun can't change a peer that it has.
+    ends.forget_engine();
+    let before = ends.engine.device.describe().unwrap().peers[0].rx_bytes;
+    ends.tell_other(&format!("{} persistent-keepalive 1", ends.engine_at("10.99.0.1")));
+    wait_for("an initiation and four keepalives of the other", || {
+        ends.engine.device.describe().unwrap().peers[0].rx_bytes >= before + 148 + 4 * 32
+    });
     ends.ping_both_ways(1);
 }
 
