@@ -19,14 +19,14 @@ mod load;
 mod net;
 #[path = "interop/offload.rs"]
 mod offload;
-#[path = "interop/refusal.rs"]
-mod refusal;
-#[path = "interop/threads.rs"]
-mod threads;
 #[path = "interop/others.rs"]
 mod others;
+#[path = "interop/refusal.rs"]
+mod refusal;
 #[path = "interop/scenarios.rs"]
 mod scenarios;
+#[path = "interop/threads.rs"]
+mod threads;
 #[path = "interop/tools.rs"]
 mod tools;
 
