@@ -165,6 +165,9 @@ pub struct ExplainArgs {
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
+    /// Ask about connections to these ports only: tcp/443, udp/53, tcp/8000-8100, tcp, udp or icmp
+    #[arg(long, value_name = "PORTS")]
+    pub port: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -14,10 +14,11 @@ use std::path::{Path, PathBuf};
 use desk::Desk;
 
 /// Each example and the member whose plan says most.
-const EXAMPLES: [(&str, &str); 6] = [
+const EXAMPLES: [(&str, &str); 7] = [
     ("dn42", "vps"),
     ("edgeproxy", "sin"),
     ("multi-region", "vpn-singapore"),
+    ("policy", "git"),
     ("private-cluster", "host1"),
     ("third-office", "gamma"),
     ("two-offices", "alpha"),
@@ -72,7 +73,7 @@ fn rendered(directory: &Path) -> Files {
             let text = fs::read_to_string(&file).unwrap();
             assert!(!text.contains("PrivateKey=") && !text.contains("PrivateKey ="), "{}: a key", file.display());
             let own = file.file_name().unwrap().to_str().unwrap();
-            let is_wg_quick = own.ends_with(".conf") && !own.starts_with("60-");
+            let is_wg_quick = own.ends_with(".conf") && !own.starts_with("60-") && !own.contains(".nginx-");
             files.insert(if is_wg_quick { format!("{name}.conf") } else { format!("{name}-{own}") }, text);
         }
     }

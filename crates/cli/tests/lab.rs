@@ -15,6 +15,8 @@ mod examples;
 mod leftovers;
 #[path = "lab/ordinary_user.rs"]
 mod ordinary_user;
+#[path = "lab/policy.rs"]
+mod policy;
 #[path = "lab/rendered.rs"]
 mod rendered;
 #[path = "lab/running.rs"]

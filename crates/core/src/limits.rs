@@ -82,3 +82,5 @@ pub const IMPORT_SCRIPT_LINES_MAX: usize = 200_000;
 pub const IMPORT_SCRIPT_VALUE_BYTES_MAX: usize = 64 << 10;
 /// Devices in one imported file: they are searched one by one, and a router has hundreds at most.
 pub const IMPORT_DEVICES_MAX: usize = 2_000;
+/// Kinds of traffic that a policy tells apart: one bit each in a proof. A few dozen services need a few dozen.
+pub const PORT_CLASSES_MAX: usize = 128;

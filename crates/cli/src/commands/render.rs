@@ -116,8 +116,15 @@ fn render(
     let path = args.key_path.as_deref().unwrap_or_else(|| render::key_path(platform));
     let source = private.as_ref().map_or(KeySource::File(path), KeySource::Inline);
     let previous = earlier.and_then(|earlier| earlier.of(name));
-    let files = render::files(&plan.of(member), platform, &source, previous.as_ref());
-    files.with_context(|| format!("rendering {name}"))
+    let part = plan.of(member);
+    let rendered = render::files(&part, platform, &source, previous.as_ref());
+    let mut files = rendered.with_context(|| format!("rendering {name}"))?;
+    if let (Member::Node(node), Some(_)) = (member, &args.output) {
+        // What goes beside the device's file; where files are printed, there is only that.
+        files.extend(render::firewall_script(&part));
+        files.extend(render::service_snippets(plan, node));
+    }
+    Ok(files)
 }
 
 fn private_key(directory: &Path, name: &Name) -> anyhow::Result<PrivateKey> {

@@ -251,6 +251,57 @@ pub enum Meaning {
         /// The region.
         region: String,
     },
+    /// An allow rule where everything is allowed.
+    #[error("this rule allows nothing new: the network's policy is open")]
+    PolicyIdle,
+    /// A firewall on a host that can't have one.
+    #[error("node {node} can't have a firewall of ours: its platform takes none")]
+    FirewallImpossible {
+        /// The node.
+        node: String,
+    },
+    /// Something that takes a firewall on a node that is to have none.
+    #[error("node {node} {task}, which takes a firewall, and has none")]
+    FirewallNeeded {
+        /// The node.
+        node: String,
+        /// What it does: "masquerades".
+        task: &'static str,
+    },
+    /// Callers from addresses that a closed WireGuard port does not know.
+    #[error("{node} lets only its peers' endpoints to its WireGuard port, but {} from addresses that nobody knows", dialling(.callers, *.count))]
+    CallersUnknown {
+        /// The node.
+        node: String,
+        /// Some of those who dial it.
+        callers: Vec<String>,
+        /// How many there are.
+        count: usize,
+    },
+    /// Nothing enforces the policy between some parties.
+    #[error("the policy can't be enforced at {}: {from} is one of those who could get in, and no host on the way has a firewall", named(.parties, *.count))]
+    PolicyUnenforced {
+        /// Some of the parties that are exposed.
+        parties: Vec<String>,
+        /// How many there are.
+        count: usize,
+        /// Somebody who could get at the first.
+        from: String,
+    },
+    /// A closed node that nobody can log in to.
+    #[error("nobody could log in to {node} by SSH: it is closed from outside, and nobody inside may use tcp/22")]
+    ShutOut {
+        /// The node.
+        node: String,
+    },
+    /// A service on something that is no node.
+    #[error("service {service} can't be on {on}: services are on nodes")]
+    ServiceElsewhere {
+        /// The service.
+        service: String,
+        /// What it is said to be on.
+        on: String,
+    },
 }
 
 impl Meaning {
@@ -283,6 +334,13 @@ impl Meaning {
             Meaning::EmptyRegion { .. } => ("WL126", Note),
             Meaning::EndpointReused { .. } => ("WL127", Warning),
             Meaning::LonelyUnderlay { .. } => ("WL128", Warning),
+            Meaning::PolicyIdle => ("WL140", Warning),
+            Meaning::FirewallImpossible { .. } => ("WL141", Error),
+            Meaning::FirewallNeeded { .. } => ("WL142", Error),
+            Meaning::CallersUnknown { .. } => ("WL143", Warning),
+            Meaning::PolicyUnenforced { .. } => ("WL144", Warning),
+            Meaning::ShutOut { .. } => ("WL145", Warning),
+            Meaning::ServiceElsewhere { .. } => ("WL146", Error),
         }
     }
 }
@@ -295,4 +353,14 @@ fn no_endpoint_among(pairs: &[String], count: usize) -> String {
     let more = count.saturating_sub(pairs.len());
     let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("not linked directly, since neither side has an endpoint: {}{tail}", pairs.join(", "))
+}
+
+fn named(parties: &[String], count: usize) -> String {
+    let more = count.saturating_sub(parties.len());
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{tail}", parties.join(", "))
+}
+
+fn dialling(callers: &[String], count: usize) -> String {
+    format!("{} {} in", named(callers, count), if count == 1 { "dials" } else { "dial" })
 }

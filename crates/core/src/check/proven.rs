@@ -118,6 +118,30 @@ pub enum Proven {
         /// How many pairs it concerns.
         pairs: usize,
     },
+    /// Something gets through that the policy refuses.
+    #[error("{} the policy refuses {ports}", alike("gets through to", .from, .to, *.pairs))]
+    NotDenied {
+        /// The sending end of the example.
+        from: String,
+        /// The receiving end.
+        to: String,
+        /// How many pairs it concerns.
+        pairs: usize,
+        /// The ports that should be refused.
+        ports: String,
+    },
+    /// Something is refused that the policy allows.
+    #[error("{} firewalls on the way refuse {ports}", alike("is cut off in part from", .from, .to, *.pairs))]
+    Curtailed {
+        /// The sending end of the example.
+        from: String,
+        /// The receiving end.
+        to: String,
+        /// How many pairs it concerns.
+        pairs: usize,
+        /// The ports that should get through.
+        ports: String,
+    },
     /// An assertion does not hold.
     #[error("asserted, but not so: {}{}", .broken.join(", "), more(*.count, .broken.len()))]
     Refuted {
@@ -146,6 +170,8 @@ impl Proven {
             Proven::Hijacked { .. } => ("WL307", Error),
             Proven::Spoofable { .. } => ("WL308", Warning),
             Proven::NotApart { .. } => ("WL309", Warning),
+            Proven::NotDenied { .. } => ("WL320", Error),
+            Proven::Curtailed { .. } => ("WL321", Error),
             Proven::Refuted { .. } => ("WL310", Error),
             Proven::Unexamined { .. } => ("WL311", Warning),
         }

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::record::{REQUIRED, RecordShape, record_schema};
 use super::written::{
-    AssertRule, ClientTable, IsolateRule, LinkRule, NetworkTable, NodeTable, RegionTable, SiteTable, SourceTable,
+    AllowRule, AssertRule, ClientTable, IsolateRule, LinkRule, NetworkTable, NodeTable, RegionTable, ServiceTable,
+    SiteTable, SourceTable,
 };
 
 /// How each table is written in TOML, with its description.
@@ -23,6 +24,8 @@ fn records() -> Vec<(&'static str, RecordShape)> {
         ("[clients.NAME]", ClientTable::shape()),
         ("[[links]]", LinkRule::shape()),
         ("[[isolate]]", IsolateRule::shape()),
+        ("[[allow]]", AllowRule::shape()),
+        ("[services.NAME]", ServiceTable::shape()),
         ("[[assert]]", AssertRule::shape()),
     ]
 }

@@ -161,6 +161,9 @@ impl Loader {
         self.file.sites.extend(of(table.sites).0);
         self.file.clients.extend(of(table.clients).0);
         self.file.links.extend(of(table.links));
+        self.file.groups.extend(of(table.groups).0);
+        self.file.allow.extend(of(table.allow));
+        self.file.services.extend(of(table.services).0);
         self.file.isolate.extend(of(table.isolate));
         self.file.asserts.extend(of(table.assert));
         self.file.rtt_ms.extend(of(table.rtt_ms).0);

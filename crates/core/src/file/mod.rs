@@ -22,15 +22,18 @@ pub use decode::{Map, OneOrMore};
 pub use document::{reference_markdown, schema};
 pub use loader::{Loaded, Loader, load_with};
 pub use scalars::{
-    Cloud, Code, Date, Days, Domain, EndpointText, Hops, Milliseconds, Mtu, Port, Seconds, Selector, SourcePath,
-    Survives, Within,
+    Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, Milliseconds, Mtu, OutsideText, PathPrefix, PolicyText,
+    Port, Seconds, Selector, SourcePath, Survives, Within, read_ports,
 };
 pub use tree::Spanned;
 
 pub use decode::nearest;
 
 use crate::names::Name;
-use written::{AssertRule, ClientTable, IsolateRule, LinkRule, NetworkTable, NodeTable, RegionTable, SiteTable};
+use written::{
+    AllowRule, AssertRule, ClientTable, IsolateRule, LinkRule, List, NetworkTable, NodeTable, RegionTable,
+    ServiceTable, SiteTable,
+};
 
 /// How much of the sources could be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -64,6 +67,12 @@ pub struct NetworkFile {
     pub clients: Vec<Named<ClientTable>>,
     /// Link rules; none at all means the default rule.
     pub links: Vec<Spanned<LinkRule>>,
+    /// Groups of parties.
+    pub groups: Vec<Named<List<Selector>>>,
+    /// Rules of who may open connections to whom.
+    pub allow: Vec<Spanned<AllowRule>>,
+    /// Services.
+    pub services: Vec<Named<ServiceTable>>,
     /// Isolation rules.
     pub isolate: Vec<Spanned<IsolateRule>>,
     /// Assertions.

@@ -9,13 +9,13 @@ use ipnet::IpNet;
 use super::decode::{Map, OneOrMore};
 use super::record::{REQUIRED, record};
 use super::scalars::{
-    Cloud, Code, Date, Days, Domain, EndpointText, Hops, Milliseconds, Mtu, Port, Seconds, Selector, SourcePath,
-    Survives, Within,
+    Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, Milliseconds, Mtu, OutsideText, PathPrefix, PolicyText,
+    Port, Seconds, Selector, SourcePath, Survives, Within,
 };
 use super::tree::Spanned;
 use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
-use crate::network::Platform;
+use crate::network::{FirewallForm, Platform, Ports};
 
 /// A list with the place of each item.
 pub type List<T> = Vec<Spanned<T>>;
@@ -39,6 +39,12 @@ record! {
         links: List<LinkRule> = "with hubs: every node with every hub; without: every node with every other";
         /// Pairs of nodes that must not reach each other.
         isolate: List<IsolateRule> = "none";
+        /// Names for lists of selectors, for `[[allow]]`, `[services]`, `[[isolate]]` and `[[assert]]`.
+        groups: Map<List<Selector>> = "none";
+        /// Who may open connections to whom, and on which ports. Rules add up; their order does not matter.
+        allow: List<AllowRule> = "none";
+        /// Services: ports of nodes that are open inside the overlay and closed to the world.
+        services: Map<ServiceTable> = "none";
         /// What `wayleave prove` must find true, or else exit with 4.
         assert: List<AssertRule> = "none";
         /// Round-trip times in milliseconds between nodes, regions or clients, the same both ways. They weigh paths
@@ -69,6 +75,11 @@ record! {
         /// What runs on the hosts, and so what is rendered for them: `wg-quick`, `agent`, `networkd`, `commands`,
         /// `cloud-init`, `container`, `edgeos`, `vyos`, `routeros` or `app`.
         platform: Platform = "wg-quick";
+        /// What is allowed inside the overlay that no rule is about: `open` allows everything, `deny` nothing but what
+        /// `[[allow]]` and `[services]` allow. Answers to what is allowed always are.
+        policy: PolicyText = "`open`";
+        /// How the hosts' firewalls are set: `nftables`, `iptables` or `ufw`, or `none`.
+        firewall: FirewallForm = "`nftables` where there is something to enforce, or else `none`";
         /// DNS domain under which nodes have names.
         domain: Domain = "none";
         /// Allows prefixes of public addresses as overlay, client or site prefixes.
@@ -105,6 +116,8 @@ record! {
         underlay_mtu: Mtu = "the network's";
         /// In whose cloud its nodes run.
         cloud: Cloud = "the network's";
+        /// How its nodes' firewalls are set.
+        firewall: FirewallForm = "the network's";
     }
 }
 
@@ -160,6 +173,16 @@ record! {
         key_created: Date = "none";
         /// The last day on which it belongs to the network.
         expires: Date = "none";
+        /// How its firewall is set: `nftables`, `iptables` or `ufw`, or `none`.
+        firewall: FirewallForm = "the region's, or the network's";
+        /// From where its WireGuard port can be reached besides the endpoints of its peers; an empty list lets nobody else.
+        wireguard_from: List<IpNet> = "everywhere";
+        /// `closed`: from outside the overlay its firewall lets in nothing but WireGuard, ICMP, answers, its own sites,
+        /// and services as they say.
+        outside: OutsideText = "`open`: what is not about WireGuard or a service is left to other firewalls";
+        /// Families in which packets from the overlay get its own address as their source before they enter its sites'
+        /// networks, for hosts there that can't be given a route back.
+        masquerade: OneOrMore<Family> = "none";
     }
 }
 
@@ -170,6 +193,9 @@ record! {
         prefixes: List<IpNet> = REQUIRED;
         /// The nodes in front of it, the preferred one first.
         gateways: List<Name> = REQUIRED;
+        /// Families in which packets from the overlay get their gateway's address as their source before they enter its
+        /// prefixes, for hosts there that can't be given a route back.
+        masquerade: OneOrMore<Family> = "none";
     }
 }
 
@@ -178,6 +204,8 @@ record! {
     "client" ClientTable {
         /// The nodes it connects to, the preferred one first; each needs a public endpoint.
         via: List<Name> = "all entry nodes by name; without any, all hubs";
+        /// Words by which policy and assertions select it, as `tag:WORD`.
+        tags: List<Name> = "none";
         /// The region it is usually in, for round-trip times.
         region: Name = "none";
         /// Its WireGuard public key.
@@ -226,21 +254,56 @@ record! {
 }
 
 record! {
-    /// A rule for nodes that must not reach each other.
+    /// A rule for what must not reach each other: nodes with all that is behind them, or single clients and sites. Nodes
+    /// are kept apart by what addresses their peers are allowed, clients and sites by firewalls.
     "isolation" IsolateRule {
-        /// Two lists of selectors: no node of the first reaches one of the second, nor the other way round.
+        /// Two lists of selectors: nothing of the first reaches anything of the second, nor the other way round.
         between: List<List<Selector>> = REQUIRED;
     }
 }
 
 record! {
+    /// Who may open connections to whom. Selectors here name nodes, clients (`NAME`, `role:client`), sites (`site:NAME`,
+    /// `role:site`), groups, regions and tags; `*` is everything. A node's name is the node without its sites. Rules are
+    /// enforced by firewalls at the destination, and by allowed addresses where two never talk at all.
+    "permission" AllowRule {
+        /// Who opens connections ...
+        from: List<Selector> = REQUIRED;
+        /// ... and to whom.
+        to: List<Selector> = REQUIRED;
+        /// To which ports: `tcp/443`, `udp/53`, `tcp/8000-8100`, `tcp`, `udp` or `icmp`.
+        ports: List<Ports> = "everything";
+    }
+}
+
+record! {
+    /// A service on some nodes: open inside the overlay, closed to everybody outside unless it says otherwise.
+    "service" ServiceTable {
+        /// The nodes it runs on.
+        on: List<Selector> = REQUIRED;
+        /// Its ports.
+        ports: List<Ports> = REQUIRED;
+        /// Who inside the overlay may use it; given, nobody else may, even where the network's policy is `open`.
+        from: List<Selector> = "everybody inside the overlay";
+        /// Addresses outside the overlay that may use it, too; `0.0.0.0/0` and `::/0` are everybody.
+        outside: List<IpNet> = "none";
+        /// For web servers: paths, and all below them, that are open to the world, such as
+        /// `/.well-known/acme-challenge/`. The ports are then open to everybody, and the rendered nginx or Caddy snippet
+        /// refuses what is not public.
+        public_paths: List<PathPrefix> = "none";
+    }
+}
+
+record! {
     /// Something that must be true of the planned network, for `wayleave prove`. Either `reach`, or `isolate`, or some of
-    /// the others, which may be about the pairs of `between` only. Selectors here may name clients, too.
+    /// the others, which may be about the pairs of `between` only. Selectors here may name clients, sites and groups, too.
     "assertion" AssertRule {
         /// Two lists of selectors: each of the first and each of the second reach each other.
         reach: List<List<Selector>> = "none";
         /// Two lists of selectors: none of the first and none of the second reach each other.
         isolate: List<List<Selector>> = "none";
+        /// For `reach` and `isolate`: only about connections to these ports, opened by the first and answered by the second.
+        ports: List<Ports> = "reach: some, both ways; isolate: all, both ways";
         /// Two lists of selectors: the pairs that the following are about.
         between: List<List<Selector>> = "all nodes and clients";
         /// Round-trip time in milliseconds that no pair's path exceeds.

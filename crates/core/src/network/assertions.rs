@@ -1,10 +1,10 @@
 //! What an operator asserts of the network, with its selectors resolved; `wayleave prove` says whether it is so.
 //!
-//! An assertion is about the pairs of two lists of members, which may be the same list. One table of the file may hold
+//! An assertion is about the pairs of two lists of parties, which may be the same list. One table of the file may hold
 //! several claims about the same pairs; each becomes an assertion of its own.
 
-use super::selection::{Catalogue, Lookup};
-use super::{Network, Place};
+use super::parties::PartyCatalogue;
+use super::{Network, Party, Ports};
 use crate::check::{Finding, Findings, Meaning, Span};
 use crate::file::written::{AssertRule, List};
 use crate::file::{Selector, Spanned};
@@ -15,10 +15,12 @@ use crate::limits::ASSERTED_PAIRS_MAX;
 pub struct Assertion {
     /// What must be true of each pair.
     pub claim: Claim,
-    /// Nodes and clients, sorted: one of each pair ...
-    pub from: Vec<Place>,
+    /// One of each pair, sorted ...
+    pub from: Vec<Party>,
     /// ... and the other.
-    pub to: Vec<Place>,
+    pub to: Vec<Party>,
+    /// The ports that it is about, opened by the first; none: any, either way.
+    pub ports: Option<Ports>,
     /// Where the file asserts it.
     pub place: Span,
 }
@@ -53,10 +55,9 @@ pub enum ElementKind {
 pub(super) fn resolve(
     network: &Network,
     rules: &[Spanned<AssertRule>],
-    lookup: &Lookup<'_>,
+    catalogue: &PartyCatalogue<'_>,
     findings: &mut Findings,
 ) -> Vec<Assertion> {
-    let catalogue = Catalogue::new(network, lookup);
     let mut assertions = Vec::new();
     for rule in rules {
         let table = &rule.value;
@@ -77,7 +78,14 @@ pub(super) fn resolve(
                 continue;
             }
         };
-        let Some((from, to)) = pairs(network, &catalogue, lists, lookup, findings) else { continue };
+        let ports = table.ports.as_ref().filter(|_| table.reach.is_some() || table.isolate.is_some());
+        if let (Some(given), None) = (&table.ports, ports) {
+            push_incomplete("ports belongs to reach or isolate", given.span, "Remove it.", findings);
+        }
+        let join =
+            |list: &Spanned<List<Ports>>| list.value.iter().fold(Ports::default(), |all, one| all.or(&one.value));
+        let ports = ports.map(join);
+        let Some((from, to)) = pairs(network, catalogue, lists, findings) else { continue };
         let count = from.len().saturating_mul(to.len());
         if count > ASSERTED_PAIRS_MAX {
             findings.push(Finding::new(
@@ -86,43 +94,44 @@ pub(super) fn resolve(
             ));
             continue;
         }
-        let assertion = |claim| Assertion { claim, from: from.clone(), to: to.clone(), place: rule.span };
+        let (from, to) = (&from, &to);
+        let assertion =
+            |claim| Assertion { claim, from: from.clone(), to: to.clone(), ports: ports.clone(), place: rule.span };
         assertions.extend(claims.into_iter().map(assertion));
     }
     assertions
 }
 
-type Sides = (Vec<Place>, Vec<Place>);
+type Sides = (Vec<Party>, Vec<Party>);
 
 fn pairs(
     network: &Network,
-    catalogue: &Catalogue<'_>,
+    catalogue: &PartyCatalogue<'_>,
     lists: Option<&Spanned<List<List<Selector>>>>,
-    lookup: &Lookup<'_>,
     findings: &mut Findings,
 ) -> Option<Sides> {
-    let Some(lists) = lists else {
-        let nodes = network.node_numbers().map(Place::Node);
-        let all: Vec<Place> = nodes.chain((0..network.clients.len() as u32).map(Place::Client)).collect();
-        return Some((all.clone(), all));
-    };
+    let members = || network.parties().filter(|party| !matches!(party, Party::Site(_))).collect::<Vec<_>>();
+    let Some(lists) = lists else { return Some((members(), members())) };
     let [one, other] = lists.value.as_slice() else {
         push_incomplete("it takes two lists of selectors", lists.span, "Write [[...], [...]].", findings);
         return None;
     };
     let mut side = |list: &[Spanned<Selector>]| {
-        let client = |selector: &Spanned<Selector>| match &selector.value {
-            Selector::Named(name) => lookup(name).filter(|place| matches!(place, Place::Client(_))),
-            _ => None,
-        };
-        let mut places: Vec<Place> = list.iter().filter_map(client).collect();
-        let rest: Vec<Spanned<Selector>> = list.iter().filter(|selector| client(selector).is_none()).cloned().collect();
-        places.extend(catalogue.select(&rest, findings).nodes.into_iter().map(Place::Node));
-        places.sort_unstable();
-        places.dedup();
-        places
+        let parties = catalogue.select(list, findings);
+        // `*` is every node, as in rules for links; clients and sites are named.
+        let nodes = |party: &Party| !parties.everybody || matches!(party, Party::Node(_));
+        let others = catalogue.select(&named(list), &mut Findings::default()).list;
+        let mut list: Vec<Party> = parties.list.iter().copied().filter(nodes).chain(others).collect();
+        list.sort_unstable();
+        list.dedup();
+        list
     };
     Some((side(&one.value), side(&other.value)))
+}
+
+/// All selectors but `*`.
+fn named(list: &[Spanned<Selector>]) -> Vec<Spanned<Selector>> {
+    list.iter().filter(|selector| selector.value != Selector::All).cloned().collect()
 }
 
 fn push_incomplete(why: &'static str, place: Span, fix: &str, findings: &mut Findings) {

@@ -14,11 +14,16 @@ use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
 
 mod assertions;
+mod parties;
+mod policy;
+mod ports;
 pub mod resolve;
 mod rtt;
 mod selection;
 
 pub use assertions::{Assertion, Claim, ElementKind};
+pub use policy::{Denial, FirewallForm, FirewallWish, Parties, Party, Permission, Policy, Service};
+pub use ports::{PortClasses, PortRange, Ports};
 pub use rtt::{Place, RttTable};
 
 /// A node's number: its position in [`Network::nodes`].
@@ -69,6 +74,8 @@ pub struct Network {
     pub links: Vec<Link>,
     /// Pairs (smaller number first, sorted) of nodes that must not reach each other.
     pub isolated: Vec<(NodeIx, NodeIx)>,
+    /// Who may open connections to whom.
+    pub policy: Policy,
     /// What must be true of it.
     pub assertions: Vec<Assertion>,
     /// Round-trip times stated in the file.
@@ -121,6 +128,8 @@ pub struct Node {
     pub keepalive_s: u16,
     /// Name of its device.
     pub device: DeviceName,
+    /// What its firewall is to do.
+    pub firewall: FirewallWish,
     /// Where the file names it.
     pub place: Span,
 }
@@ -130,6 +139,8 @@ pub struct Node {
 pub struct Client {
     /// Its name, distinct from all nodes' names.
     pub name: Name,
+    /// Its tags, sorted.
+    pub tags: Vec<Name>,
     /// Its region, for round-trip times only.
     pub region: Option<RegionIx>,
     /// Nodes it connects to, the preferred one first; at least one, each with a public endpoint.
@@ -161,6 +172,8 @@ pub struct Site {
     pub prefixes: Vec<IpNet>,
     /// Its gateways, the preferred one first.
     pub gateways: Vec<NodeIx>,
+    /// Whether packets from the overlay get their gateway's address before they enter it: v4, v6.
+    pub masquerade: [bool; 2],
     /// Where the file names it.
     pub place: Span,
 }

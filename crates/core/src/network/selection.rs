@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use super::parties::PartyCatalogue;
 use super::resolve::unknown_name;
-use super::{Link, Network, NodeIx, Place, RegionIx};
+use super::{Denial, Link, Network, NodeIx, Parties, Party, Place, RegionIx};
 use crate::check::{Finding, Findings, Meaning, Span};
 use crate::file::written::{IsolateRule, LinkRule, List};
 use crate::file::{Selector, Spanned, nearest};
@@ -53,15 +54,15 @@ pub(super) fn links(network: &mut Network, rules: &[Spanned<LinkRule>], lookup: 
     network.links = pairs.into_iter().map(|(a, b)| Link { a, b }).collect();
 }
 
-/// Expands the isolation rules into `network.isolated`.
+/// Expands the isolation rules: pairs of nodes into `network.isolated`, whatever else is kept apart into denials.
 pub(super) fn isolated(
-    network: &mut Network,
+    network: &Network,
     rules: &[Spanned<IsolateRule>],
-    lookup: &Lookup<'_>,
+    catalogue: &PartyCatalogue<'_>,
     findings: &mut Findings,
-) {
-    let catalogue = Catalogue::new(network, lookup);
+) -> (Vec<Pair>, Vec<Denial>) {
     let mut pairs: Vec<Pair> = Vec::new();
+    let mut denied = Vec::new();
     for rule in rules {
         let Some(between) = &rule.value.between else { continue };
         let [one, other] = between.value.as_slice() else {
@@ -69,20 +70,45 @@ pub(super) fn isolated(
             findings.push(Finding::new(kind, between.span).with_fix("Write between = [[...], [...]]."));
             continue;
         };
-        let one = catalogue.select(&one.value, findings).nodes;
-        let other = catalogue.select(&other.value, findings).nodes;
-        let count = pairs.len().saturating_add(one.len().saturating_mul(other.len()));
+        let mut side = |list: &Spanned<List<Selector>>| {
+            let mut parties = catalogue.select(&list.value, findings);
+            // All nodes bring all that is behind them, so they stand for everything.
+            parties.list.retain(|party| !parties.everybody || matches!(party, Party::Node(_)));
+            parties.everybody = false;
+            parties
+        };
+        let (one, other) = (side(one), side(other));
+        let nodes = |parties: &Parties| -> Vec<NodeIx> {
+            let node = |party: &Party| if let Party::Node(ix) = party { Some(*ix) } else { None };
+            parties.list.iter().filter_map(node).collect()
+        };
+        let (from, to) = (nodes(&one), nodes(&other));
+        let count = pairs.len().saturating_add(from.len().saturating_mul(to.len()));
         if count > LINKS_MAX {
             let kind = Meaning::TooMany { what: "isolated pairs", count, max: LINKS_MAX };
             findings.push(Finding::new(kind, between.span).with_fix("Isolate fewer nodes from each other."));
             continue;
         }
-        let crossed = one.iter().flat_map(|a| other.iter().map(move |b| ordered(*a, *b)));
+        let crossed = from.iter().flat_map(|a| to.iter().map(move |b| ordered(*a, *b)));
         pairs.extend(crossed.filter(|(a, b)| a != b));
+        if from.len() < one.list.len() || to.len() < other.list.len() {
+            let (one, other) = (with_behind(network, one), with_behind(network, other));
+            denied.push(Denial { one, other, place: rule.span });
+        }
     }
     pairs.sort_unstable();
     pairs.dedup();
-    network.isolated = pairs;
+    (pairs, denied)
+}
+
+/// Parties with all that is behind the nodes among them.
+fn with_behind(network: &Network, parties: Parties) -> Parties {
+    let has = |door: &NodeIx| parties.list.binary_search(&Party::Node(*door)).is_ok();
+    let behind = network.parties().filter(|party| network.doors(party).first().is_some_and(has));
+    let mut list: Vec<Party> = parties.list.iter().copied().chain(behind).collect();
+    list.sort_unstable();
+    list.dedup();
+    Parties { everybody: false, list }
 }
 
 fn ordered(a: NodeIx, b: NodeIx) -> Pair {
@@ -159,6 +185,11 @@ impl<'n> Catalogue<'n> {
             Selector::Hubs => (&self.hubs, "role:hub".into()),
             Selector::Entries => (&self.entries, "role:entry".into()),
             Selector::Tag(tag) => (self.by_tag.get(tag).map_or(&[], Vec::as_slice), format!("tag:{tag}")),
+            Selector::Clients | Selector::Sites | Selector::Site(_) => {
+                let kind = Meaning::UnknownName { what: "node or region", name: selector.value.to_string() };
+                findings.push(Finding::new(kind, selector.span).with_fix("Name nodes; links are between nodes."));
+                return Vec::new();
+            }
             Selector::Named(name) => match (self.lookup)(name) {
                 Some(Place::Node(node)) => {
                     by_name.push(node);

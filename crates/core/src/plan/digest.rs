@@ -22,6 +22,12 @@ pub(super) fn digest(plan: &Plan) -> String {
     let mut all = Blake2s256::new();
     for member in plan.members() {
         all.update(members[at(member)]);
+        if let Member::Node(ix) = member
+            && let Some(firewall) = plan.firewall(ix)
+        {
+            // Its debug form names every field with its value, so equal texts are equal firewalls.
+            put_text(&mut all, &format!("{firewall:?}"));
+        }
         for peer in plan.peers(member) {
             all.update(members[at(peer.who)]);
             all.update(peer.keepalive_s.to_le_bytes());

@@ -9,6 +9,7 @@ mod addresses;
 mod allowed;
 mod diff;
 mod digest;
+mod firewall;
 mod ledger;
 mod node_plan;
 mod paths;
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 
 pub use addresses::Addresses;
 pub use diff::{PlanChange, PlanFile, PlanFileError, Side, diff};
+pub use firewall::{Firewall, FirewallRule, Masquerade, OutsidePorts};
 pub use ledger::{LEDGER_VERSION, Ledger, LedgerError};
 pub use node_plan::{MemberKind, NodePlan, OWN_TABLE, PeerPlan};
 pub use paths::Paths;

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::prefixes::merge;
-use super::{Member, Peer, Plan};
+use super::{Firewall, Member, Peer, Plan};
 use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
 use crate::network::{Endpoint, Host, Platform};
@@ -62,6 +62,9 @@ pub struct NodePlan {
     /// Number of the routing table for `routes`, and mark of encrypted packets, which don't use that table. Given where a
     /// peer is dialled at an address inside `routes`, as in clouds: its packets would otherwise enter their own tunnel.
     pub own_table: Option<u32>,
+    /// Its firewall; none if nobody sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<Firewall>,
     /// Its peers, sorted: nodes by name, then clients by name.
     pub peers: Vec<PeerPlan>,
 }
@@ -112,6 +115,7 @@ impl Plan {
                     mtu: node.mtu,
                     forwards: self.forwards(ix),
                     local_prefixes: self.site_prefixes(ix).to_vec(),
+                    firewall: self.firewall(ix),
                     network,
                     generation,
                     name,
@@ -134,6 +138,7 @@ impl Plan {
                     mtu: client.mtu,
                     forwards: !client.prefixes.is_empty(),
                     local_prefixes: client.prefixes.clone(),
+                    firewall: None,
                     network,
                     generation,
                     name,

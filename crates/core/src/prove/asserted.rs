@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use super::from_plan::number;
+use super::from_plan::end_number;
 use super::reach::{Proof, Verdict};
 use super::survive::{Element, Ground, Survival};
 use crate::check::{Finding, Findings, Proven};
 use crate::limits::{BROKEN_NAMED_MAX, SURVIVE_CASES_MAX};
-use crate::network::{Assertion, Claim, ElementKind, Network, Place};
+use crate::network::{Assertion, Claim, ElementKind, Network, Party};
 use crate::plan::{Member, Plan};
 
 /// Pairs or failures that break an assertion: some named, all counted.
@@ -40,7 +40,7 @@ pub fn refuted(plan: &Plan, proof: &Proof) -> Findings {
                 findings.push(Finding::new(Proven::Unexamined { examined: survival.examined }, assertion.place));
             }
         } else {
-            pairs(assertion, |a, b| judge(plan, proof, assertion.claim, (a, b), &mut broken));
+            pairs(assertion, |a, b| judge(plan, proof, assertion, (a, b), &mut broken));
         }
         if broken.count > 0 {
             let kind = Proven::Refuted { broken: broken.named, count: broken.count };
@@ -50,41 +50,44 @@ pub fn refuted(plan: &Plan, proof: &Proof) -> Findings {
     findings
 }
 
-fn member(place: Place) -> Option<Member> {
-    match place {
-        Place::Node(ix) => Some(Member::Node(ix)),
-        Place::Client(at) => Some(Member::Client(at)),
-        Place::Region(_) => None,
-    }
-}
-
 /// Calls for each pair once, whichever side names which.
-fn pairs(assertion: &Assertion, mut take: impl FnMut(Member, Member)) {
-    let both: BTreeSet<Place> = assertion.from.iter().filter(|place| assertion.to.contains(place)).copied().collect();
+fn pairs(assertion: &Assertion, mut take: impl FnMut(Party, Party)) {
+    let both: BTreeSet<Party> = assertion.from.iter().filter(|party| assertion.to.contains(party)).copied().collect();
     for a in &assertion.from {
         for b in assertion.to.iter().filter(|b| *b != a) {
-            let twice = b < a && both.contains(a) && both.contains(b);
-            if let (Some(a), Some(b), false) = (member(*a), member(*b), twice) {
-                take(a, b);
+            let twice = assertion.ports.is_none() && b < a && both.contains(a) && both.contains(b);
+            if !twice {
+                take(*a, *b);
             }
         }
     }
 }
 
-fn judge(plan: &Plan, proof: &Proof, claim: Claim, (a, b): (Member, Member), broken: &mut Broken) {
-    let (from, to) = (number(plan, a) as usize, number(plan, b) as usize);
-    let names = || (plan.name(a), plan.name(b));
+fn judge(plan: &Plan, proof: &Proof, assertion: &Assertion, (a, b): (Party, Party), broken: &mut Broken) {
+    let (from, to) = (end_number(plan, a), end_number(plan, b));
+    let names = || (a.name(&plan.network), b.name(&plan.network));
     let verdicts = [proof.verdict(from, to), proof.verdict(to, from)];
     let reach = verdicts.iter().all(|verdict| verdict.arrives() && *verdict != Verdict::OneWay);
-    match claim {
-        Claim::Reach if !reach => broken.push(|| format!("{} and {} don't reach each other", names().0, names().1)),
-        Claim::Isolate if verdicts.iter().any(|verdict| verdict.arrives()) => {
+    match (assertion.claim, &assertion.ports) {
+        (Claim::Reach, Some(ports)) => {
+            let missing = ports.without(&proof.passes(from, to));
+            if !missing.is_empty() {
+                broken.push(|| format!("{} does not reach {missing} of {}", names().0, names().1));
+            }
+        }
+        (Claim::Isolate, Some(ports)) => {
+            let open = ports.and(&proof.passes(from, to));
+            if !open.is_empty() {
+                broken.push(|| format!("{} reaches {open} of {}", names().0, names().1));
+            }
+        }
+        (Claim::Isolate, None) if verdicts.iter().any(|verdict| verdict.arrives()) => {
             broken.push(|| format!("{} and {} reach each other", names().0, names().1));
         }
-        Claim::RttUs(_) | Claim::Hops(_) if !reach => {
+        (Claim::Reach | Claim::RttUs(_) | Claim::Hops(_), None) if !reach => {
             broken.push(|| format!("{} and {} don't reach each other", names().0, names().1));
         }
-        Claim::RttUs(max) => {
+        (Claim::RttUs(max), _) => {
             let members: Vec<Member> = walked(plan, proof, from, to);
             let us = plan.path_rtt_us(&members);
             if us > max {
@@ -92,7 +95,7 @@ fn judge(plan: &Plan, proof: &Proof, claim: Claim, (a, b): (Member, Member), bro
                 broken.push(|| format!("{} to {} takes {ms:.1} ms", names().0, names().1));
             }
         }
-        Claim::Hops(max) => {
+        (Claim::Hops(max), _) => {
             let links = proof.path(from, to).len().saturating_sub(1);
             if links > usize::from(max) {
                 broken.push(|| format!("{} to {} takes {links} links", names().0, names().1));
@@ -110,13 +113,10 @@ fn walked(plan: &Plan, proof: &Proof, from: usize, to: usize) -> Vec<Member> {
 fn survives(plan: &Plan, assertion: &Assertion, failing: (usize, ElementKind), broken: &mut Broken) -> Survival {
     let network: &Network = &plan.network;
     let ground = Ground::new(network);
-    let party = |member: Member| match member {
-        Member::Node(ix) => ix.at(),
-        Member::Client(at) => network.nodes.len() + at as usize,
-    };
     let mut asserted = BTreeSet::new();
     pairs(assertion, |a, b| {
-        let (a, b) = (party(a), party(b));
+        // Failures count parties as ends are counted.
+        let (a, b) = (end_number(plan, a), end_number(plan, b));
         asserted.insert((a.min(b), a.max(b)));
     });
     let (count, kind) = failing;

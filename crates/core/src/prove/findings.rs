@@ -86,6 +86,7 @@ impl Proof {
                 let finding = Finding::new(Proven::NotApart { from, to, pairs }, place);
                 finding.with_fix("Keep them apart with a firewall on the hub.")
             }
+            Verdict::NotDenied | Verdict::Curtailed => self.policy(verdict, tally),
             Verdict::Circles => Finding::new(Proven::Circles { from, to, pairs, path: self.trace(tally.first) }, place),
             _ => Finding::new(Proven::OneWay { from, to, pairs }, place),
         }
@@ -97,6 +98,22 @@ impl Proof {
             (Some(device), Some(peer)) => self.peer_place(drop.host, device, peer),
             _ => self.hosts.hosts[drop.host as usize].place,
         }
+    }
+
+    /// Ports that get through and should not, or the other way round.
+    fn policy(&self, verdict: Verdict, tally: &Tally) -> Finding {
+        let (from, to) = self.names(tally.first);
+        let pairs = tally.pairs;
+        let (a, b) = (tally.first.from as usize, tally.first.to as usize);
+        let (passes, wanted) = (self.passes(a, b), self.wanted(a, b));
+        let place = self.place_of(tally.first.to);
+        if verdict == Verdict::NotDenied {
+            let ports = passes.without(&wanted).to_string();
+            let fix = "Give the destination, or every node at which the source comes in, a firewall.";
+            return Finding::new(Proven::NotDenied { from, to, pairs, ports }, place).with_fix(fix);
+        }
+        let ports = wanted.without(&passes).to_string();
+        Finding::new(Proven::Curtailed { from, to, pairs, ports }, place)
     }
 
     fn names(&self, example: Example) -> (String, String) {

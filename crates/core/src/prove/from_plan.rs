@@ -4,20 +4,33 @@
 //! thousand nodes has a million peers.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::hosts::{Device, End, EndKind, Host, Hosts, Peer, Route, RouteTo, Rule, TABLE_MAIN};
-use crate::network::{Host as Dialled, NodeIx};
-use crate::plan::{Member, OWN_TABLE, Plan};
+use super::intent::Intent;
+use crate::network::{Host as Dialled, Network, NodeIx, Party};
+use crate::plan::{Firewall, Member, OWN_TABLE, Plan};
 
 impl Hosts {
     /// The hosts of a plan, numbered as [`Plan::members`], and as ends all members, then all sites, then what is behind
     /// clients. Nodes that are isolated are apart, with the clients that prefer them.
     pub fn from_plan(plan: &Plan) -> Hosts {
         let inward = Inward::new(plan);
-        let hosts = plan.members().map(|member| host(plan, member, &inward)).collect();
-        Hosts { hosts, ends: ends(plan), apart: apart(plan) }
+        let hosts: Vec<Host> = plan.members().map(|member| host(plan, member, &inward)).collect();
+        let intent = intent(plan, &hosts);
+        Hosts { hosts, ends: ends(plan), apart: apart(plan), intent }
+    }
+}
+
+/// A party's number among the ends.
+pub(super) fn end_number(plan: &Plan, party: Party) -> usize {
+    let (nodes, clients) = (plan.network.nodes.len(), plan.network.clients.len());
+    match party {
+        Party::Node(ix) => ix.at(),
+        Party::Client(at) => nodes + at as usize,
+        Party::Site(at) => nodes + clients + at as usize,
     }
 }
 
@@ -27,6 +40,23 @@ pub(super) fn number(plan: &Plan, member: Member) -> u32 {
         Member::Node(ix) => ix.0,
         Member::Client(at) => plan.network.nodes.len() as u32 + at,
     }
+}
+
+/// The party that each end of a plan's hosts stands for.
+pub fn parties(network: &Network) -> Vec<Party> {
+    let homes = network.clients.iter().zip(0..).filter(|(client, _)| !client.prefixes.is_empty());
+    network.parties().chain(homes.map(|(_, at)| Party::Client(at))).collect()
+}
+
+/// What the policy means for the ends; none if it allows everything.
+fn intent(plan: &Plan, hosts: &[Host]) -> Option<Arc<Intent>> {
+    let network = &plan.network;
+    if !network.policy.refuses() {
+        return None;
+    }
+    let parties = parties(network);
+    let firewalls: Vec<Arc<Firewall>> = hosts.iter().filter_map(|host| host.firewall.clone()).collect();
+    Some(Arc::new(Intent::new(network, &parties, &firewalls)))
 }
 
 /// Nodes with an endpoint inside a prefix that the overlay may carry: who dials one may need a table of its own.
@@ -80,6 +110,10 @@ fn host(plan: &Plan, member: Member, inward: &Inward) -> Host {
         rules: own_table.map(|table| Rule { from: None, table, suppress: None }).into_iter().collect(),
         forwards_v4: forwards,
         forwards_v6: forwards,
+        firewall: match member {
+            Member::Node(ix) => plan.firewall(ix).filter(Firewall::judges).map(Arc::new),
+            Member::Client(_) => None,
+        },
         place: Some(place),
         ..Host::default()
     }

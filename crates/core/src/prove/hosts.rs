@@ -2,16 +2,18 @@
 //!
 //! A plan gives [`Hosts`] (see [`Hosts::from_plan`]); so do imported configurations (see [`crate::import::model`]). What is in the model: devices and
 //! their peers with allowed prefixes, routes in tables with rules in front, own addresses, prefixes of LANs, forwarding,
-//! the reverse path filter, masquerading out of a device, and a list of accepted and refused pairs of prefixes as a
-//! firewall. Nothing here is checked or decided; [`super::reachability`] does that.
+//! the reverse path filter, masquerading out of a device, a list of accepted and refused pairs of prefixes, and a planned
+//! firewall with its ports. Nothing here is checked or decided; [`super::reachability`] does that.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::intent::Intent;
 use crate::check::Span;
 use crate::keys::PublicKey;
+use crate::plan::Firewall;
 
 /// The table in which routes stand unless said otherwise (`rt_tables`: 254).
 pub const TABLE_MAIN: u32 = 254;
@@ -25,6 +27,8 @@ pub struct Hosts {
     pub ends: Vec<End>,
     /// Pairs of hosts (smaller number first, sorted) that must not reach each other, with all that is behind them.
     pub apart: Vec<(u32, u32)>,
+    /// What is meant to be allowed; none: everything.
+    pub intent: Option<Arc<Intent>>,
 }
 
 /// One host.
@@ -48,6 +52,8 @@ pub struct Host {
     pub rp_filter: RpFilter,
     /// Firewall for packets that come in: the first rule that matches decides, and without any they are accepted.
     pub filter: Vec<FilterRule>,
+    /// Firewall for packets that open connections, where they enter or leave the overlay; answers pass it.
+    pub firewall: Option<Arc<Firewall>>,
     /// Where it is described.
     pub place: Option<Span>,
 }

@@ -10,20 +10,24 @@ mod explain;
 mod findings;
 mod from_plan;
 mod hosts;
+mod intent;
 mod reach;
 mod standing;
 mod survive;
 mod tables;
 mod walk;
 
+pub use crate::network::Party;
 pub use asserted::refuted;
 pub use explain::Story;
 pub use findings::Spoofable;
+pub use from_plan::parties;
 pub use hosts::{
     Device, End, EndKind, FilterRule, Host, Hosts, Peer, Route, RouteTo, RpFilter, Rule, TABLE_MAIN, WrittenPeer,
 };
+pub use intent::Intent;
 pub use reach::{Example, Proof, Tally, Verdict, reachability};
 pub use standing::{Failure, Part, Standing};
-pub use survive::{Element, Loss, Party, Survival, survive};
+pub use survive::{Element, Loss, Survival, survive};
 pub use tables::Atoms;
 pub use walk::{Drop, Outcome, Reason};

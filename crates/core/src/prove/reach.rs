@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use super::hosts::Hosts;
 use super::tables::Tables;
-use super::walk::{Drop, Outcome, Trace};
+use super::walk::{Drop, Outcome, Reason, Trace};
 use crate::limits::{BLAMES_MAX, LOOPS_NAMED_MAX};
+use crate::network::Ports;
 
 /// Ends per block.
 const BLOCK: usize = 48;
@@ -23,10 +24,16 @@ pub enum Verdict {
     Fine,
     /// They must not reach each other, and don't.
     Apart,
+    /// The policy allows none of it, and none gets through.
+    Denied,
     /// Delivered, and answers come back another way.
     Asymmetric,
     /// They must not reach each other, and do.
     NotApart,
+    /// Some ports can be opened that the policy refuses.
+    NotDenied,
+    /// Some ports can't be opened that the policy allows.
+    Curtailed,
     /// Delivered, but answers are not.
     OneWay,
     /// Delivered where the destination is not.
@@ -40,12 +47,20 @@ pub enum Verdict {
 impl Verdict {
     /// Whether it is as it should be.
     pub fn is_good(self) -> bool {
-        matches!(self, Verdict::Nothing | Verdict::Fine | Verdict::Apart)
+        matches!(self, Verdict::Nothing | Verdict::Fine | Verdict::Apart | Verdict::Denied)
     }
 
     /// Whether packets arrive.
     pub fn arrives(self) -> bool {
-        matches!(self, Verdict::Fine | Verdict::Asymmetric | Verdict::NotApart | Verdict::OneWay)
+        matches!(
+            self,
+            Verdict::Fine
+                | Verdict::Asymmetric
+                | Verdict::NotApart
+                | Verdict::NotDenied
+                | Verdict::Curtailed
+                | Verdict::OneWay
+        )
     }
 }
 
@@ -125,22 +140,39 @@ impl Proof {
         self.verdicts[from * self.hosts.ends.len() + to]
     }
 
+    /// The ports that one end can open at another: what every part of their addresses lets through.
+    pub fn passes(&self, from: usize, to: usize) -> Ports {
+        let mut mask = self.tables.all_ports;
+        for example in self.examples(from, to) {
+            let (sent, trace) = self.walk_example(example);
+            let passed = self.tables.passes(&trace, example.source, example.destination).0;
+            mask &= if sent == Sent::Arrived { passed } else { 0 };
+        }
+        self.tables.port_classes.ports(mask)
+    }
+
+    /// The first host whose firewall refuses any of some ports, on the way from one end to another.
+    pub fn refuser(&self, from: usize, to: usize, ports: &Ports) -> Option<&str> {
+        let asked = self.tables.port_classes.mask(ports);
+        let host = self.examples(from, to).into_iter().find_map(|example| {
+            let (_, trace) = self.walk_example(example);
+            self.tables.refuser(&trace, example.source, example.destination, asked)
+        })?;
+        Some(&self.hosts.hosts[host as usize].name)
+    }
+
+    /// The ports that the policy lets one end open at another.
+    pub fn wanted(&self, from: usize, to: usize) -> Ports {
+        let everything = self.tables.all_ports;
+        let mask = self.hosts.intent.as_ref().map_or(everything, |intent| intent.mask(from, to));
+        self.tables.port_classes.ports(mask)
+    }
+
     /// Pairs by verdict, each direction counted.
     pub fn counts(&self) -> BTreeMap<Verdict, usize> {
-        let mut counts = [0_usize; 9];
-        self.verdicts.iter().for_each(|verdict| counts[*verdict as usize] += 1);
-        let all = [
-            Verdict::Nothing,
-            Verdict::Fine,
-            Verdict::Apart,
-            Verdict::Asymmetric,
-            Verdict::NotApart,
-            Verdict::OneWay,
-            Verdict::Elsewhere,
-            Verdict::Dropped,
-            Verdict::Circles,
-        ];
-        all.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
+        let mut counts = BTreeMap::new();
+        self.verdicts.iter().for_each(|verdict| *counts.entry(*verdict).or_insert(0) += 1);
+        counts
     }
 
     /// Whether every pair is as it should be, addresses of nobody included.
@@ -160,6 +192,7 @@ struct Examiner<'a> {
     drops: BTreeMap<Drop, Tally>,
     elsewhere: BTreeMap<u32, Tally>,
     others: BTreeMap<Verdict, Tally>,
+    has_firewalls: bool,
 }
 
 impl<'a> Examiner<'a> {
@@ -173,6 +206,7 @@ impl<'a> Examiner<'a> {
             drops: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
             others: BTreeMap::new(),
+            has_firewalls: hosts.hosts.iter().any(|host| host.firewall.is_some()),
         }
     }
 
@@ -200,8 +234,8 @@ impl<'a> Examiner<'a> {
         let (mut first, mut second) = (std::mem::take(&mut self.there), std::mem::take(&mut self.back));
         let ends = &self.hosts.ends;
         let (a, b) = (&ends[there.from as usize], &ends[there.to as usize]);
-        let one = send(self.tables, (&a.at, &b.at), there, &mut first);
-        let other = send(self.tables, (&b.at, &a.at), back, &mut second);
+        let mut one = send(self.tables, (&a.at, &b.at), there, &mut first);
+        let mut other = send(self.tables, (&b.at, &a.at), back, &mut second);
         let arrived = |sent: &Sent| *sent == Sent::Arrived;
         let verdicts = if self.hosts.is_apart(a.at[0], b.at[0]) {
             let verdict = |sent| if arrived(sent) { Verdict::NotApart } else { Verdict::Apart };
@@ -220,10 +254,40 @@ impl<'a> Examiner<'a> {
         } else {
             (answered(self.tables, &one, &first, there), answered(self.tables, &other, &second, back))
         };
+        let verdicts =
+            (self.judged(there, verdicts.0, &mut one, &first), self.judged(back, verdicts.1, &mut other, &second));
         self.note(there, verdicts.0, &one);
         self.note(back, verdicts.1, &other);
         (self.there, self.back) = (first, second);
         verdicts
+    }
+
+    /// A verdict about addresses made one about ports: what firewalls on the way let through against what is meant.
+    fn judged(&self, example: Example, verdict: Verdict, sent: &mut Sent, trace: &Trace) -> Verdict {
+        let wanted = match &self.hosts.intent {
+            Some(intent) => intent.mask(example.from as usize, example.to as usize),
+            None if self.has_firewalls => self.tables.all_ports,
+            None => return verdict,
+        };
+        if *sent != Sent::Arrived {
+            // What allowed addresses keep apart because of the policy is denied by it like the rest.
+            let is_denied = wanted == 0 && matches!(verdict, Verdict::Dropped | Verdict::Apart);
+            return if is_denied { Verdict::Denied } else { verdict };
+        }
+        let (passed, refusing) = self.tables.passes(trace, example.source, example.destination);
+        let refused = || Drop { host: refusing.unwrap_or_default(), device: None, peer: None, reason: Reason::Refused };
+        match verdict {
+            Verdict::NotApart if passed == 0 => Verdict::Apart,
+            Verdict::NotApart => verdict,
+            _ if passed & !wanted != 0 => Verdict::NotDenied,
+            _ if wanted == 0 => Verdict::Denied,
+            _ if passed == 0 => {
+                *sent = Sent::Lost(Outcome::Dropped(refused()));
+                Verdict::Dropped
+            }
+            _ if passed != wanted => Verdict::Curtailed,
+            _ => verdict,
+        }
     }
 
     fn note(&mut self, example: Example, verdict: Verdict, sent: &Sent) {

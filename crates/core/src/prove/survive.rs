@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::limits::{SURVIVE_CASES_MAX, SURVIVE_MEMBERS_NAMED_MAX};
-use crate::network::{ElementKind, Link, Network, NodeIx, RegionIx};
+use crate::network::{ElementKind, Link, Network, NodeIx, Party, RegionIx};
 
 /// What fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,17 +19,6 @@ pub enum Element {
     Link(Link),
     /// All nodes of a region.
     Region(RegionIx),
-}
-
-/// Something that can be lost: a member or a site, by the numbers of [`Network`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Party {
-    /// A node.
-    Node(NodeIx),
-    /// A client.
-    Client(u32),
-    /// A site.
-    Site(u32),
 }
 
 /// A failure and what is lost by it. What has failed itself is not counted.
@@ -52,17 +41,6 @@ pub struct Survival {
     pub examined: usize,
     /// Failures not examined since there are too many.
     pub omitted: usize,
-}
-
-impl Party {
-    /// What it is called.
-    pub fn name(&self, network: &Network) -> String {
-        match self {
-            Party::Node(ix) => network.node(*ix).name.to_string(),
-            Party::Client(at) => network.clients[*at as usize].name.to_string(),
-            Party::Site(at) => format!("site {}", network.sites[*at as usize].name),
-        }
-    }
 }
 
 /// Fails every element of the kinds asked for, and with `depth` 2 also every pair of them.

@@ -6,6 +6,7 @@
 
 mod drawing;
 mod file;
+mod firewall;
 mod lan;
 mod networkd;
 mod routers;
@@ -16,6 +17,7 @@ mod zones;
 
 pub use drawing::{dot, mermaid};
 pub use file::{KeySource, RenderError, RenderedFile};
+pub use firewall::{firewall_script, nftables_table, service_snippets};
 pub use lan::{lan_routes, option_121};
 pub use networkd::networkd;
 pub use routers::{edgeos, routeros, vyos};

@@ -45,6 +45,10 @@ fn interface(plan: &NodePlan, key: &KeySource<'_>, out: &mut String) -> Result<(
     if let Some(table) = plan.own_table {
         own_table(table, v4, v6, out);
     }
+    if plan.firewall.is_some() {
+        line(out, format_args!("PostUp = sh /etc/wireguard/%i.firewall up"));
+        line(out, format_args!("PreDown = sh /etc/wireguard/%i.firewall down"));
+    }
     if plan.forwards {
         if v4 {
             line(out, format_args!("PostUp = sysctl -q -w net.ipv4.ip_forward=1"));

@@ -229,7 +229,7 @@ fn rules_are_complete_and_select_something() {
         [[links]]\nmesh = [\"role:boss\"]
         [[isolate]]\nbetween = [[\"a\"]]",
         r#"
-        error WL019 n:16:9 "role:boss" is no selector => Write *, a node, a region, tag:NAME, role:hub or role:entry.
+        error WL019 n:16:9 "role:boss" is no selector => Write *, a node, a region, tag:NAME, role:hub or role:entry; where they are meant, too, a client, a group, site:NAME, role:client or role:site.
         error WL122 n:5:9 this rule is not complete: mesh stands alone, without from and to => Write mesh = [...], or from = [...] and to = [...].
         error WL122 n:8:9 this rule is not complete: from needs to => Write mesh = [...], or from = [...] and to = [...].
         error WL122 n:10:9 this rule is not complete: it has neither mesh nor from and to => Write mesh = [...], or from = [...] and to = [...].

@@ -56,3 +56,15 @@ fn a_private_cluster_is_a_full_mesh_with_road_warriors_through_one_host() {
     assert_eq!((network.links.len(), network.clients.len()), (6, 3));
     assert!(network.clients.iter().all(|c| c.via.len() == 1 && network.node(c.via[0]).name.as_str() == "host1"));
 }
+
+#[test]
+fn policy_lets_the_staff_see_a_service_and_nobody_more_than_the_rules_say() {
+    let network = example("policy.toml");
+    let party = |name: &str| network.parties().find(|party| party.name(&network) == name).unwrap();
+    let permits = |from: &str, to: &str| network.permits(party(from), party(to)).to_string();
+    assert_eq!(permits("alice", "db"), "everything");
+    assert_eq!(permits("bob", "site office"), "tcp/80, tcp/443, tcp/631, icmp");
+    assert_eq!(permits("git", "db"), "tcp/5432, icmp");
+    assert_eq!(permits("db", "git"), "tcp/80, tcp/443", "its web server decides");
+    assert_eq!(permits("bob", "db"), "nothing");
+}

@@ -9,6 +9,7 @@ use std::os::fd::AsFd as _;
 
 use ipnet::IpNet;
 use wayleave_core::names::Name;
+use wayleave_core::network::Party;
 use wayleave_core::plan::{Member, host};
 
 use super::members::About;
@@ -23,6 +24,8 @@ const LAN_ADDRESSES_MIN: u32 = 2;
 pub struct Lan {
     /// The site's name with `-lan` behind it.
     pub name: String,
+    /// Whose LAN it is: a site's or a client's.
+    pub party: Party,
     /// Its gateways, the active one first.
     pub gateways: Vec<Member>,
     /// Addresses of the host on it, one per prefix.
@@ -34,17 +37,27 @@ pub struct Lan {
 /// Builds all LANs: those of sites, and those behind clients.
 pub(super) fn build(lab: &Lab) -> Result<Vec<Lan>, LabError> {
     let mut lans = Vec::new();
-    for site in &lab.plan.network.sites {
+    for (at, site) in lab.plan.network.sites.iter().enumerate() {
         let gateways: Vec<Member> = site.gateways.iter().copied().map(Member::Node).collect();
-        lans.extend(lan(lab, &site.name, &site.prefixes, gateways)?);
+        lans.extend(lan(lab, &site.name, &site.prefixes, (Party::Site(at as u32), gateways))?);
     }
     for (at, client) in lab.plan.network.clients.iter().enumerate() {
-        lans.extend(lan(lab, &client.name, &client.prefixes, vec![Member::Client(at as u32)])?);
+        lans.extend(lan(
+            lab,
+            &client.name,
+            &client.prefixes,
+            (Party::Client(at as u32), vec![Member::Client(at as u32)]),
+        )?);
     }
     Ok(lans)
 }
 
-fn lan(lab: &Lab, name: &Name, prefixes: &[IpNet], gateways: Vec<Member>) -> Result<Option<Lan>, LabError> {
+fn lan(
+    lab: &Lab,
+    name: &Name,
+    prefixes: &[IpNet],
+    (party, gateways): (Party, Vec<Member>),
+) -> Result<Option<Lan>, LabError> {
     let about = About(name);
     let is_lan = |prefix: &IpNet| u32::from(prefix.max_prefix_len() - prefix.prefix_len()) >= LAN_ADDRESSES_MIN;
     let (wide, single): (Vec<IpNet>, Vec<IpNet>) = prefixes.iter().copied().partition(is_lan);
@@ -98,7 +111,7 @@ fn lan(lab: &Lab, name: &Name, prefixes: &[IpNet], gateways: Vec<Member>) -> Res
         Ok(())
     })?;
     let addresses = wide.iter().map(|prefix| own(prefix).addr()).collect();
-    Ok(Some(Lan { name: format!("{name}-lan"), gateways, addresses, namespace }))
+    Ok(Some(Lan { name: format!("{name}-lan"), party, gateways, addresses, namespace }))
 }
 
 /// Addresses on a LAN, by number. What the underlay uses is left out: a VPC's prefix holds its nodes' own addresses.

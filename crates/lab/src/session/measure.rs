@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wayleave_core::network::Party;
 use wayleave_core::plan::Member;
 
 use super::{Lab, LabError};
@@ -104,12 +105,26 @@ impl Lab {
         }
     }
 
-    /// Names of the places on the planned path between two, and its planned round-trip time in microseconds.
+    /// Whether the policy lets one place ping another.
+    fn answers(&self, from: Place, to: Place) -> bool {
+        let party = |place| match place {
+            Place::Member(Member::Node(ix)) => Party::Node(ix),
+            Place::Member(Member::Client(at)) => Party::Client(at),
+            Place::Lan(at) => self.lans[at].party,
+        };
+        self.plan.network.permits(party(from), party(to)).icmp
+    }
+
+    /// Names of the places on the planned path between two, and its planned round-trip time in microseconds; none if
+    /// there is no path, or the policy lets neither ping the other.
     pub fn planned_path(&self, from: Place, to: Place) -> Option<(Vec<String>, u64)> {
         let member = |place| match place {
             Place::Member(member) => Some(member),
             Place::Lan(at) => self.lans.get(at)?.gateways.first().copied(),
         };
+        if !self.answers(from, to) && !self.answers(to, from) {
+            return None;
+        }
         let path = self.plan.path(member(from)?, member(to)?)?;
         let rtt_us = self.plan.path_rtt_us(&path);
         let mut names: Vec<String> = path.iter().map(|step| self.plan.name(*step).to_string()).collect();
@@ -172,6 +187,8 @@ impl Lab {
     pub fn measure(&self, count: u32) -> Result<Vec<PairReport>, LabError> {
         let places = self.places();
         let pairs = places.iter().enumerate().flat_map(|(at, from)| places[at + 1..].iter().map(|to| (*from, *to)));
+        // Each pair from the side that may begin.
+        let pairs = pairs.map(|(a, b)| if self.answers(a, b) || !self.answers(b, a) { (a, b) } else { (b, a) });
         self.measure_pairs(&pairs.collect::<Vec<_>>(), count)
     }
 

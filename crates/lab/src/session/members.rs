@@ -10,12 +10,13 @@ use ipnet::IpNet;
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
 use wayleave_core::plan::{Member, NodePlan, host};
+use wayleave_core::render::nftables_table;
 use wayleave_engine::{
     ConfigureDevice, ConfigurePeer, Device, DeviceDescription, DeviceError, DeviceOptions, PublicKey, Tun,
 };
 
 use super::{Lab, LabError};
-use crate::host::{Namespace, NamespaceError, Netlink, NetlinkError, Route, tun};
+use crate::host::{Namespace, NamespaceError, Netlink, NetlinkError, Route, firewall, tun};
 use crate::limits::TUN_QUEUE_PACKETS;
 use crate::scenario::Underlay;
 use crate::wire::{NatId, PortId, UnderlayId};
@@ -147,6 +148,16 @@ impl MemberHost {
             }
         }
         Ok(())
+    }
+
+    /// Loads the firewall that a plan gives it, in the place of an earlier one.
+    pub(super) fn set_firewall(&self, plan: &NodePlan) -> Result<(), LabError> {
+        let text = nftables_table(plan);
+        if text.is_empty() {
+            return Ok(());
+        }
+        let refused = |source| LabError::Firewall { member: self.name.to_string(), source };
+        firewall::load(&self.namespace, &text).map_err(refused)
     }
 
     /// Starts the keepalives that the plan asks for. Not part of the first [`MemberHost::apply`]: a keepalive starts a

@@ -99,6 +99,15 @@ pub enum LabError {
         #[source]
         source: wayleave_engine::DeviceError,
     },
+    /// A firewall.
+    #[error("setting the firewall of {member}")]
+    Firewall {
+        /// Whose.
+        member: String,
+        /// Why.
+        #[source]
+        source: crate::host::firewall::FirewallError,
+    },
     /// Measuring.
     #[error("measuring from {member}")]
     Ping {
@@ -202,6 +211,7 @@ impl Lab {
             let mut part = plan.of(*member);
             change(*member, &mut part);
             host.apply(&part, &self.keys[member], &self.underlay)?;
+            host.set_firewall(&part)?;
             told.insert(*member, part);
         }
         for member in new {

@@ -140,11 +140,12 @@ fn wake(lab: &Lab, progress: &mut Progress) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints the table or its JSON and a summary; returns how many pairs are lost.
+/// Prints the table or its JSON and a summary; returns how many pairs are not as they should be.
 fn print(args: &LabUpArgs, lab: &Lab, pairs: &[PairReport]) -> anyhow::Result<usize> {
     let hub = lab.main_hub().map(|hub| lab.plan.network.node(hub).name.to_string());
     let lost = pairs.iter().filter(|pair| is_lost(pair)).count();
     let apart = pairs.iter().filter(|pair| pair.path.is_empty()).count();
+    let leaks = pairs.iter().filter(|pair| pair.path.is_empty() && pair.received > 0).count();
     let lateness = lab.wire().stats().context("asking the wire for its lateness")?.lateness;
     let ms = |late: Duration| late.as_secs_f64() * 1_000.0;
     if args.json {
@@ -154,6 +155,7 @@ fn print(args: &LabUpArgs, lab: &Lab, pairs: &[PairReport]) -> anyhow::Result<us
             "network": lab.plan.network.name,
             "hub": hub,
             "lost": lost,
+            "not_kept_apart": leaks,
             "wire_lateness_p99_ms": ms(lateness.p99),
             "wire_lateness_max_ms": ms(lateness.max),
             "pairs": pairs,
@@ -172,7 +174,10 @@ fn print(args: &LabUpArgs, lab: &Lab, pairs: &[PairReport]) -> anyhow::Result<us
     if lateness.p99 > LATENESS_TRUSTED {
         eprintln!("the machine was too busy: measure again, these times are not to be trusted");
     }
-    Ok(lost)
+    if leaks > 0 {
+        eprintln!("{} should be kept apart and reach each other", count(leaks, "pair"));
+    }
+    Ok(lost + leaks)
 }
 
 fn print_hints(name: Option<&str>) {

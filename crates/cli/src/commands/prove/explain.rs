@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 use wayleave_core::check::Sources;
-use wayleave_core::prove::{Proof, Story, Verdict};
+use wayleave_core::file::read_ports;
+use wayleave_core::network::Ports;
+use wayleave_core::prove::{Proof, Story, Verdict, parties};
 
 use super::subject::{self, Subject};
 use super::word;
@@ -24,15 +26,21 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<Exit> {
     let subject = subject::prove(std::slice::from_ref(&args.file))?;
     let proof = &subject.proof;
     let (from, to) = (find(proof, &args.from)?, find(proof, &args.to)?);
+    let asked = args.port.as_deref().map(ports).transpose()?;
     if args.json {
         println!("{:#}", as_json(&subject, from, to));
     } else {
         for (a, b) in [(from, to), (to, from)] {
             tell(&subject, a, b);
+            tell_policy(&subject, (a, b), asked.as_ref());
         }
         eprintln!("{}", summary(proof, from, to));
     }
     let verdicts = [proof.verdict(from, to), proof.verdict(to, from)];
+    if let Some(asked) = asked {
+        let passes = proof.passes(from, to).contains(&asked);
+        return Ok(if passes { Exit::Fine } else { Exit::Degraded });
+    }
     let lost = verdicts.iter().any(|verdict| !verdict.arrives() && !verdict.is_good());
     Ok(if lost { Exit::Degraded } else { Exit::Fine })
 }
@@ -43,6 +51,9 @@ fn summary(proof: &Proof, from: usize, to: usize) -> String {
     match [proof.verdict(from, to), proof.verdict(to, from)] {
         [Verdict::Fine, Verdict::Fine] => format!("{a} and {b} reach each other, both ways over the same hosts"),
         [Verdict::Nothing, _] => format!("{a} and {b} have nothing to send to each other"),
+        [Verdict::Denied, Verdict::Denied] => format!("the policy lets neither of {a} and {b} reach the other"),
+        [there, Verdict::Denied] if there.arrives() => format!("{a} reaches {b}; the policy denies the other way"),
+        [Verdict::Denied, back] if back.arrives() => format!("{b} reaches {a}; the policy denies the other way"),
         [Verdict::Apart, Verdict::Apart] => format!("{a} and {b} are isolated from each other, as the file wants"),
         [there, back] if there.arrives() && back.arrives() => format!("{a} and {b} reach each other"),
         [there, _] if there.arrives() => format!("{a} reaches {b}, but {b} does not reach {a}"),
@@ -107,4 +118,40 @@ fn as_json(subject: &Subject, from: usize, to: usize) -> Value {
         "ways": [way((from, to)), way((to, from))],
         "summary": summary(proof, from, to),
     })
+}
+
+fn ports(text: &str) -> anyhow::Result<Ports> {
+    let usage =
+        || files::usage(format!("{text} names no ports; write tcp/443, udp/53, tcp/8000-8100, tcp, udp or icmp"));
+    read_ports(text).ok_or_else(usage)
+}
+
+/// Which ports pass, by which rules of the file, and who refuses those that were asked about.
+fn tell_policy(subject: &Subject, (from, to): (usize, usize), asked: Option<&Ports>) {
+    let (proof, Some(network)) = (&subject.proof, &subject.network) else { return };
+    let policy = &network.policy;
+    if !policy.refuses() {
+        return;
+    }
+    let parties = parties(network);
+    let (a, b) = (parties[from], parties[to]);
+    let everything = Ports::all();
+    let about = asked.unwrap_or(&everything);
+    let passes = proof.passes(from, to).and(about);
+    println!(
+        "  policy: {passes} may be opened{}",
+        if asked.is_some() { format!(" of {about}") } else { String::new() }
+    );
+    for rule in policy.allowed.iter().filter(|rule| rule.from.has(a) && rule.to.has(b)) {
+        let ports = rule.ports.and(about);
+        let place = rule.place.and_then(|place| subject.sources.position(place));
+        let place = place.map_or(String::new(), |(file, line, _)| format!(", {file}:{line}"));
+        if !ports.is_empty() {
+            println!("  policy: {ports} by rule \"{}\"{place}", rule.label);
+        }
+    }
+    let refused = about.without(&passes);
+    if let Some(host) = proof.refuser(from, to, &refused).filter(|_| !refused.is_empty()) {
+        println!("  policy: {refused} refused by the firewall of {host}");
+    }
 }

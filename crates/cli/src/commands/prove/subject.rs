@@ -1,9 +1,11 @@
 //! What is to be proved: a network file's plan, or hosts as other programs' files have them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use wayleave_core::check::{Findings, Severity, Sources};
 use wayleave_core::import::prove_read;
+use wayleave_core::network::Network;
 use wayleave_core::plan::Plan;
 use wayleave_core::prove::{Hosts, Proof, reachability, refuted};
 
@@ -24,6 +26,8 @@ pub struct Subject {
     pub sources: Sources,
     /// How many assertions the network file makes.
     pub assertions: usize,
+    /// The network that was planned; none for other programs' files.
+    pub network: Option<Arc<Network>>,
     /// Peers whose own files were not read.
     pub unread: Vec<String>,
 }
@@ -47,7 +51,8 @@ fn planned(file: &Path) -> anyhow::Result<Subject> {
     let mut findings = proof.findings();
     findings.extend(refuted(plan, &proof));
     let (name, assertions) = (plan.network.name.to_string(), plan.network.assertions.len());
-    Ok(Subject { name, proof, findings, sources: planned.sources, assertions, unread: Vec::new() })
+    let network = Some(plan.network.clone());
+    Ok(Subject { name, proof, findings, sources: planned.sources, assertions, network, unread: Vec::new() })
 }
 
 fn imported(paths: &[PathBuf]) -> anyhow::Result<Subject> {
@@ -65,7 +70,8 @@ fn imported(paths: &[PathBuf]) -> anyhow::Result<Subject> {
         [only] => only.display().to_string(),
         _ => report::count(read.sources.0.len(), "file"),
     };
-    Ok(Subject { name, proof, findings, sources: read.sources, assertions: 0, unread: model.unread })
+    let (sources, unread) = (read.sources, model.unread);
+    Ok(Subject { name, proof, findings, sources, assertions: 0, network: None, unread })
 }
 
 /// The plan, even of a network in which some pairs have no path: that is what is to be shown.

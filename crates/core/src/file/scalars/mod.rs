@@ -3,6 +3,7 @@
 //! A finding says what is wrong with the value and, where there is one probable correction, which.
 
 mod dates;
+mod policy;
 
 use std::net::IpAddr;
 
@@ -18,6 +19,7 @@ use crate::names::{DeviceName, Name};
 use crate::network::{ElementKind, Host, Platform};
 
 pub use dates::{Cloud, Code, Date};
+pub use policy::{Family, OutsideText, PathPrefix, PolicyText, read_ports};
 
 /// An endpoint as written; without a port it is the node's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub struct EndpointText {
 pub enum Selector {
     /// `*`: every node.
     All,
-    /// A node, or all nodes of a region.
+    /// A node, or all nodes of a region; where clients can be meant, a client or a group.
     Named(Name),
     /// `tag:x`: nodes with a tag.
     Tag(Name),
@@ -41,6 +43,28 @@ pub enum Selector {
     Hubs,
     /// `role:entry`.
     Entries,
+    /// `role:client`.
+    Clients,
+    /// `role:site`.
+    Sites,
+    /// `site:x`.
+    Site(Name),
+}
+
+impl std::fmt::Display for Selector {
+    /// As it is written.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Selector::All => f.write_str("*"),
+            Selector::Named(name) => write!(f, "{name}"),
+            Selector::Tag(tag) => write!(f, "tag:{tag}"),
+            Selector::Hubs => f.write_str("role:hub"),
+            Selector::Entries => f.write_str("role:entry"),
+            Selector::Clients => f.write_str("role:client"),
+            Selector::Sites => f.write_str("role:site"),
+            Selector::Site(name) => write!(f, "site:{name}"),
+        }
+    }
 }
 
 /// What both nodes of a pair must share.
@@ -389,19 +413,22 @@ impl Decode for Selector {
             Some(("tag", tag)) => name(tag, value.span, decoder).map(Selector::Tag),
             Some(("role", "hub")) => Some(Selector::Hubs),
             Some(("role", "entry")) => Some(Selector::Entries),
+            Some(("role", "client")) => Some(Selector::Clients),
+            Some(("role", "site")) => Some(Selector::Sites),
+            Some(("site", site)) => name(site, value.span, decoder).map(Selector::Site),
             Some(_) => {
                 let kind = Reading::UnknownWord { text: shown(text), what: "selector" };
-                decoder.push(
-                    Finding::new(kind, value.span)
-                        .with_fix("Write *, a node, a region, tag:NAME, role:hub or role:entry."),
-                );
+                decoder.push(Finding::new(kind, value.span).with_fix(
+                    "Write *, a node, a region, tag:NAME, role:hub or role:entry; where they are meant, too, a \
+                         client, a group, site:NAME, role:client or role:site.",
+                ));
                 None
             }
         }
     }
 
     fn schema() -> serde_json::Value {
-        json!({ "type": "string", "pattern": "^(\\*|role:(hub|entry)|(tag:)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)$" })
+        json!({ "type": "string", "pattern": "^(\\*|role:(hub|entry|client|site)|(tag:|site:)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)$" })
     }
 
     fn words() -> String {

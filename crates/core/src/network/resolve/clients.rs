@@ -43,6 +43,7 @@ fn client(
     prefixes.sort();
     Client {
         name: name.value.clone(),
+        tags: super::nodes::tags(table.tags.as_ref()),
         region: table.region.as_ref().and_then(|region| context.names.region(&region.value, region.span, findings)),
         via,
         platform: first([&table.platform]).unwrap_or(Platform::WgQuick),

@@ -9,6 +9,7 @@ mod clients;
 mod endpoints;
 mod names;
 mod nodes;
+mod policy;
 mod prefixes;
 mod ranges;
 mod rtt;
@@ -17,6 +18,7 @@ mod sites;
 use blake2::{Blake2s256, Digest};
 use ipnet::{IpNet, Ipv6Net};
 
+use super::parties::PartyCatalogue;
 use super::{Network, Region, RegionIx, assertions, selection};
 use crate::check::{Finding, Findings, Meaning, Reading};
 use crate::file::written::NetworkTable;
@@ -84,6 +86,7 @@ fn build(context: &Context<'_>, findings: &mut Findings) -> Option<Network> {
         sites: Vec::new(),
         links: Vec::new(),
         isolated: Vec::new(),
+        policy: super::Policy::default(),
         assertions: Vec::new(),
         rtt: super::RttTable::default(),
     };
@@ -101,9 +104,30 @@ fn build(context: &Context<'_>, findings: &mut Findings) -> Option<Network> {
     network.rtt = rtt::resolve(context, findings);
     let lookup = |name: &Name| context.names.find(name);
     selection::links(&mut network, &context.file.links, &lookup, findings);
-    selection::isolated(&mut network, &context.file.isolate, &lookup, findings);
-    network.assertions = assertions::resolve(&network, &context.file.asserts, &lookup, findings);
+    rules(context, &mut network, &lookup, findings);
     Some(network)
+}
+
+/// Isolation, policy, what firewalls are to do, and assertions: all that selects parties.
+fn rules(
+    context: &Context<'_>,
+    network: &mut Network,
+    lookup: &dyn Fn(&Name) -> Option<super::Place>,
+    findings: &mut Findings,
+) {
+    let catalogue = PartyCatalogue::new(network, lookup, &context.file.groups, findings);
+    let (isolated, denied) = selection::isolated(network, &context.file.isolate, &catalogue, findings);
+    let found = policy::resolve(context, network, &catalogue, denied, findings);
+    let asserted = assertions::resolve(network, &context.file.asserts, &catalogue, findings);
+    (network.isolated, network.policy, network.assertions) = (isolated, found, asserted);
+    let wishes = policy::firewalls(context, network, findings);
+    network.nodes.iter_mut().zip(wishes).for_each(|(node, wish)| node.firewall = wish);
+    network.isolated.extend(policy::silent_pairs(network));
+    network.isolated.sort_unstable();
+    network.isolated.dedup();
+    policy::unknown_callers(network, findings);
+    policy::unenforced(network, findings);
+    policy::shut_out(network, findings);
 }
 
 fn regions(context: &Context<'_>) -> Vec<Region> {

@@ -9,7 +9,7 @@ use crate::file::written::{List, NodeTable, RegionTable};
 use crate::file::{EndpointText, Seconds, Spanned};
 use crate::limits::{KEEPALIVE_S_DEFAULT, MTU_DEFAULT, PORT_DEFAULT};
 use crate::names::{DeviceName, Name};
-use crate::network::{Endpoint, Node, Platform};
+use crate::network::{Endpoint, FirewallWish, Node, Platform};
 
 /// The name under which endpoints are valid everywhere.
 pub(super) const PUBLIC: &str = "public";
@@ -35,13 +35,10 @@ fn node(context: &Context<'_>, name: &Spanned<Name>, table: &NodeTable, findings
     underlays.extend(table.underlays.iter().flat_map(|list| &list.value).map(|underlay| underlay.value.clone()));
     underlays.sort();
     underlays.dedup();
-    let mut tags: Vec<Name> = table.tags.iter().flat_map(|list| &list.value).map(|tag| tag.value.clone()).collect();
-    tags.sort();
-    tags.dedup();
     Node {
         name: name.value.clone(),
         region,
-        tags,
+        tags: tags(table.tags.as_ref()),
         hub: table.hub.as_ref().is_some_and(|hub| hub.value),
         entry: table.entry.as_ref().is_some_and(|entry| entry.value),
         platform: first([&table.platform, &of_region.platform, &of_network.platform]).unwrap_or(Platform::WgQuick),
@@ -55,12 +52,21 @@ fn node(context: &Context<'_>, name: &Spanned<Name>, table: &NodeTable, findings
         mtu: first([&table.mtu, &of_region.mtu, &of_network.mtu]).map_or(MTU_DEFAULT, |mtu| mtu.0),
         keepalive_s: keepalive_s(first([&table.keepalive_s, &of_region.keepalive_s, &of_network.keepalive_s])),
         device: device(first([&table.device, &of_region.device, &of_network.device])),
+        firewall: FirewallWish::default(),
         place: name.span,
     }
 }
 
 fn listed<T: Clone>(list: &Option<Spanned<List<T>>>) -> Vec<T> {
     list.iter().flat_map(|list| &list.value).map(|item| item.value.clone()).collect()
+}
+
+/// Tags, sorted.
+pub(super) fn tags(given: Option<&Spanned<List<Name>>>) -> Vec<Name> {
+    let mut tags: Vec<Name> = given.into_iter().flat_map(|list| &list.value).map(|tag| tag.value.clone()).collect();
+    tags.sort();
+    tags.dedup();
+    tags
 }
 
 /// The first value given.

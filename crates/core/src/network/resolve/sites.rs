@@ -5,8 +5,8 @@
 
 use super::Context;
 use crate::check::{Finding, Findings, Meaning, Span};
-use crate::file::Spanned;
 use crate::file::written::SiteTable;
+use crate::file::{Family, OneOrMore, Spanned};
 use crate::names::Name;
 use crate::network::{NodeIx, Site};
 
@@ -23,6 +23,7 @@ pub(super) fn resolve(context: &Context<'_>, findings: &mut Findings) -> Vec<Sit
             name: name.value.clone(),
             prefixes: sorted(&prefixes.value),
             gateways,
+            masquerade: families(&table.value.masquerade),
             place: prefixes.span,
         });
     }
@@ -51,7 +52,13 @@ fn site(context: &Context<'_>, name: &Spanned<Name>, table: &SiteTable, findings
         empty(name, "prefix", list.span, "Name its prefixes, or remove the site.", findings);
     }
     let prefixes = table.prefixes.as_ref().map_or_else(Vec::new, |list| sorted(&list.value));
-    Site { name: name.value.clone(), prefixes, gateways, place: name.span }
+    Site { name: name.value.clone(), prefixes, gateways, masquerade: families(&table.masquerade), place: name.span }
+}
+
+/// v4, v6.
+fn families(given: &Option<Spanned<OneOrMore<Family>>>) -> [bool; 2] {
+    let has = |family: Family| given.iter().flat_map(|list| &list.value.0).any(|one| one.value == family);
+    [has(Family::V4), has(Family::V6)]
 }
 
 fn empty(name: &Spanned<Name>, what: &'static str, place: Span, fix: &str, findings: &mut Findings) {

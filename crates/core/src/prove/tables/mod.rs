@@ -4,6 +4,7 @@
 //! treat alike in every respect are one class, v4 and v6 alike where no host tells families apart. A network's cost so
 //! follows hosts times classes, about the square of its members, and not its addresses.
 
+mod firewall;
 mod paint;
 mod space;
 
@@ -13,6 +14,8 @@ use ipnet::IpNet;
 
 use super::hosts::{Host, Hosts, Peer, RpFilter, Rule, TABLE_MAIN};
 use super::walk::Drop;
+use crate::network::{PortClasses, Ports};
+use firewall::{Bits, FirewallRow};
 use paint::{LookupRow, Painter, Partition, RowOf};
 pub use space::Atoms;
 
@@ -68,6 +71,7 @@ struct HostRow {
     rp_filter: RpFilter,
     /// Bits of source and destination, and what then happens.
     filter: Vec<(u32, u32, bool)>,
+    firewall: Option<FirewallRow>,
 }
 
 enum Lookup {
@@ -96,6 +100,9 @@ pub(super) struct Tables {
     routes: Vec<u16>,
     /// Row by row, a prefix of a rule or a filter each: whether a class is inside.
     bits: Vec<bool>,
+    /// Classes of ports that no firewall tells apart, and the mask of all of them.
+    pub port_classes: PortClasses,
+    pub all_ports: u128,
 }
 
 impl Tables {
@@ -183,19 +190,25 @@ impl Tables {
         let atoms = Atoms::new(prefixes(hosts));
         let (devices, peers) = index(hosts);
         let mut bits = Bits::default();
+        let classes_of_ports = hosts.port_classes();
         let mut routes = Vec::new();
         let mut rows = Vec::new();
         let mut first_row = 0;
         for host in &hosts.hosts {
             let lookup = lookup(host, &mut routes, &mut bits);
-            let rule =
-                |rule: &super::hosts::FilterRule, bits: &mut Bits| (bits.of(rule.from), bits.of(rule.to), rule.accept);
+            let rule = |rule: &super::hosts::FilterRule, bits: &mut Bits| {
+                (bits.of(&[rule.from]), bits.of(&[rule.to]), rule.accept)
+            };
             rows.push(HostRow {
                 first_row,
                 lookup,
                 forwards: [host.forwards_v4, host.forwards_v6],
                 rp_filter: host.rp_filter,
                 filter: host.filter.iter().map(|found| rule(found, &mut bits)).collect(),
+                firewall: host
+                    .firewall
+                    .as_ref()
+                    .map(|firewall| FirewallRow::new(firewall, &classes_of_ports, &mut bits)),
             });
             first_row += host.devices.len() as u32;
         }
@@ -204,7 +217,7 @@ impl Tables {
             .iter()
             .all(|host| host.forwards_v4 == host.forwards_v6 && !host.devices.iter().any(|device| device.masquerade));
         let first_peers = devices.iter().map(|device| device.first_peer).collect();
-        let painter = Painter { hosts, atoms: &atoms, first_peers, lookups: &routes, bits: &bits.0 };
+        let painter = Painter { hosts, atoms: &atoms, first_peers, lookups: &routes, bits: &bits.sets };
         let mut partition = painter.partition(uniform);
         if !painter.is_exact(&partition) {
             partition = Partition { class_of: (0..atoms.len() as u32).collect(), first: (0..atoms.len()).collect() };
@@ -220,6 +233,8 @@ impl Tables {
             owners: Vec::with_capacity(first_row as usize * classes),
             routes: Vec::with_capacity(routes.len() * classes),
             bits: Vec::new(),
+            all_ports: classes_of_ports.mask(&Ports::all()),
+            port_classes: classes_of_ports,
             class_of: Vec::new(),
             atoms: Atoms::new(std::iter::empty()),
         };
@@ -278,6 +293,7 @@ fn prefixes(hosts: &Hosts) -> impl Iterator<Item = IpNet> {
         lists.insert(peer.allowed.as_ptr(), peer);
     }
     let mut all: Vec<IpNet> = hosts.hosts.iter().flat_map(of_host).collect();
+    all.extend(firewall::prefixes(hosts));
     all.extend(lists.values().flat_map(|peer| peer.allowed.iter().copied()));
     all.extend(hosts.ends.iter().flat_map(|end| end.prefixes.iter().copied()));
     all.into_iter()
@@ -329,20 +345,6 @@ fn index(hosts: &Hosts) -> (Vec<DeviceRow>, Vec<PeerRow>) {
     (devices, peers)
 }
 
-/// Prefixes that rules and filters ask about, each once.
-#[derive(Default)]
-struct Bits(Vec<IpNet>);
-
-impl Bits {
-    fn of(&mut self, prefix: IpNet) -> u32 {
-        let known = self.0.iter().position(|other| *other == prefix);
-        known.unwrap_or_else(|| {
-            self.0.push(prefix);
-            self.0.len() - 1
-        }) as u32
-    }
-}
-
 fn lookup<'a>(host: &'a Host, rows: &mut Vec<LookupRow<'a>>, bits: &mut Bits) -> Lookup {
     let main = Rule { from: None, table: TABLE_MAIN, suppress: None };
     let rules = host.rules.iter().chain(std::iter::once(&main));
@@ -353,7 +355,7 @@ fn lookup<'a>(host: &'a Host, rows: &mut Vec<LookupRow<'a>>, bits: &mut Bits) ->
     if host.rules.iter().all(|rule| rule.from.is_none()) {
         return Lookup::One(put(rules.map(|rule| (rule.table, rule.suppress)).collect()));
     }
-    let each = |rule: &Rule| (rule.from.map(|from| bits.of(from)), put(vec![(rule.table, rule.suppress)]));
+    let each = |rule: &Rule| (rule.from.map(|from| bits.of(&[from])), put(vec![(rule.table, rule.suppress)]));
     Lookup::BySource(rules.map(each).collect())
 }
 

@@ -1,6 +1,6 @@
 //! Rows painted over the atoms of the address space, and atoms grouped into classes by their columns.
 //!
-//! A row is what one device, one lookup of routes or one prefix of a rule says of every atom. Rows are made one at a time
+//! A row is what one device, one lookup of routes or one set of a rule's prefixes says of every atom. Rows are made one at a time
 //! and never kept over all atoms: first to group the atoms, then to verify the groups, then to write down one column
 //! per group.
 
@@ -32,7 +32,7 @@ pub(super) struct Painter<'a> {
     /// Per device the number of its first peer.
     pub first_peers: Vec<u32>,
     pub lookups: &'a [LookupRow<'a>],
-    pub bits: &'a [IpNet],
+    pub bits: &'a [Vec<IpNet>],
 }
 
 impl Painter<'_> {
@@ -62,9 +62,9 @@ impl Painter<'_> {
             lookup.host.addresses.iter().for_each(|own| row[self.atoms.at(*own)] = u32::from(OWN));
             take(RowOf::Routes, &row);
         }
-        for prefix in self.bits {
+        for set in self.bits {
             row.fill(0);
-            self.atoms.of(prefix).for_each(|atom| row[atom] = 1);
+            set.iter().flat_map(|prefix| self.atoms.of(prefix)).for_each(|atom| row[atom] = 1);
             take(RowOf::Bits, &row);
         }
     }
@@ -117,7 +117,7 @@ pub(super) enum RowOf {
     Owners,
     /// The route codes of a lookup.
     Routes,
-    /// Whether an atom is inside a prefix.
+    /// Whether an atom is inside a set of prefixes.
     Bits,
 }
 

@@ -1,0 +1,185 @@
+//! Policies: what firewalls let through, found by a proof, is what a stupid reader of the rules would allow.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod random;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use wayleave_core::file::load_with;
+use wayleave_core::network::resolve::resolve;
+use wayleave_core::network::{Network, Ports};
+use wayleave_core::plan::{Ledger, LinkStates, plan};
+use wayleave_core::prove::{Hosts, Proof, Verdict, reachability};
+
+use random::{Dice, network_text, read, with_clients};
+
+/// A rule as the stupid reader keeps it: lists of selectors and of ports, as text.
+#[derive(Debug)]
+struct Rule {
+    from: Vec<String>,
+    to: Vec<String>,
+    ports: Vec<&'static str>,
+}
+
+/// A random policy: its text, and what the reader knows of it.
+struct Made {
+    text: String,
+    denies: bool,
+    allows: Vec<Rule>,
+    /// On which nodes, which ports, for whom; nobody named: everybody.
+    services: Vec<Rule>,
+}
+
+const PORTS: [&str; 6] = ["tcp/22", "tcp/400-500", "udp/53", "icmp", "tcp", "udp/1-60000"];
+
+fn ports_of(text: &str) -> Ports {
+    let range = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        (first.parse().unwrap(), last.parse().unwrap())
+    };
+    let nothing = Ports::default();
+    match text.split_once('/') {
+        Some(("tcp", ports)) => Ports { tcp: vec![range(ports)], ..nothing },
+        Some((_, ports)) => Ports { udp: vec![range(ports)], ..nothing },
+        None if text == "tcp" => Ports { tcp: vec![(0, u16::MAX)], ..nothing },
+        None => Ports { icmp: true, ..nothing },
+    }
+}
+
+/// Single kinds of traffic, on both sides of every border.
+fn samples() -> Vec<Ports> {
+    let tcp = [0, 21, 22, 23, 399, 400, 450, 500, 501, 65535].map(|p| Ports { tcp: vec![(p, p)], ..Ports::default() });
+    let udp = [0, 1, 52, 53, 54, 60000, 60001].map(|p| Ports { udp: vec![(p, p)], ..Ports::default() });
+    let rest = [Ports { icmp: true, ..Ports::default() }, Ports { other: true, ..Ports::default() }];
+    tcp.into_iter().chain(udp).chain(rest).collect()
+}
+
+fn some(dice: &mut Dice, from: &[String]) -> Vec<String> {
+    (0..1 + dice.roll(3)).map(|_| from[dice.roll(from.len() as u64) as usize].clone()).collect()
+}
+
+fn random_policy(base: &str, network: &Network, dice: &mut Dice) -> Made {
+    let nodes: Vec<String> = network.nodes.iter().map(|node| node.name.to_string()).collect();
+    let mut all: Vec<String> = nodes.clone();
+    all.extend(network.clients.iter().map(|client| client.name.to_string()));
+    all.extend(network.sites.iter().map(|site| format!("site:{}", site.name)));
+    all.push("*".into());
+    let denies = dice.chance(70);
+    let mut text = base.to_owned();
+    if denies {
+        text = text.replacen("[network]\n", "[network]\npolicy = \"deny\"\n", 1);
+    }
+    let ports = |dice: &mut Dice| (0..dice.roll(3)).map(|_| PORTS[dice.roll(6) as usize]).collect::<Vec<_>>();
+    let (mut allows, mut services) = (Vec::new(), Vec::new());
+    for _ in 0..dice.roll(5) {
+        let rule = Rule { from: some(dice, &all), to: some(dice, &all), ports: ports(dice) };
+        let _ = write!(text, "[[allow]]\nfrom = {:?}\nto = {:?}\n", rule.from, rule.to);
+        if !rule.ports.is_empty() {
+            let _ = writeln!(text, "ports = {:?}", rule.ports);
+        }
+        allows.push(rule);
+    }
+    for at in 0..dice.roll(3) {
+        let from = if dice.chance(60) { some(dice, &all) } else { Vec::new() };
+        let mut rule = Rule { from, to: some(dice, &nodes), ports: ports(dice) };
+        rule.ports.push("tcp/22");
+        let _ = write!(text, "[services.s{at}]\non = {:?}\nports = {:?}\n", rule.to, rule.ports);
+        if !rule.from.is_empty() {
+            let _ = writeln!(text, "from = {:?}", rule.from);
+        }
+        services.push(rule);
+    }
+    Made { text, denies, allows, services }
+}
+
+/// What the reader says of one kind of traffic; ends are called as in selectors.
+fn allowed(made: &Made, from: &str, to: &str, kind: &Ports) -> bool {
+    let among = |list: &[String], name: &str| list.iter().any(|one| one == "*" || one == name);
+    let matches = |rule: &Rule| rule.ports.iter().any(|ports| ports_of(ports).contains(kind));
+    // A site and its gateway, which gives it its name, are next to each other.
+    if from.strip_prefix("site:") == Some(to) || to.strip_prefix("site:") == Some(from) {
+        return true;
+    }
+    let by_rule = made
+        .allows
+        .iter()
+        .any(|rule| among(&rule.from, from) && among(&rule.to, to) && (rule.ports.is_empty() || matches(rule)));
+    let mut here = made.services.iter().filter(|service| among(&service.to, to) && matches(service));
+    let by_service = here.any(|service| service.from.is_empty() || among(&service.from, from));
+    let mut closed = made.services.iter().filter(|service| among(&service.to, to) && matches(service));
+    let restricted = closed.any(|service| !service.from.is_empty() && !among(&service.from, "*"));
+    by_rule || by_service || (!made.denies && !restricted)
+}
+
+/// An end's name as a selector names its party.
+fn selector(name: &str) -> String {
+    let site = name.strip_prefix("site ").map(|site| format!("site:{site}"));
+    let home = || name.strip_prefix("LAN of ").map(str::to_owned);
+    site.or_else(home).unwrap_or_else(|| name.to_owned())
+}
+
+struct Case {
+    made: Made,
+    proof: Proof,
+    before: Proof,
+    /// Whether a finding says that something can't be enforced.
+    exposed: bool,
+    isolated: Arc<Network>,
+}
+
+/// A random network with a policy, and what became of it; some nodes are without firewalls if that is wanted.
+fn case(seed: u64, with_bare: bool) -> Case {
+    let mut dice = Dice(!seed);
+    let text = network_text(seed);
+    let mut base = with_clients(&text, &read(&text), &mut dice);
+    if with_bare {
+        for node in 0..14 {
+            let platform = if dice.chance(25) { "firewall = \"none\"\n" } else { "" };
+            let header = format!("[nodes.n{node}]\n");
+            base = base.replacen(&header, &format!("{header}{platform}"), 1);
+        }
+    }
+    let open = Arc::new(read(&base));
+    let made = random_policy(&base, &open, &mut dice);
+    let loaded = load_with("random.toml", |_| Ok(made.text.as_bytes().to_vec()));
+    let resolution = resolve(&loaded.file);
+    let exposed = resolution.findings.sorted().iter().any(|finding| finding.kind.code() == "WL144");
+    let findings = format!("{:?} {:?}\n{}", loaded.findings.sorted(), resolution.findings.sorted(), made.text);
+    let network = Arc::new(resolution.network.unwrap_or_else(|| panic!("a bad policy: {findings}")));
+    let prove = |network: &Arc<Network>| {
+        let (plan, ..) = plan(network.clone(), &Ledger::default(), &LinkStates::default());
+        reachability(Hosts::from_plan(&plan))
+    };
+    Case { proof: prove(&network), before: prove(&open), made, exposed, isolated: open }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn firewalls_let_through_what_the_rules_allow_and_nothing_else(seed: u64, with_bare: bool) {
+        let Case { made, proof, before, exposed, isolated } = case(seed, with_bare);
+        let ends: Vec<String> = proof.hosts.ends.iter().map(|end| selector(&end.name)).collect();
+        for from in 0..ends.len() {
+            for to in (0..ends.len()).filter(|to| ends[*to] != ends[from]) {
+                // Without a policy they would not reach each other either.
+                if before.verdict(from, to) != Verdict::Fine { continue; }
+                let passes = proof.passes(from, to);
+                let said = proof.verdict(from, to);
+                for kind in samples() {
+                    let wanted = allowed(&made, &ends[from], &ends[to], &kind);
+                    let got = passes.contains(&kind);
+                    prop_assert!(got || !wanted,
+                        "{} to {}: {kind} is refused, seed {seed}\n{}", ends[from], ends[to], made.text);
+                    prop_assert!(!got || wanted || exposed,
+                        "{} to {}: {kind} passes, seed {seed}\n{}", ends[from], ends[to], made.text);
+                    prop_assert!(!got || wanted || said == Verdict::NotDenied, "{said:?} hides a leak, seed {seed}");
+                }
+            }
+        }
+        prop_assert!(isolated.policy.allowed.is_empty());
+    }
+}
