@@ -2,6 +2,9 @@
 //!
 //! Addresses of an end that are treated differently are told one after the other, what is lost first, with the line of a
 //! file that is to blame.
+//!
+//! With a policy, each way also names the ports that pass, the rules of the file that let them, and the firewall that
+//! refuses the rest. `--port` asks about some ports only, and fails if they don't pass.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,7 @@
 //! The scalars of policy, services and firewalls.
+//!
+//! Kinds of traffic are written as `tcp/443`, `udp/53`, `tcp/8000-8100`, `tcp`, `udp` or `icmp`; all else here is one of a
+//! few words, or a path of a web server in plain characters, since it ends up in other programs' files.
 
 use serde_json::json;
 
