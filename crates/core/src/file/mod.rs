@@ -22,8 +22,8 @@ pub use decode::{Map, OneOrMore};
 pub use document::{reference_markdown, schema};
 pub use loader::{Loaded, Loader, load_with};
 pub use scalars::{
-    Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, Milliseconds, Mtu, OutsideText, PathPrefix, PolicyText,
-    Port, Seconds, Selector, SourcePath, Survives, Within, read_ports,
+    Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, Milliseconds, Mtu, OutsideText, PathPrefix,
+    PolicyText, Port, Seconds, Selector, SourcePath, Survives, Within, read_ports,
 };
 pub use tree::Spanned;
 

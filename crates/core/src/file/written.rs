@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use super::decode::{Map, OneOrMore};
 use super::record::{REQUIRED, record};
 use super::scalars::{
-    Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, Milliseconds, Mtu, OutsideText, PathPrefix, PolicyText,
-    Port, Seconds, Selector, SourcePath, Survives, Within,
+    Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, Milliseconds, Mtu, OutsideText, PathPrefix,
+    PolicyText, Port, Seconds, Selector, SourcePath, Survives, Within,
 };
 use super::tree::Spanned;
 use crate::keys::PublicKey;
