@@ -111,6 +111,7 @@ fn what_a_way_out_refuses_to_cut_is_sent_one_by_one() {
                 },
                 Timing::default(),
                 Offloads::ALL,
+                None,
             );
             let b = Engine::start(&right, "10.77.0.2/24", Timing::default());
             set_peer(&b, peer(a.public_key, None, &["10.77.0.1/32"]));
