@@ -183,3 +183,25 @@ proptest! {
         prop_assert!(isolated.policy.allowed.is_empty());
     }
 }
+
+#[test]
+fn a_firewall_older_than_the_policy_cuts_somebody_off_and_is_found() {
+    let open = "[nodes.a]\nendpoint = \"192.0.2.1\"\n[nodes.b]\nendpoint = \"192.0.2.2\"\n";
+    let network = "[network]\nname = \"n\"\nprefixes = [\"10.50.0.0/16\"]\npolicy = \"deny\"\n";
+    let older = format!("{network}{open}[[allow]]\nfrom = [\"a\"]\nto = [\"b\"]\nports = [\"tcp/80\"]\n");
+    let allowed = format!("{older}[[allow]]\nfrom = [\"a\"]\nto = [\"b\"]\nports = [\"tcp/443\"]\n");
+    let hosts = |text: &str| {
+        let (plan, ..) = plan(Arc::new(read(text)), &Ledger::default(), &LinkStates::default());
+        Hosts::from_plan(&plan)
+    };
+    assert_eq!(reachability(hosts(&allowed)).findings().sorted().len(), 0);
+    let mut stale = hosts(&allowed);
+    for (host, old) in stale.hosts.iter_mut().zip(hosts(&older).hosts) {
+        host.firewall = old.firewall;
+    }
+    let found = reachability(stale).findings();
+    let codes: Vec<_> = found.sorted().iter().map(|finding| (finding.kind.code(), finding.kind.to_string())).collect();
+    assert_eq!(codes.len(), 1, "{codes:?}");
+    assert_eq!(codes[0].0, "WL321");
+    assert!(codes[0].1.contains("tcp/443"), "{codes:?}");
+}

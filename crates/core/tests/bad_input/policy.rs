@@ -1,6 +1,6 @@
 //! What is wrong with policies, services and firewalls.
 
-use super::shown::check;
+use super::shown::{check, check_sources};
 
 #[test]
 fn rules_name_what_exists() {
@@ -48,6 +48,22 @@ fn a_policy_that_nobody_enforces_is_said_to_be_none() {
         [clients.c]\nvia = [\"a\"]",
         r#"
         warning WL144 n:5:16 the policy can't be enforced at b, c: c is one of those who could get in, and no host on the way has a firewall => Give b a firewall.
+        "#,
+    );
+}
+
+#[test]
+fn a_closed_node_that_nobody_can_log_in_to_is_warned_of() {
+    check_sources(
+        &[(
+            "n",
+            "[network]\nname = \"n\"\nprefixes = [\"10.50.0.0/16\"]\npolicy = \"deny\"
+        [nodes.a]\nendpoint = \"192.0.2.1\"\noutside = \"closed\"
+        [nodes.b]\nendpoint = \"192.0.2.2\"
+        [[allow]]\nfrom = [\"b\"]\nto = [\"a\"]\nports = [\"tcp/443\"]",
+        )],
+        r#"
+        warning WL145 n:5:16 nobody could log in to a by SSH: it is closed from outside, and nobody inside may use tcp/22 => Add a service with tcp/22 and the addresses that may use it in outside, or allow it inside.
         "#,
     );
 }
