@@ -66,6 +66,9 @@ pub const IMPORT_DEPTH_MAX: usize = 8;
 pub const IMPORT_PEERS_MAX: usize = NODES_MAX;
 /// Peers of one imported router's device, which are searched one by one.
 pub const IMPORT_ROUTER_PEERS_MAX: usize = 2_000;
+/// Mistakes in one imported file, after which the rest is left out: as many as a device may have peers. Beyond this it is no
+/// configuration, and megabytes of noise must not be read to their end.
+pub const IMPORT_MISTAKES_MAX: usize = IMPORT_PEERS_MAX;
 /// Words in a remark that may be a name; more are a sentence.
 pub const IMPORT_REMARK_WORDS_MAX: usize = 4;
 /// Members up to which an import tries which regions, hubs and times explain what was read: each try plans the network.
@@ -76,7 +79,7 @@ pub const IMPORT_SEARCH_PLANS_MAX: usize = 400;
 pub const IMPORT_WEIGH_ROUNDS_MAX: usize = 300;
 /// Branches of `case` in a script that are told apart: loops come by the same ones again.
 pub const IMPORT_SCRIPT_CASES_MAX: usize = 1_000;
-/// Lines that a script may make by its loops.
+/// Lines that a script may run and write, those of its loops each time.
 pub const IMPORT_SCRIPT_LINES_MAX: usize = 200_000;
 /// Bytes up to which variables are filled into a script's text: a key takes 44, a list of prefixes some thousand.
 pub const IMPORT_SCRIPT_VALUE_BYTES_MAX: usize = 64 << 10;

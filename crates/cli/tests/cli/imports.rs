@@ -76,6 +76,48 @@ fn verify_is_0_if_hosts_would_be_told_the_same_and_2_if_not() {
 }
 
 #[test]
+fn what_was_rendered_for_any_platform_that_can_be_read_is_told_the_same_again() {
+    let desk = Desk::new();
+    desk.write("network.toml", include_str!("../../../../examples/edgeproxy.toml"));
+    for platform in ["wg-quick", "networkd", "commands", "cloud-init", "container", "edgeos", "vyos"] {
+        desk.wayleave(&format!("render network.toml -o {platform} --platform {platform}")).expect(0);
+        let ran = desk.wayleave(&format!("import {platform} --verify -o {platform}.toml")).expect(0);
+        says(&ran, "every host would be told what was read");
+        assert_eq!(ran.out.lines().count(), 13, "a header and twelve hosts: {ran}");
+        if platform != "wg-quick" {
+            let again = desk.read(&format!("{platform}.toml"));
+            assert_eq!(again.matches(&format!("platform = \"{platform}\"")).count(), 12, "{again}");
+        }
+        desk.wayleave(&format!("prove {platform}")).expect(0);
+    }
+}
+
+#[test]
+fn a_key_in_user_data_is_its_hosts_and_is_never_shown() {
+    let desk = Desk::new();
+    desk.write(
+        "network.toml",
+        "[network]\nname = \"n\"\nprefixes = [\"10.7.0.0/24\"]\nplatform = \"cloud-init\"\n\
+         [nodes.a]\nendpoint = \"192.0.2.1:51820\"\n[nodes.b]\n",
+    );
+    desk.wayleave("key make network.toml").expect(0);
+    desk.wayleave("render network.toml -o hosts --keys keys").expect(0);
+    let ran = desk.wayleave("import hosts --verify --keys again").expect(0);
+    for name in ["a", "b"] {
+        let private = desk.read(&format!("keys/{name}.key"));
+        assert_eq!(desk.read(&format!("again/{name}.key")).trim(), private.trim());
+        assert!(!ran.out.contains(private.trim()) && !ran.err.contains(private.trim()));
+    }
+    // A mistake in it is shown where it stands, with the key blotted out.
+    let text = desk.read("hosts/b/user-data.yaml").replace("PersistentKeepalive = 25", "PersistentKeepalive = often");
+    desk.write("hosts/b/user-data.yaml", text);
+    let ran = desk.wayleave("check hosts").expect(0);
+    says(&ran, "hosts/b/user-data.yaml:35:29");
+    says(&ran, "PersistentKeepalive = often");
+    assert!(!ran.err.contains(desk.read("keys/b.key").trim()), "a private key is shown");
+}
+
+#[test]
 fn keys_go_to_files_of_their_owners_alone_and_only_when_asked_for() {
     let desk = hosts();
     desk.wayleave("import hosts -o net.toml --keys keys").expect(0);

@@ -104,6 +104,8 @@ impl Finding {
 #[derive(Debug, Clone, Default)]
 pub struct Findings {
     kept: Vec<Finding>,
+    /// How many of those kept are not errors, and how many are notes: who is worse than none of them need not look.
+    lesser: [usize; 2],
     errors: usize,
     warnings: usize,
     dropped: usize,
@@ -119,15 +121,30 @@ impl Findings {
             Severity::Note => {}
         }
         if self.kept.len() < FINDINGS_MAX {
+            self.count(severity, 1);
             self.kept.push(finding);
             return;
         }
         self.dropped += 1;
-        let lesser = |kept: &&mut Finding| kept.severity() > severity;
-        if severity != Severity::Note
-            && let Some(slot) = self.kept.iter_mut().rev().find(lesser)
-        {
-            *slot = finding;
+        let displaceable = match severity {
+            Severity::Error => self.lesser[0],
+            Severity::Warning => self.lesser[1],
+            Severity::Note => 0,
+        };
+        if displaceable == 0 {
+            return;
+        }
+        if let Some(at) = self.kept.iter().rposition(|kept| kept.severity() > severity) {
+            self.count(self.kept[at].severity(), -1);
+            self.count(severity, 1);
+            self.kept[at] = finding;
+        }
+    }
+
+    /// Notes that one of a severity is kept, or no longer.
+    fn count(&mut self, severity: Severity, change: isize) {
+        for (count, counts) in self.lesser.iter_mut().zip([severity > Severity::Error, severity == Severity::Note]) {
+            *count = count.saturating_add_signed(if counts { change } else { 0 });
         }
     }
 
@@ -155,6 +172,7 @@ impl Findings {
         rest.kept.retain(|finding| finding.kind.code() != code);
         let gone = self.kept.iter().filter(|finding| finding.kind.code() == code);
         for finding in gone {
+            rest.count(finding.severity(), -1);
             match finding.severity() {
                 Severity::Error => rest.errors -= 1,
                 Severity::Warning => rest.warnings -= 1,

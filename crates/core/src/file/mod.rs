@@ -26,6 +26,8 @@ pub use scalars::{
     PolicyText, Port, Seconds, Selector, SourcePath, Survives, Within, read_ports,
 };
 pub use tree::Spanned;
+pub(crate) use tree::{Value, ValueKind};
+pub(crate) use yaml::parse as yaml;
 
 pub use decode::nearest;
 

@@ -12,7 +12,7 @@ use crate::check::{Finding, Findings, Kind, Reading, SourceIx, Span};
 use crate::limits::{NESTING_DEPTH_MAX, YAML_INDENT_MAX};
 
 /// Parses a source.
-pub(super) fn parse(text: &str, source: SourceIx, findings: &mut Findings) -> Value {
+pub(crate) fn parse(text: &str, source: SourceIx, findings: &mut Findings) -> Value {
     let empty = Value { span: span(source, 0..0), kind: ValueKind::Table(Vec::new()) };
     if let Some(at) = too_indented(text) {
         let finding = Finding::new(Reading::TooDeep { max: NESTING_DEPTH_MAX }, span(source, at..at));

@@ -13,7 +13,7 @@ use super::facts::Facts;
 use crate::check::Span;
 use crate::file::Spanned;
 use crate::keys::{PrivateKey, PublicKey};
-use crate::network::Host as DialledHost;
+use crate::network::{Host as DialledHost, Platform};
 
 /// A machine: a folder of files, or one file.
 #[derive(Debug, Clone)]
@@ -41,6 +41,20 @@ pub enum Format {
     Edgeos,
     /// A shell script.
     Shell,
+    /// User-data for cloud-init.
+    CloudInit,
+}
+
+impl Format {
+    /// What mostly reads it.
+    fn platform(self) -> Platform {
+        match self {
+            Format::Networkd => Platform::Networkd,
+            Format::Edgeos => Platform::Edgeos,
+            Format::CloudInit => Platform::CloudInit,
+            Format::WgQuick | Format::Dump | Format::Shell => Platform::WgQuick,
+        }
+    }
 }
 
 impl fmt::Display for Format {
@@ -51,6 +65,7 @@ impl fmt::Display for Format {
             Format::Networkd => "systemd-networkd",
             Format::Edgeos => "EdgeOS or VyOS",
             Format::Shell => "shell script",
+            Format::CloudInit => "cloud-init",
         })
     }
 }
@@ -64,6 +79,8 @@ pub struct Device {
     pub called: Option<Spanned<String>>,
     /// The syntax it was read from.
     pub format: Format,
+    /// What reads such files.
+    pub platform: Platform,
     /// Where it is written.
     pub place: Span,
     /// Its private key, if the file holds it.
@@ -247,6 +264,21 @@ pub fn table_number(name: &str) -> Option<u32> {
     }
 }
 
+impl Host {
+    /// Whether something that was read switches forwarding on or off, by family; hooks run last.
+    pub fn forwarding(&self, v6: bool) -> Option<bool> {
+        let by_hook =
+            self.devices.iter().flat_map(Device::effects_up).any(|effect| *effect == Effect::Forwarding { v6 });
+        let keys: &[&str] = if v6 {
+            &["net.ipv6.conf.all.forwarding"]
+        } else {
+            &["net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding"]
+        };
+        let by_setting = || keys.iter().find_map(|key| Some(self.facts.sysctl(key)?.0 != 0));
+        if by_hook { Some(true) } else { by_setting() }
+    }
+}
+
 impl Device {
     /// A device of which nothing is known yet.
     pub fn new(name: &str, format: Format, place: Span) -> Device {
@@ -254,6 +286,7 @@ impl Device {
             name: name.to_owned(),
             called: None,
             format,
+            platform: format.platform(),
             place,
             private_key: None,
             public_key: None,
@@ -273,11 +306,6 @@ impl Device {
     /// Its public key's value.
     pub fn key(&self) -> Option<PublicKey> {
         self.public_key.as_ref().map(|key| key.value)
-    }
-
-    /// Whether a hook that runs when the device comes up switches forwarding on.
-    pub fn forwards(&self) -> bool {
-        self.effects_up().any(|effect| matches!(effect, Effect::Forwarding { .. }))
     }
 
     /// What hooks do when the device comes up.

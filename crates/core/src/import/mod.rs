@@ -1,6 +1,6 @@
 //! Foreign configurations in, a network file out.
 //!
-//! [`read`] takes files as they are (wg-quick, dumps of `wg`, systemd-networkd, EdgeOS and VyOS, shell scripts), finds out
+//! [`read`] takes files as they are (wg-quick, dumps of `wg`, systemd-networkd, cloud-init, EdgeOS and VyOS, shell scripts), finds out
 //! what each is, and returns [`Read`]: hosts as written, with places, and what is wrong with them. [`infer`] makes the
 //! text of a network file that explains them, and says what it could not express. [`verify`] plans that network and
 //! lists what its hosts would be told differently from what was read. [`prove_read`] proves the hosts as they are.

@@ -179,7 +179,6 @@ impl<'r> Builder<'_, 'r> {
     }
 
     fn fill(&mut self) {
-        let mut said: BTreeSet<(u32, bool)> = BTreeSet::new();
         for (member, (host, no)) in self.at.clone() {
             let Some(written) = self.written(member) else { continue };
             let peers = written.peers.iter().map(|peer| self.peer(peer)).collect();
@@ -195,7 +194,6 @@ impl<'r> Builder<'_, 'r> {
             device.routed_in = routed_in(written.device);
             device.masquerade = hooks.masquerades(&written.device.name);
             target.routes.extend(connected(written.device, no));
-            said.extend(hooks.forwarding().map(|v6| (host, v6)));
         }
         // Routes may lead into other devices of the host, so all must be there.
         for (member, (host, no)) in self.at.clone() {
@@ -205,11 +203,28 @@ impl<'r> Builder<'_, 'r> {
             target.routes.extend(hooks.routes(&target.devices, no));
             target.rules.extend(hooks.rules());
         }
-        let all = 0..self.model.hosts.hosts.len() as u32;
-        self.model.assumed =
-            all.flat_map(|host| [(host, false), (host, true)]).filter(|one| !said.contains(one)).collect();
-        for host in &mut self.model.hosts.hosts {
-            (host.forwards_v4, host.forwards_v6) = (true, true);
+        self.forwarding();
+    }
+
+    /// Forwarding as it was read, and on where nothing is said of it.
+    fn forwarding(&mut self) {
+        let mut said: BTreeMap<u32, [Option<bool>; 2]> = BTreeMap::new();
+        for (member, (host, _)) in &self.at {
+            let read = self.world.members[*member].station.map(|(h, _)| &self.world.hosts[h]);
+            let by_script = |v6| {
+                let up = self.written(*member).filter(|_| read.is_none());
+                up.filter(|up| up.device.effects_up().any(|effect| *effect == Effect::Forwarding { v6 })).map(|_| true)
+            };
+            let entry = said.entry(*host).or_default();
+            for (family, v6) in [(0, false), (1, true)] {
+                entry[family] = entry[family].or(read.and_then(|host| host.forwarding(v6))).or(by_script(v6));
+            }
+        }
+        for (at, host) in self.model.hosts.hosts.iter_mut().enumerate() {
+            let [v4, v6] = said.get(&(at as u32)).copied().unwrap_or_default();
+            (host.forwards_v4, host.forwards_v6) = (v4.unwrap_or(true), v6.unwrap_or(true));
+            let open = [(v4, false), (v6, true)].into_iter().filter(|(said, _)| said.is_none());
+            self.model.assumed.extend(open.map(|(_, v6)| (at as u32, v6)));
         }
     }
 
@@ -318,14 +333,6 @@ impl<'d> Hooks<'d> {
         self.effects.iter().any(|effect| match effect {
             Effect::Masquerade { output, source: None, removed: false, .. } => output.as_deref().is_none_or(is_this),
             _ => false,
-        })
-    }
-
-    /// Families for which forwarding is switched on.
-    fn forwarding(&self) -> impl Iterator<Item = bool> + '_ {
-        self.effects.iter().filter_map(|effect| match effect {
-            Effect::Forwarding { v6 } => Some(*v6),
-            _ => None,
         })
     }
 

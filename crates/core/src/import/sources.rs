@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use super::facts::Facts;
 use super::hosts::{Device, Format, Host};
-use super::readers::lines::{Notes, lines};
-use super::readers::{dump, edgeos, facts, networkd, shell, wg_quick};
+use super::readers::lines::{Line, Notes, bare_lines, lines};
+use super::readers::{cloud_init, dump, edgeos, facts, networkd, shell, wg_quick};
 use super::rules;
 use crate::check::{Finding, Findings, Hazard, Imported, Source, SourceIx, Sources, Span};
+use crate::file::Spanned;
 use crate::keys::KEY_TEXT_BYTES;
 use crate::limits::{IMPORT_BYTES_MAX, IMPORT_FILE_BYTES_MAX, IMPORT_FILES_MAX};
+use crate::network::Platform;
 
 /// A file to be read.
 #[derive(Debug, Clone)]
@@ -112,6 +114,9 @@ fn part(file: File, read: &mut Read) -> Option<Part> {
             key_file(&file.path, file.mode, read);
             return None;
         }
+        if is_ours(&text) {
+            return None;
+        }
         let kind = Imported::UnknownFormat { file: file.path };
         read.findings.push(Finding::new(kind, None));
         return None;
@@ -122,7 +127,7 @@ fn part(file: File, read: &mut Read) -> Option<Part> {
     let stem = name.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or(name);
     let place = Span { source, start: 0, end: 0 };
     let mut secrets = Vec::new();
-    let mut notes = Notes { findings: &mut read.findings, secrets: &mut secrets };
+    let mut notes = Notes { findings: &mut read.findings, secrets: &mut secrets, mistakes: 0 };
     let mut part = Part {
         folder: host_folder(folder),
         stem: stem.to_owned(),
@@ -132,23 +137,79 @@ fn part(file: File, read: &mut Read) -> Option<Part> {
         facts: Facts::default(),
         path: file.path.clone(),
     };
-    let all = || lines(&text, source);
-    match format {
-        Some(Format::WgQuick) => part.devices.push(wg_quick::read(stem, place, all(), &mut notes)),
-        Some(Format::Dump) => part.devices = dump::read(stem, all(), &mut notes),
-        Some(Format::Networkd) => networkd::read(all(), &mut part.devices, &mut part.networks, &mut notes),
-        Some(Format::Edgeos) => {
-            part.devices = edgeos::read(all(), &mut notes);
-            part.facts = facts::router::read(all());
-        }
-        Some(Format::Shell) => part.devices = shell::read(stem, all(), &mut notes),
-        None => part.facts = kind.map_or_else(Facts::default, |kind| facts::read(kind, all())),
+    match (format, kind) {
+        (Some(Format::CloudInit), _) => user_data(&text, source, &mut part, &mut notes),
+        (format, kind) => part.content(stem, What { format, kind }, place, || lines(&text, source), &mut notes),
     }
     if part.devices.iter().any(|device| device.private_key.is_some()) {
         holds_key(&file.path, file.mode, Some(place), read);
     }
     read.sources.0.push(Source { name: file.path, text: Arc::from(blotted(text, secrets)) });
     Some(part)
+}
+
+/// What a text is, as far as it is known.
+struct What {
+    format: Option<Format>,
+    kind: Option<facts::Kind>,
+}
+
+impl Part {
+    /// Adds what a text says.
+    fn content<'t, L: Iterator<Item = Line<'t>>>(
+        &mut self,
+        stem: &str,
+        what: What,
+        place: Span,
+        all: impl Fn() -> L,
+        notes: &mut Notes<'_>,
+    ) {
+        match what.format {
+            Some(Format::WgQuick) => self.devices.push(wg_quick::read(stem, place, all(), notes)),
+            Some(Format::Dump) => self.devices.extend(dump::read(stem, all(), notes)),
+            Some(Format::Networkd) => networkd::read(all(), &mut self.devices, &mut self.networks, notes),
+            Some(Format::Edgeos) => {
+                self.devices.extend(edgeos::read(all(), notes));
+                self.facts.extend(facts::router::read(all()));
+            }
+            Some(Format::Shell) => self.devices.extend(shell::read(stem, all(), notes)),
+            Some(Format::CloudInit) | None => {
+                self.facts.extend(what.kind.map_or_else(Facts::default, |kind| facts::read(kind, all())));
+            }
+        }
+    }
+}
+
+/// The files that user-data writes, and the keys among them.
+fn user_data(text: &str, source: SourceIx, part: &mut Part, notes: &mut Notes<'_>) {
+    let mut keys = Vec::new();
+    for file in cloud_init::read(text, source, notes) {
+        let format = format(&file.path, &file.content).filter(|format| *format != Format::CloudInit);
+        let kind = if format.is_none() { facts::kind(&file.path, &file.content) } else { None };
+        let place = file.lines.first().map_or(Span { source, start: 0, end: 0 }, |line| line.span);
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        let stem = name.split('.').next().unwrap_or_default();
+        part.content(stem, What { format, kind }, place, || file.lines.iter().cloned(), notes);
+        let key = file.lines.iter().find(|line| !line.trimmed().is_empty());
+        if let Some(line) = key.filter(|_| format.is_none() && kind.is_none() && is_key_file(&file.content)) {
+            keys.extend(notes.private_key(&line.part(line.trimmed())).map(|key| (file.path.clone(), key)));
+        }
+    }
+    for device in &mut part.devices {
+        device.format = Format::CloudInit;
+        device.platform = Platform::CloudInit;
+        let path = device.key_path.as_ref().map(|path| path.value.replace("%i", &device.name));
+        let key = keys.iter().find(|(file, _)| Some(file) == path.as_ref());
+        if let Some((_, key)) = key.filter(|_| device.private_key.is_none()) {
+            device.public_key = Some(Spanned { value: key.value.public_key(), span: key.span });
+            device.private_key = Some(key.clone());
+        }
+    }
+}
+
+/// Whether a file was rendered by this program. What is in no format of WireGuard among them is a firewall or a snippet.
+fn is_ours(text: &str) -> bool {
+    text.lines().take(2).any(|line| line.contains("Generated by Wayleave "))
 }
 
 /// A file with nothing but a key: a private one, if its name does not say otherwise.
@@ -197,7 +258,10 @@ fn format(path: &str, text: &str) -> Option<Format> {
         return Some(Format::Networkd);
     }
     let text = text.trim_start_matches('\u{feff}');
-    let all = || text.split(['\n', '\r']).map(str::trim);
+    if cloud_init::is_user_data(text) {
+        return Some(Format::CloudInit);
+    }
+    let all = || bare_lines(text).map(|(_, line)| line.trim());
     let mut content = all().filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
     let first = content.next().unwrap_or_default();
     let is_section = |line: &str, names: &[&str]| {

@@ -1,6 +1,6 @@
 //! Holds a plan against the hosts it was inferred from: what each would be told differently.
 //!
-//! The plan is rendered as for its hosts and read again, so that rendering is compared too. The comparison is of meaning:
+//! The plan is rendered for the platform of each host and read again, so that rendering is compared too. The comparison is of meaning:
 //! allowed prefixes as sets of addresses, absent ports and MTUs as whatever the host chooses. Hooks, DNS and preshared
 //! keys are not compared; findings say where they stay behind.
 
@@ -11,13 +11,12 @@ use ipnet::IpNet;
 
 use super::hosts::{Device, Peer};
 use super::infer::Taken;
-use super::readers::lines::{Notes, lines};
-use super::readers::wg_quick;
 use super::rules::peer_label;
-use super::sources::Read;
-use crate::check::{Findings, SourceIx, Span};
+use super::sources::{File, Read, read};
+use crate::check::Span;
 use crate::keys::PublicKey;
 use crate::names::Name;
+use crate::network::Platform;
 use crate::plan::{Member, NodePlan, Plan, merge};
 use crate::render::{self, KeySource};
 
@@ -98,11 +97,18 @@ pub fn verify(read: &Read, taken: &[Taken], plan: &Plan) -> Vec<Difference> {
 /// What a member's host is told, read again from its rendered file.
 fn rendered(plan: &Plan, member: Member) -> Result<(NodePlan, Device), String> {
     let told = plan.of(member);
-    let file = render::wg_quick(&told, &KeySource::File("/etc/wireguard/%i.key")).map_err(|error| error.to_string())?;
-    let (mut findings, mut secrets) = (Findings::default(), Vec::new());
-    let mut notes = Notes { findings: &mut findings, secrets: &mut secrets };
-    let device =
-        wg_quick::read(told.device.as_str(), Span::default(), lines(&file.text, SourceIx::default()), &mut notes);
+    // What RouterOS is told can't be read again.
+    let platform = if told.platform == Platform::Routeros { Platform::WgQuick } else { told.platform };
+    let key = KeySource::File(render::key_path(platform));
+    let files = render::files(&told, platform, &key, None).map_err(|error| error.to_string())?;
+    let file = |file: render::RenderedFile| File {
+        path: format!("{}/{}", told.name, file.name),
+        bytes: file.text.as_bytes().to_vec(),
+        mode: None,
+    };
+    let hosts = read(files.into_iter().map(file).collect()).hosts;
+    let device = hosts.into_iter().flat_map(|host| host.devices).next();
+    let device = device.ok_or_else(|| format!("what is rendered for {} can't be read", platform.word()))?;
     Ok((told, device))
 }
 

@@ -74,7 +74,7 @@ fn networkd_files_are_joined_by_the_device() {
     let read = read(files(&[("a/1.netdev", &netdev), ("a/2.network", network), ("a/3.network", other)]));
     let device = &read.hosts[0].devices[0];
     assert_eq!(device.addresses.len(), 2);
-    assert!(device.forwards());
+    assert_eq!((read.hosts[0].forwarding(false), read.hosts[0].forwarding(true)), (Some(true), None));
     assert_eq!(device.key_path.as_ref().unwrap().value, "/etc/k");
 }
 

@@ -6,9 +6,9 @@ use wayleave_core::file::load_with;
 use wayleave_core::import::{Difference, File, Inferred, Read, infer, verify};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
-use wayleave_core::network::{Network, resolve::resolve};
+use wayleave_core::network::{Network, Platform, resolve::resolve};
 use wayleave_core::plan::{Ledger, LinkStates, Plan, plan};
-use wayleave_core::render::{KeySource, wg_quick};
+use wayleave_core::render::{KeySource, files as files_of, key_path};
 
 /// Files to read, by path and text.
 pub fn files(list: &[(&str, &str)]) -> Vec<File> {
@@ -43,8 +43,15 @@ pub fn back(read: &Read) -> (Inferred, Plan, Vec<Difference>) {
     (inferred, plan, differences)
 }
 
-/// A network with keys for everybody, as the files of its hosts.
+/// A network with keys for everybody, as the wg-quick files of its hosts.
 pub fn rendered(network: Network) -> (Plan, Vec<File>) {
+    rendered_for(network, Platform::WgQuick).expect("wg-quick can be told everything")
+}
+
+/// The same for hosts of another platform; none if that platform can't be told what the network needs.
+pub fn rendered_for(mut network: Network, platform: Platform) -> Option<(Plan, Vec<File>)> {
+    network.nodes.iter_mut().for_each(|node| node.platform = platform);
+    network.clients.iter_mut().for_each(|client| client.platform = platform);
     let mut ledger = Ledger::default();
     let names = network.nodes.iter().map(|node| &node.name).chain(network.clients.iter().map(|client| &client.name));
     for (at, name) in names.enumerate() {
@@ -54,12 +61,16 @@ pub fn rendered(network: Network) -> (Plan, Vec<File>) {
     let (plan, ..) = plan(Arc::new(network), &ledger, &LinkStates::default());
     let render = |member| {
         let told = plan.of(member);
-        let file = wg_quick(&told, &KeySource::File("/etc/wireguard/%i.key")).unwrap();
-        let path = format!("hosts/{}/{}", told.name, file.name);
-        File { path, bytes: file.text.as_bytes().to_vec(), mode: Some(0o644) }
+        let rendered = files_of(&told, platform, &KeySource::File(key_path(platform)), None).ok()?;
+        let placed = rendered.into_iter().map(move |file| {
+            let path = format!("hosts/{}/{}", told.name, file.name);
+            File { path, bytes: file.text.as_bytes().to_vec(), mode: Some(file.mode()) }
+        });
+        Some(placed.collect())
     };
-    let files = plan.members().map(render).collect();
-    (plan, files)
+    let files: Option<Vec<Vec<File>>> = plan.members().map(render).collect();
+    let files = files?.concat();
+    Some((plan, files))
 }
 
 fn blake(at: usize) -> Box<[u8; 32]> {

@@ -128,7 +128,7 @@ fn hosts(paths: &[PathBuf]) -> anyhow::Result<Checked> {
         report::print_findings(&findings, &read.sources);
         bail!(
             "{names}: neither a network file (it has no [network]) nor a WireGuard configuration that is known: \
-             wg-quick, wg show dump, systemd-networkd, EdgeOS or VyOS, script"
+             wg-quick, wg show dump, systemd-networkd, cloud-init, EdgeOS or VyOS, script"
         );
     }
     let devices: usize = read.hosts.iter().map(|host| host.devices.len()).sum();

@@ -234,7 +234,7 @@ pub(super) const STORIES: &[Story] = &[
         code: "WL421",
         title: "More than is read",
         inputs: Inputs::Hosts,
-        means: "A file, or all of them, are beyond the limits.",
+        means: "A file, or all of them, are beyond the limits, or a file holds more mistakes than a configuration could.",
         hurts: "The rest was not looked at.",
         example: "wayleave check /",
         mend: "Name fewer paths.",

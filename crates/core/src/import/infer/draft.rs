@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use crate::keys::PublicKey;
 use crate::limits::{KEEPALIVE_S_DEFAULT, MTU_DEFAULT, PORT_DEFAULT};
 use crate::names::Name;
+use crate::network::Platform;
 
 /// A node or a client.
 #[derive(Debug, Clone)]
@@ -29,7 +30,7 @@ pub(in crate::import) struct Draftee {
     pub mtu: Option<u16>,
     pub keepalive_s: Option<u16>,
     pub device: Option<String>,
-    pub edgeos: bool,
+    pub platform: Platform,
     /// What was read, for a remark: files.
     pub from: Option<String>,
 }
@@ -182,8 +183,8 @@ impl Draft {
         if let Some(device) = &member.device {
             let _ = writeln!(out, "device = \"{device}\"");
         }
-        if member.edgeos {
-            out.push_str("platform = \"edgeos\"\n");
+        if member.platform != Platform::WgQuick {
+            let _ = writeln!(out, "platform = \"{}\"", member.platform.word());
         }
     }
 

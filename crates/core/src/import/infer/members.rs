@@ -99,6 +99,12 @@ impl<'r> World<'r> {
         Some(&self.hosts[h].devices[d])
     }
 
+    /// Whether a member passes packets on, or may: nothing is known of one that was not read.
+    pub fn forwards(&self, member: usize) -> bool {
+        let host = self.members[member].station.map(|(host, _)| &self.hosts[host]);
+        host.is_none_or(|host| [false, true].into_iter().any(|v6| host.forwarding(v6) == Some(true)))
+    }
+
     /// Members with their devices, as far as these were read.
     pub fn stations(&self) -> impl Iterator<Item = (usize, &'r Device)> + '_ {
         (0..self.members.len()).filter_map(|at| Some((at, self.device(at)?)))

@@ -14,7 +14,7 @@ use super::walk::Tables;
 use crate::check::{Finding, Findings, Imported};
 use crate::import::hosts::{Dial, Format};
 use crate::names::{DeviceName, Name};
-use crate::network::Host as Dialled;
+use crate::network::{Host as Dialled, Platform};
 use crate::plan::merge;
 
 /// Prefixes at least this wide stand for the internet.
@@ -39,7 +39,7 @@ pub(in crate::import) fn draft(world: &World<'_>, tables: &Tables, name: &Name, 
             mtu: device.and_then(|device| device.mtu.as_ref()).map(|mtu| mtu.value),
             keepalive_s: None,
             device: device.map(|device| device.name.clone()).filter(|name| valid_name(name)),
-            edgeos: device.is_some_and(|device| device.format == Format::Edgeos),
+            platform: device.map_or(Platform::WgQuick, |device| device.platform),
             from: member.station.map(|(h, d)| {
                 let (host, device) = (&world.hosts[h], &world.hosts[h].devices[d]);
                 format!("{} ({})", host.name, device.format).replace(|c: char| c.is_control(), " ")

@@ -109,7 +109,7 @@ impl Search<'_> {
                 again |= self.consider(best, draft);
             }
             for at in best.1.nodes().collect::<Vec<_>>() {
-                let forwards = world.device(at).is_none_or(|device| device.forwards());
+                let forwards = world.forwards(at);
                 if best.1.members[at].hub || forwards {
                     let mut draft = best.1.clone();
                     draft.members[at].hub ^= true;

@@ -31,6 +31,9 @@ pub(in crate::import) fn read<'t>(
 ) -> Vec<Device> {
     let mut devices: Vec<Device> = Vec::new();
     for line in lines.filter(|line| !line.trimmed().is_empty()) {
+        if notes.is_hopeless() {
+            break;
+        }
         let fields: Vec<&str> = line.text.split('\t').map(str::trim).collect();
         let (owner, rest) = match fields.len() {
             4 | 8 => (name, fields.as_slice()),

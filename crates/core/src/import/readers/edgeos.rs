@@ -9,14 +9,20 @@ use crate::file::Spanned;
 use crate::import::hosts::{Device, Effect, Format, Hook, Moment, Peer, Table};
 use crate::keys::PublicKey;
 use crate::limits::{IMPORT_DEVICES_MAX, IMPORT_ROUTER_PEERS_MAX, NESTING_DEPTH_MAX};
+use crate::network::Platform;
 
 /// A setting as words, each with its place.
 type Path<'l> = Vec<Spanned<&'l str>>;
 
+/// How a remark begins that says which peer is there for later.
+const STANDBY: &str = "# standby ";
+
 /// Whether lines are EdgeOS's or VyOS's.
 pub(in crate::import) fn is_edgeos<'t>(lines: impl Iterator<Item = &'t str>) -> bool {
     let mut in_interfaces = false;
-    for line in lines {
+    // Taking a line apart is the costly part.
+    let speaks_of_it = |line: &&str| line.contains("wireguard") || line.starts_with("interfaces");
+    for line in lines.filter(speaks_of_it) {
         let mut words = line.split_whitespace();
         match (words.next(), words.next(), words.next()) {
             (Some("set"), Some("interfaces"), Some("wireguard")) => return true,
@@ -35,14 +41,20 @@ pub(in crate::import) fn read<'t>(lines: impl Iterator<Item = Line<'t>>, notes: 
     let mut devices: Vec<Device> = Vec::new();
     // Words of the open braces. Their places are lost, which nothing needs.
     let mut open: Vec<Vec<String>> = Vec::new();
+    let mut standby: Vec<String> = Vec::new();
     for line in lines {
         let text = line.trimmed();
+        standby.extend(text.strip_prefix(STANDBY).and_then(|rest| Some(rest.split_once(':')?.0.to_owned())));
         if text.starts_with("/*") || text.starts_with(['#', '!']) || text.is_empty() {
             continue;
         }
         // A prompt may stand before a pasted command: `user@router# set ...`.
         let text = text.split_once("# set ").map_or(text, |(_, rest)| rest);
         let is_set = line.trimmed().starts_with("set ") || line.text.contains("# set ");
+        // Outside of all braces only commands say anything.
+        if open.is_empty() && !is_set && !text.ends_with('{') {
+            continue;
+        }
         let words: Vec<Spanned<&str>> = words(text).into_iter().map(|word| line.part(word)).collect();
         let bare: Vec<&str> = words.iter().map(|word| word.value).collect();
         match bare.as_slice() {
@@ -70,6 +82,12 @@ pub(in crate::import) fn read<'t>(lines: impl Iterator<Item = Line<'t>>, notes: 
                 path.extend(words[skip..].iter().map(|word| line.part(unquoted(word.value))));
                 setting(&path, &mut devices, notes);
             }
+        }
+    }
+    for peer in devices.iter_mut().flat_map(|device| &mut device.peers) {
+        // What VyOS must be given stands for nothing.
+        if peer.name.as_ref().is_some_and(|name| standby.contains(&name.value)) {
+            peer.allowed.clear();
         }
     }
     devices
@@ -123,12 +141,21 @@ fn device_setting(device: &mut Device, key: &Spanned<&str>, value: &Spanned<&str
     match key.value {
         "address" => device.addresses.extend(notes.prefix("address", value)),
         "mtu" => device.mtu = notes.number("mtu", value),
-        "listen-port" | "port" => device.port = notes.number("listen-port", value),
+        "listen-port" => device.port = notes.number("listen-port", value),
+        "port" => {
+            is_vyos(device);
+            device.port = notes.number("port", value);
+        }
         "fwmark" => device.fwmark = notes.number("fwmark", value).filter(|mark| mark.value > 0),
         "route-allowed-ips" if value.value == "false" => {
             device.table = Some(Spanned { value: Table::Off, span: value.span });
         }
-        "private-key" if value.value.contains('/') && value.value.starts_with('/') => device.key_path = Some(text()),
+        "private-key" if value.value.starts_with('/') => device.key_path = Some(text()),
+        // The router's shell reads it.
+        "private-key" if value.value.starts_with("$(cat ") => {
+            let path = value.value.trim_start_matches("$(cat ").trim_end_matches(')').trim().to_owned();
+            device.key_path = Some(Spanned { value: path, span: value.span });
+        }
         "private-key" => {
             device.private_key = notes.private_key(value);
             let public = device.private_key.as_ref();
@@ -138,6 +165,12 @@ fn device_setting(device: &mut Device, key: &Spanned<&str>, value: &Spanned<&str
         | "redirect" | "per-client-thread" | "traffic-policy" => {}
         _ => notes.push(Imported::UnknownKey { section: "wireguard".into(), key: key.value.to_owned() }, key.span),
     }
+}
+
+/// VyOS names ports and peers otherwise than EdgeOS, and makes no routes of allowed prefixes.
+fn is_vyos(device: &mut Device) {
+    device.platform = Platform::Vyos;
+    device.brings_routes = false;
 }
 
 fn peer_setting(device: &mut Device, id: &Spanned<&str>, rest: &[Spanned<&str>], notes: &mut Notes<'_>) {
@@ -156,6 +189,7 @@ fn peer_setting(device: &mut Device, id: &Spanned<&str>, rest: &[Spanned<&str>],
                 Err(_) => {
                     peer.name = Some(Spanned { value: id.value.to_owned(), span: id.span });
                     peer.name_is_certain = true;
+                    is_vyos(device);
                 }
             }
             device.peers.push(peer);
@@ -173,7 +207,7 @@ fn peer_setting(device: &mut Device, id: &Spanned<&str>, rest: &[Spanned<&str>],
         }
         "endpoint" => peer.endpoint = notes.endpoint("endpoint", value),
         // VyOS gives host and port apart, in either order.
-        "address" => half(peer, Some(value.value), None, value.span, notes),
+        "address" | "host-name" => half(peer, Some(value.value), None, value.span, notes),
         "port" => half(peer, None, value.value.parse().ok(), value.span, notes),
         "persistent-keepalive" => peer.keepalive_s = notes.keepalive("persistent-keepalive", value),
         "preshared-key" if value.value.starts_with('/') => {}
@@ -184,7 +218,7 @@ fn peer_setting(device: &mut Device, id: &Spanned<&str>, rest: &[Spanned<&str>],
                 peer.name = Some(Spanned { value: value.value.to_owned(), span: value.span });
             }
         }
-        "disable" | "host-name" => {}
+        "disable" => {}
         _ => notes.push(Imported::UnknownKey { section: "peer".into(), key: key.value.to_owned() }, key.span),
     }
 }

@@ -1,5 +1,6 @@
 //! One reader for each foreign syntax, all pure: lines in, devices out, findings beside.
 
+pub(super) mod cloud_init;
 pub(super) mod dump;
 pub(super) mod edgeos;
 pub(super) mod facts;

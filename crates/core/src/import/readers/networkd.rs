@@ -19,6 +19,16 @@ pub(in crate::import) struct Network {
     dns: Vec<Spanned<String>>,
     mtu: Option<Spanned<u16>>,
     hooks: Vec<Hook>,
+    /// The `[Route]` or `[RoutingPolicyRule]` that is being read.
+    open: Option<Routing>,
+}
+
+/// A section about routing, as the words of ip-route(8) or ip-rule(8).
+struct Routing {
+    is_rule: bool,
+    place: Span,
+    destination: Option<String>,
+    words: Vec<String>,
 }
 
 /// Reads a file of either kind.
@@ -34,6 +44,9 @@ pub(in crate::import) fn read<'t>(
     let mut is_wireguard = false;
     let mut remark = None;
     for line in lines {
+        if notes.is_hopeless() {
+            break;
+        }
         let text = line.trimmed().trim_start_matches('\u{feff}');
         if text.is_empty() || text.starts_with(['#', ';']) {
             remark = named(&line, text).or(remark);
@@ -42,9 +55,17 @@ pub(in crate::import) fn read<'t>(
         if let Some(name) = text.strip_prefix('[') {
             name.trim_end_matches(']').to_ascii_lowercase().clone_into(&mut section);
             let place = line.part(text).span;
+            if let Some(network) = &mut network {
+                network.close();
+            }
             match section.as_str() {
                 "netdev" => device = Some(Device::new("", Format::Networkd, place)),
                 "match" => network = Some(Network::new(place)),
+                "route" | "routingpolicyrule" => {
+                    if let Some(network) = &mut network {
+                        network.open = Some(Routing::new(section == "routingpolicyrule", place));
+                    }
+                }
                 "wireguardpeer" => {
                     let mut peer = Peer::new(place);
                     if let Some(found) = remark.take() {
@@ -83,12 +104,28 @@ pub(in crate::import) fn read<'t>(
         }
     }
     devices.extend(device.filter(|_| is_wireguard));
+    if let Some(network) = &mut network {
+        network.close();
+    }
     networks.extend(network);
 }
 
 impl Network {
     fn new(place: Span) -> Network {
-        Network { matches: Vec::new(), place, addresses: Vec::new(), dns: Vec::new(), mtu: None, hooks: Vec::new() }
+        Network {
+            matches: Vec::new(),
+            place,
+            addresses: Vec::new(),
+            dns: Vec::new(),
+            mtu: None,
+            hooks: Vec::new(),
+            open: None,
+        }
+    }
+
+    /// Keeps the section about routing that ends.
+    fn close(&mut self) {
+        self.hooks.extend(self.open.take().map(Routing::hook));
     }
 
     fn is_about(&self, device: &str) -> bool {
@@ -97,6 +134,47 @@ impl Network {
             None => pattern == device,
         };
         self.matches.iter().any(fits)
+    }
+}
+
+impl Routing {
+    fn new(is_rule: bool, place: Span) -> Routing {
+        Routing { is_rule, place, destination: None, words: Vec::new() }
+    }
+
+    fn key(&mut self, key: &str, value: &str) {
+        let word = match (self.is_rule, key) {
+            (false, "destination") => return self.destination = Some(value.to_owned()),
+            (false, "gateway") => "via",
+            (false, "type") if ["blackhole", "unreachable", "prohibit"].contains(&value) => {
+                return self.words.insert(0, value.to_owned());
+            }
+            (true, "from") => "from",
+            (true, "to") => "to",
+            (true, "firewallmark") => "fwmark",
+            (true, "incominginterface") => "iif",
+            (true, "outgoinginterface") => "oif",
+            (true, "suppressprefixlength") => "suppress_prefixlength",
+            (true, "invertrule") => return self.words.extend((value == "yes").then(|| "not".to_owned())),
+            (_, "table") => "table",
+            (_, "priority") => "priority",
+            _ => return,
+        };
+        self.words.extend([word.to_owned(), value.to_owned()]);
+    }
+
+    fn hook(self) -> Hook {
+        let default = || "default".to_owned();
+        let destination = self.destination.clone().unwrap_or_else(default);
+        let text = if self.is_rule { self.words.join(" ") } else { format!("{} {destination}", self.words.join(" ")) };
+        let rest = text.trim().to_owned();
+        let prefix = self.destination.and_then(|text| text.parse().ok());
+        let effect = match self.is_rule {
+            true => Effect::Rule { rest: rest.clone(), removed: false },
+            false => Effect::Route { prefix, rest: rest.clone(), removed: false },
+        };
+        let command = Spanned { value: rest, span: self.place };
+        Hook { moment: Moment::PostUp, command, effects: vec![effect] }
     }
 }
 
@@ -175,10 +253,10 @@ fn about(network: &mut Network, section: &str, key: &str, value: &Spanned<&str>,
             let both = |v6| Effect::Masquerade { v6, output: None, source: None, removed: false };
             network.hooks.push(hook(text(value), vec![both(false), both(true)]));
         }
-        ("route", "destination") => {
-            let prefix = value.value.parse().ok();
-            let effect = Effect::Route { prefix, rest: value.value.to_owned(), removed: false };
-            network.hooks.push(hook(text(value), vec![effect]));
+        ("route" | "routingpolicyrule", _) => {
+            if let Some(open) = &mut network.open {
+                open.key(key, value.value);
+            }
         }
         _ => {}
     }

@@ -15,6 +15,7 @@ use crate::check::{Finding, Imported, SourceIx, Span};
 use crate::file::Spanned;
 use crate::import::hosts::{Device, Effect, Format, Hook, Moment, Peer};
 use crate::limits::{IMPORT_SCRIPT_CASES_MAX, IMPORT_SCRIPT_LINES_MAX, IMPORT_SCRIPT_VALUE_BYTES_MAX};
+use crate::network::Platform;
 
 #[derive(Default)]
 struct Script<'t> {
@@ -23,8 +24,12 @@ struct Script<'t> {
     /// Files that are written, by path, line by line.
     files: BTreeMap<String, Vec<Line<'t>>>,
     devices: Vec<Device>,
-    /// Lines run so far, those of loops each time.
+    /// A name in a remark, for the peer that comes next.
+    remark: Option<Spanned<String>>,
+    /// Lines run and written so far, those of loops each time.
     run: usize,
+    /// Whether that was too many.
+    is_full: bool,
     /// Where the branch of a `case` began that is being read, and the words it is for.
     case: Option<(u32, Vec<String>)>,
     /// All such branches: from, to, and the words.
@@ -58,6 +63,14 @@ pub(in crate::import) fn read<'t>(
         }
         devices.push(device);
     }
+    let becomes_its_command = lines.iter().any(|line| line.text.contains("exec \"$@\""));
+    for device in &mut devices {
+        device.platform = match (becomes_its_command, device.brings_routes) {
+            (true, _) => Platform::Container,
+            (false, false) => Platform::Commands,
+            (false, true) => Platform::WgQuick,
+        };
+    }
     devices
 }
 
@@ -83,21 +96,19 @@ impl<'t> Script<'t> {
         while let Some(line) = lines.get(at) {
             self.run += 1;
             if self.run > IMPORT_SCRIPT_LINES_MAX {
-                if self.run == IMPORT_SCRIPT_LINES_MAX + 1 {
-                    let what = "lines that the script runs".to_owned();
-                    notes.push(Imported::TooMuch { what, max: IMPORT_SCRIPT_LINES_MAX }, line.span);
-                }
-                return;
+                return self.too_long(line, notes);
             }
             let text = line.trimmed();
             at += 1;
             if text.is_empty() || text.starts_with('#') {
+                let found = wg_quick::named(line, text).filter(|found| found.is_certain);
+                self.remark = found.map(|found| found.name).or(self.remark.take());
                 continue;
             }
             if let Some((file, delimiter, expands)) = here_document(text) {
                 let length =
                     lines[at..].iter().position(|line| line.trimmed() == delimiter).unwrap_or(lines.len() - at);
-                self.write(&self.expand(&file), text, &lines[at..at + length], expands);
+                self.write(&self.expand(&file), text, &lines[at..at + length], expands, notes);
                 at = (at + length + 1).min(lines.len());
             } else if let Some(name) = array(text) {
                 let length =
@@ -111,6 +122,14 @@ impl<'t> Script<'t> {
             } else {
                 self.command(line, text, notes);
             }
+        }
+    }
+
+    fn too_long(&mut self, line: &Line<'t>, notes: &mut Notes<'_>) {
+        if !self.is_full {
+            self.is_full = true;
+            let what = "lines that the script runs".to_owned();
+            notes.push(Imported::TooMuch { what, max: IMPORT_SCRIPT_LINES_MAX }, line.span);
         }
     }
 
@@ -128,8 +147,14 @@ impl<'t> Script<'t> {
         }
     }
 
-    fn write(&mut self, file: &str, command: &str, body: &[Line<'t>], expands: bool) {
-        let expanded = body.iter().map(|line| {
+    fn write(&mut self, file: &str, command: &str, body: &[Line<'t>], expands: bool, notes: &mut Notes<'_>) {
+        // What a script writes counts like what it runs.
+        let room = IMPORT_SCRIPT_LINES_MAX.saturating_sub(self.run);
+        self.run += body.len();
+        if let Some(line) = body.get(room) {
+            self.too_long(line, notes);
+        }
+        let expanded = body[..body.len().min(room)].iter().map(|line| {
             let text = if expands { Cow::Owned(self.expand(&line.text)) } else { line.text.clone() };
             let verbatim = line.verbatim && text == line.text;
             Line { text: if verbatim { line.text.clone() } else { text }, span: line.span, verbatim }
@@ -160,6 +185,7 @@ impl<'t> Script<'t> {
                     .for_each(|device| device.brings_routes = true);
             }
             ["ip", ..] => self.ip(line, &words, notes),
+            _ if words.contains(&"sysctl") => self.sysctl(line, bare),
             _ => {
                 if let Some((name, value)) = bare.split_once('=').filter(|(name, _)| is_variable(name)) {
                     let value = self.expand(unquoted(value.split(" #").next().unwrap_or_default().trim()));
@@ -263,6 +289,7 @@ impl<'t> Script<'t> {
 
     fn wg_set(&mut self, line: &Line<'t>, name: &str, words: &[&str], notes: &mut Notes<'_>) {
         let words: Vec<String> = merged(words).iter().map(|word| unquoted(&self.expand(word)).to_owned()).collect();
+        let remark = self.remark.take();
         let device = self.device(name, line.span);
         let mut words = words.iter().map(String::as_str).peekable();
         let at = |value| Spanned { value, span: line.span };
@@ -270,6 +297,8 @@ impl<'t> Script<'t> {
         while let Some(word) = words.next() {
             if word == "peer" {
                 let mut peer = Peer::new(line.span);
+                peer.name_is_certain = remark.is_some();
+                peer.name.clone_from(&remark);
                 let key = words.next().unwrap_or_default();
                 if key.starts_with(['$', '<', '`']) {
                     let kind = Imported::NotKnownYet { what: "the key of a peer".into(), variable: key.to_owned() };
@@ -315,9 +344,20 @@ impl<'t> Script<'t> {
         }
     }
 
+    /// Forwarding that is switched on once the device is there.
+    fn sysctl(&mut self, line: &Line<'t>, text: &str) {
+        let effects = hooks::effects(text).into_iter().filter(|effect| matches!(effect, Effect::Forwarding { .. }));
+        let effects: Vec<Effect> = effects.collect();
+        if let Some(device) = self.devices.last_mut().filter(|_| !effects.is_empty()) {
+            let command = Spanned { value: text.to_owned(), span: line.span };
+            device.hooks.push(Hook { moment: Moment::PostUp, command, effects });
+        }
+    }
+
     /// `ip address add ADDRESS dev DEVICE`, `ip route add PREFIX dev DEVICE`.
     fn ip(&mut self, line: &Line<'t>, words: &[&str], notes: &mut Notes<'_>) {
-        let words: Vec<String> = words.iter().map(|word| unquoted(&self.expand(word)).to_owned()).collect();
+        let words = words.iter().filter(|word| !["-4", "-6"].contains(word));
+        let words: Vec<String> = words.map(|word| unquoted(&self.expand(word)).to_owned()).collect();
         let Some(name) = words.iter().skip_while(|word| *word != "dev").nth(1).cloned() else { return };
         if words.get(1).is_some_and(|object| "address".starts_with(object.as_str()) && object.starts_with('a')) {
             let is_address = |word: &&String| word.parse::<IpNet>().is_ok() || word.parse::<std::net::IpAddr>().is_ok();

@@ -48,6 +48,9 @@ pub(in crate::import) fn read<'t>(
     let mut reader = Reader { device, section: Section::None, pending: None, is_fresh: true, notes };
     for line in lines {
         reader.line(&line);
+        if reader.notes.is_hopeless() {
+            break;
+        }
     }
     reader.device
 }

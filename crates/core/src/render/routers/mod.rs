@@ -29,7 +29,11 @@ struct Setting {
 
 /// Settings of a member, in the order in which they are shown.
 #[derive(Debug, Default)]
-struct Tree(Vec<Setting>);
+struct Tree {
+    settings: Vec<Setting>,
+    /// Remarks, each before the setting of that number.
+    remarks: BTreeMap<usize, String>,
+}
 
 impl Tree {
     fn one(&mut self, node: &[&str], value: impl ToString) {
@@ -41,19 +45,24 @@ impl Tree {
     }
 
     fn add(&mut self, node: &[&str], value: String, many: bool) {
-        self.0.push(Setting { node: node.iter().map(|word| (*word).to_owned()).collect(), value, many });
+        self.settings.push(Setting { node: node.iter().map(|word| (*word).to_owned()).collect(), value, many });
+    }
+
+    /// A remark on what is added next.
+    fn remark(&mut self, text: String) {
+        self.remarks.insert(self.settings.len(), text);
     }
 
     /// The paths to delete, of what is in `old` and not here.
     fn gone(&self, old: &Tree) -> Vec<Vec<String>> {
         let mut wanted: BTreeSet<&[String]> = BTreeSet::new();
         let mut values: BTreeMap<&[String], BTreeSet<&str>> = BTreeMap::new();
-        for setting in &self.0 {
+        for setting in &self.settings {
             wanted.extend((1..=setting.node.len()).map(|length| &setting.node[..length]));
             values.entry(&setting.node).or_default().insert(&setting.value);
         }
         let mut gone: Vec<Vec<String>> = Vec::new();
-        for setting in &old.0 {
+        for setting in &old.settings {
             let above = (1..=setting.node.len()).map(|length| &setting.node[..length]);
             let path = match above.into_iter().find(|path| !wanted.contains(path)) {
                 Some(path) => path.to_vec(),
@@ -74,7 +83,10 @@ impl Tree {
         for path in previous.map(|old| self.gone(old)).unwrap_or_default() {
             line(&mut body, format_args!("delete {}", path.join(" ")));
         }
-        for setting in &self.0 {
+        for (at, setting) in self.settings.iter().enumerate() {
+            if let Some(remark) = self.remarks.get(&at) {
+                line(&mut body, format_args!("# {remark}"));
+            }
             line(&mut body, format_args!("set {} {}", setting.node.join(" "), setting.value));
         }
         RenderedFile::new(plan, name, Opening::Header, &body)

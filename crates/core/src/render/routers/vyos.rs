@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::super::file::{KeySource, RenderError, RenderedFile, on_device, public_key};
+use super::super::wg_quick::why_standby;
 use super::{Tree, check};
 use crate::network::{Host, Platform};
 use crate::plan::{NodePlan, PeerPlan, host};
@@ -62,6 +63,7 @@ fn peer(plan: &NodePlan, peer: &PeerPlan, device: &[&str; 3], tree: &mut Tree) -
         tree.many(&at("allowed-ips"), prefix);
     }
     if let (true, Some(address)) = (peer.allowed.is_empty(), peer.link_address) {
+        tree.remark(format!("standby {}: {}; VyOS wants a prefix all the same", peer.name, why_standby(peer)));
         tree.many(&at("allowed-ips"), host(address));
     }
     if let Some(seconds) = peer.keepalive_s {

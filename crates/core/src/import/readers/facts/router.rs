@@ -29,7 +29,7 @@ pub(in crate::import) fn read<'t>(lines: impl Iterator<Item = Line<'t>>) -> Fact
             router.setting(&open.concat(), place);
         } else if let Some(rest) = text.strip_prefix("set ") {
             router.setting(&words(rest), place);
-        } else if !text.is_empty() && !text.starts_with(['#', '/', '!']) {
+        } else if !open.is_empty() && !text.is_empty() && !text.starts_with(['#', '/', '!']) {
             let mut path = open.concat();
             path.extend(words(text));
             router.setting(&path, place);
