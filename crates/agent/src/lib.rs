@@ -1,7 +1,9 @@
 //! Wayleave's hands: what changes a host.
 //!
-//! At present the kernel's side of it: [`netlink`], links, addresses, routes and rules by typed requests, in the network
-//! namespace of the calling thread. The lab builds its hosts with it.
+//! [`netlink`] talks to the kernel: links, addresses, routes, rules and its WireGuard, by typed requests, in the network
+//! namespace of the calling thread; the lab builds its hosts with it. [`host`] reads a whole host and carries out the changes
+//! that `core` proposes. Nothing here decides anything.
 
+pub mod host;
 pub mod limits;
 pub mod netlink;

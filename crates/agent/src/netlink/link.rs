@@ -43,6 +43,18 @@ impl Netlink {
         self.set_attribute(device, format!("set a queue of {packets}"), LinkAttribute::TxQueueLen(packets))
     }
 
+    /// Makes a WireGuard device of the kernel's, down and without key.
+    pub fn add_wireguard(&mut self, device: &str) -> Result<(), NetlinkError> {
+        let mut message = named(device);
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Wireguard)]));
+        self.change_link(Attempt::on(device, "make a WireGuard device"), message, NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Gives a device an alias, a text of up to 255 bytes that the kernel keeps with it.
+    pub fn set_alias(&mut self, device: &str, alias: &str) -> Result<(), NetlinkError> {
+        self.set_attribute(device, format!("set alias {alias}"), LinkAttribute::IfAlias(alias.into()))
+    }
+
     /// Makes a bridge, down.
     pub fn add_bridge(&mut self, device: &str) -> Result<(), NetlinkError> {
         let mut message = named(device);

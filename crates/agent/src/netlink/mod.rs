@@ -5,16 +5,27 @@
 //! attempted on which one. Adding what exists is an error except where a method says "replaces".
 
 mod link;
+mod look;
 mod route;
+mod wireguard;
 
+pub use look::{LinkSeen, RouteSeen, RuleSeen};
 pub use route::{Route, Rule};
+pub use wireguard::{WireGuard, set_device};
 
 use crate::limits;
-use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable,
+};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::fmt;
 use std::io;
+use zeroize::Zeroizing;
+
+/// The kernel's sign that a dump is not of one moment, since something changed meanwhile (`linux/netlink.h`).
+const NLM_F_DUMP_INTR: u16 = 0x10;
 
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +59,11 @@ impl NetlinkError {
             Self::Open(source) | Self::Refused { source, .. } => source.raw_os_error(),
             Self::Answer { .. } => None,
         }
+    }
+
+    /// Whether something changed while all of a kind were listed, so that the list is of no one moment.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if source.kind() == io::ErrorKind::Interrupted)
     }
 }
 
@@ -85,22 +101,13 @@ impl fmt::Display for Attempt {
 /// A connection to the kernel of one namespace.
 #[derive(Debug)]
 pub struct Netlink {
-    socket: Socket,
-    sequence: u32,
-    buffer: Vec<u8>,
+    connection: Connection,
 }
 
 impl Netlink {
     /// Opens one in the namespace of the calling thread.
     pub fn open() -> Result<Self, NetlinkError> {
-        let connect = || {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
-            socket.bind_auto()?;
-            socket.connect(&SocketAddr::new(0, 0))?;
-            Ok(socket)
-        };
-        let socket = connect().map_err(NetlinkError::Open)?;
-        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(limits::NETLINK_REPLY_BYTES) })
+        Ok(Self { connection: Connection::open(NETLINK_ROUTE)? })
     }
 
     /// Sends a request and waits for its acknowledgement. A message that comes before it is the answer.
@@ -110,42 +117,94 @@ impl Netlink {
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> Result<Option<RouteNetlinkMessage>, NetlinkError> {
+        let mut answer = None;
+        self.connection.exchange(attempt, message, NLM_F_ACK | flags, |reply| answer = Some(reply))?;
+        Ok(answer)
+    }
+
+    /// Asks for all of a kind.
+    fn dump(
+        &mut self,
+        attempt: &Attempt,
+        message: RouteNetlinkMessage,
+        each: impl FnMut(RouteNetlinkMessage),
+    ) -> Result<(), NetlinkError> {
+        self.connection.exchange(attempt, message, NLM_F_DUMP, each)
+    }
+}
+
+/// A netlink socket of any family.
+#[derive(Debug)]
+struct Connection {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    fn open(protocol: isize) -> Result<Self, NetlinkError> {
+        let connect = || {
+            let mut socket = Socket::new(protocol)?;
+            socket.bind_auto()?;
+            socket.connect(&SocketAddr::new(0, 0))?;
+            Ok(socket)
+        };
+        let socket = connect().map_err(NetlinkError::Open)?;
+        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(limits::NETLINK_REPLY_BYTES) })
+    }
+
+    /// Sends a request and hands over what is answered until the acknowledgement, or until the end of a dump.
+    fn exchange<T>(
+        &mut self,
+        attempt: &Attempt,
+        message: T,
+        flags: u16,
+        mut each: impl FnMut(T),
+    ) -> Result<(), NetlinkError>
+    where
+        T: NetlinkSerializable + NetlinkDeserializable,
+        NetlinkPayload<T>: From<T>,
+    {
         let refused = |source| NetlinkError::Refused { attempt: attempt.clone(), source };
         let strange = |why: String| NetlinkError::Answer { attempt: attempt.clone(), why };
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        header.flags = NLM_F_REQUEST | flags;
         header.sequence_number = self.sequence;
         let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
         message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
+        let mut bytes = Zeroizing::new(vec![0; message.buffer_len()]);
         message.serialize(&mut bytes);
         self.socket.send(&bytes, 0).map_err(refused)?;
 
-        let mut answer = None;
-        for _ in 0..limits::NETLINK_REPLIES_MAX {
+        let is_dump = flags & NLM_F_DUMP == NLM_F_DUMP;
+        let most = if is_dump { limits::NETLINK_DUMP_REPLIES_MAX } else { limits::NETLINK_REPLIES_MAX };
+        for _ in 0..most {
             self.buffer.clear();
             self.socket.recv(&mut self.buffer, 0).map_err(refused)?;
             let mut rest = self.buffer.as_slice();
             while !rest.is_empty() {
-                let reply = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                    .map_err(|error| strange(error.to_string()))?;
+                let reply = NetlinkMessage::<T>::deserialize(rest).map_err(|error| strange(error.to_string()))?;
                 // Messages are aligned to four bytes; a length of zero would never end.
                 let length = (reply.header.length as usize).next_multiple_of(4).max(4);
                 rest = rest.get(length..).unwrap_or_default();
                 if reply.header.sequence_number != self.sequence {
                     continue;
                 }
+                if reply.header.flags & NLM_F_DUMP_INTR != 0 {
+                    return Err(refused(io::ErrorKind::Interrupted.into()));
+                }
                 match reply.payload {
                     NetlinkPayload::Error(error) => match error.code {
-                        None => return Ok(answer),
+                        None => return Ok(()),
                         Some(_) => return Err(refused(error.to_io())),
                     },
-                    NetlinkPayload::InnerMessage(inner) => answer = Some(inner),
+                    NetlinkPayload::Done(_) => return Ok(()),
+                    NetlinkPayload::InnerMessage(inner) => each(inner),
                     _ => {}
                 }
             }
         }
-        Err(strange("no acknowledgement".into()))
+        Err(strange("no end of it".into()))
     }
 }

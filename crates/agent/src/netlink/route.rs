@@ -8,7 +8,7 @@ use super::{Attempt, Netlink, NetlinkError};
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
-use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::net::IpAddr;
 
@@ -66,6 +66,10 @@ pub struct Rule {
     pub to: Option<IpNet>,
     /// For packets with this firewall mark, under this mask.
     pub mark: Option<(u32, u32)>,
+    /// For all packets that the conditions above do *not* describe.
+    pub invert: bool,
+    /// Who has set it; 0: nobody says.
+    pub protocol: u8,
 }
 
 impl Netlink {
@@ -139,6 +143,12 @@ fn rule_message(rule: &Rule) -> RuleMessage {
     message.header.table = u8::try_from(rule.table).unwrap_or(0);
     message.attributes.push(RuleAttribute::Table(rule.table));
     message.attributes.push(RuleAttribute::Priority(rule.priority));
+    if rule.invert {
+        message.header.flags |= RuleFlags::Invert;
+    }
+    if rule.protocol != 0 {
+        message.attributes.push(RuleAttribute::Protocol(RouteProtocol::from(rule.protocol)));
+    }
     if let Some(prefix) = rule.from {
         message.header.src_len = prefix.prefix_len();
         message.attributes.push(RuleAttribute::Source(prefix.trunc().addr()));

@@ -1,0 +1,162 @@
+//! Carrying out changes, in their order.
+//!
+//! Changes of WireGuard devices that follow each other go to the back end together: ten thousand peers are one request, not ten
+//! thousand. A change is reported when it is done.
+
+use std::collections::BTreeMap;
+
+use wayleave_core::host::{ALIAS_PREFIX, Change, PeerRef, ROUTE_PROTOCOL, Rule as WantedRule};
+use wayleave_core::keys::PrivateKey;
+use wayleave_core::names::DeviceName;
+use wayleave_engine::{ConfigureDevice, ConfigurePeer, PrivateKey as DeviceKey, PublicKey as DevicePublicKey};
+
+use super::{Host, HostError, Refused, sysctl};
+use crate::netlink::{Route, Rule};
+
+impl Host {
+    /// Carries changes out until all are done or one is refused; `done` is told of each.
+    ///
+    /// # Errors
+    /// Names the change that was refused. Those before it are done.
+    pub fn apply(
+        &mut self,
+        changes: &[Change],
+        keys: &BTreeMap<DeviceName, PrivateKey>,
+        mut done: impl FnMut(&Change),
+    ) -> Result<(), Box<Refused>> {
+        let mut rest = changes;
+        while let Some(first) = rest.first() {
+            let refused = |source| Box::new(Refused { change: Box::new(first.clone()), source });
+            let batch = match device_of(first) {
+                Some(device) => rest.iter().take_while(|change| device_of(change) == Some(device)).count(),
+                None => 1,
+            };
+            let (now, later) = rest.split_at(batch);
+            match device_of(first) {
+                Some(device) => {
+                    let change = configuration(now, keys).map_err(refused)?;
+                    self.devices.configure(device.as_str(), &change).map_err(refused)?;
+                }
+                None => self.apply_one(first).map_err(refused)?,
+            }
+            now.iter().for_each(&mut done);
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn apply_one(&mut self, change: &Change) -> Result<(), HostError> {
+        let netlink = &mut self.netlink;
+        match change {
+            Change::SetSysctl { name, value } | Change::SetDeviceSysctl { name, value } => {
+                return sysctl::write(name, value);
+            }
+            Change::AddDevice { device, network, .. } => {
+                self.devices.make(netlink, device.as_str())?;
+                netlink.set_alias(device.as_str(), &format!("{ALIAS_PREFIX}{network}"))?;
+            }
+            Change::RemakeDevice { device, network, .. } => {
+                self.devices.remove(netlink, device.as_str())?;
+                self.devices.make(netlink, device.as_str())?;
+                netlink.set_alias(device.as_str(), &format!("{ALIAS_PREFIX}{network}"))?;
+            }
+            Change::SetMtu { device, mtu } => netlink.set_mtu(device.as_str(), u32::from(*mtu))?,
+            Change::AddAddress { device, address } => netlink.add_address(device.as_str(), *address)?,
+            Change::RemoveAddress { device, address } => netlink.remove_address(device.as_str(), *address)?,
+            Change::SetUp { device } => netlink.set_up(device.as_str())?,
+            Change::SetRoute { table, prefix, route } => {
+                netlink.replace_route(&wanted_route(*table, *prefix, route))?
+            }
+            Change::RemoveRoute { table, prefix, route } => {
+                netlink.remove_route(&wanted_route(*table, *prefix, route))?;
+            }
+            Change::AddRule { rule } => netlink.add_rule(&wanted_rule(rule))?,
+            Change::RemoveRule { rule } => netlink.remove_rule(&wanted_rule(rule))?,
+            Change::RemoveDevice { device } => self.devices.remove(netlink, device.as_str())?,
+            // These are about what is inside a WireGuard device, and go there in batches.
+            Change::SetKey { .. }
+            | Change::SetPort { .. }
+            | Change::SetFwmark { .. }
+            | Change::AddPeer { .. }
+            | Change::SetEndpoint { .. }
+            | Change::SetKeepalive { .. }
+            | Change::GivePrefix { .. }
+            | Change::TakePrefix { .. }
+            | Change::RemovePeer { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+fn wanted_route(table: u32, destination: ipnet::IpNet, route: &wayleave_core::host::Route) -> Route {
+    let preferred_source = route.preferred_source;
+    Route { preferred_source, table, protocol: ROUTE_PROTOCOL, ..Route::new(destination, route.device.as_str()) }
+}
+
+fn wanted_rule(rule: &WantedRule) -> Rule {
+    Rule {
+        priority: rule.priority,
+        table: rule.table,
+        ipv6: rule.ipv6,
+        from: None,
+        to: None,
+        mark: Some((rule.unless_mark, u32::MAX)),
+        invert: true,
+        protocol: ROUTE_PROTOCOL,
+    }
+}
+
+/// The device whose inside a change is about.
+fn device_of(change: &Change) -> Option<&DeviceName> {
+    match change {
+        Change::SetKey { device, .. }
+        | Change::SetPort { device, .. }
+        | Change::SetFwmark { device, .. }
+        | Change::AddPeer { device, .. }
+        | Change::SetEndpoint { device, .. }
+        | Change::SetKeepalive { device, .. }
+        | Change::GivePrefix { device, .. }
+        | Change::TakePrefix { device, .. }
+        | Change::RemovePeer { device, .. } => Some(device),
+        _ => None,
+    }
+}
+
+/// Changes of one device's inside as one request, in their order.
+fn configuration(changes: &[Change], keys: &BTreeMap<DeviceName, PrivateKey>) -> Result<ConfigureDevice, HostError> {
+    let mut all = ConfigureDevice::default();
+    for change in changes {
+        match change {
+            Change::SetKey { device, .. } => {
+                let key = keys.get(device).ok_or_else(|| HostError::NoKey { device: device.clone() })?;
+                all.private_key = Some(DeviceKey::new(*key.as_bytes()));
+            }
+            Change::SetPort { port, .. } => all.listen_port = Some(*port),
+            Change::SetFwmark { fwmark, .. } => all.fwmark = Some(*fwmark),
+            Change::AddPeer { peer, endpoint, keepalive_s, .. } => {
+                let at = entry(&mut all, peer);
+                at.endpoint = *endpoint;
+                at.persistent_keepalive_s = (*keepalive_s > 0).then_some(*keepalive_s);
+            }
+            Change::SetEndpoint { peer, endpoint, .. } => entry(&mut all, peer).endpoint = Some(*endpoint),
+            Change::SetKeepalive { peer, keepalive_s, .. } => {
+                entry(&mut all, peer).persistent_keepalive_s = Some(*keepalive_s);
+            }
+            Change::GivePrefix { peer, prefix, .. } => entry(&mut all, peer).allowed_ips.push(*prefix),
+            Change::TakePrefix { peer, prefix, .. } => entry(&mut all, peer).remove_allowed_ips.push(*prefix),
+            Change::RemovePeer { peer, .. } => entry(&mut all, peer).remove = true,
+            _ => {}
+        }
+    }
+    Ok(all)
+}
+
+/// The request's last part if it is about this peer, or a new one: changes come peer by peer.
+fn entry<'a>(all: &'a mut ConfigureDevice, peer: &PeerRef) -> &'a mut ConfigurePeer {
+    let key = DevicePublicKey(*peer.key.as_bytes());
+    if all.peers.last().is_none_or(|last| last.public_key != key) {
+        all.peers.push(ConfigurePeer::new(key));
+    }
+    let last = all.peers.len() - 1;
+    &mut all.peers[last]
+}

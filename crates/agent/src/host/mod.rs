@@ -1,0 +1,113 @@
+//! One host's kernel: looked at as a whole, and changed one step at a time.
+//!
+//! [`Host::look`] reads links, addresses, routes, rules, settings and WireGuard devices into a
+//! [`wayleave_core::host::Actual`], which holds only what carries our mark. [`Host::apply`] carries out
+//! [`Change`]s in their order and stops at the first that the kernel refuses: whoever looks again and asks for the difference
+//! again goes on from there. Works in the network namespace of the thread that opened it; holds the engine's devices where the
+//! kernel has no WireGuard, so that they end with it.
+
+mod apply;
+mod backend;
+mod observe;
+mod sysctl;
+
+use std::io;
+
+use wayleave_core::host::{Change, Obstacle};
+use wayleave_core::names::DeviceName;
+use wayleave_engine::DeviceError;
+
+pub use backend::{Choice, Devices};
+
+use crate::netlink::{Netlink, NetlinkError};
+
+/// A host's kernel, and what runs WireGuard on it.
+#[derive(Debug)]
+pub struct Host {
+    netlink: Netlink,
+    devices: Devices,
+}
+
+/// Why a host could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The kernel refused a request.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The embedded engine refused a request.
+    #[error("the engine can't do this for {device}")]
+    Engine {
+        /// The device.
+        device: String,
+        /// Why.
+        #[source]
+        source: DeviceError,
+    },
+    /// The interface for the engine could not be made.
+    #[error("can't make the TUN interface {device}")]
+    Tun {
+        /// Its name.
+        device: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A kernel setting could not be read or written.
+    #[error("can't {what} {name}")]
+    Sysctl {
+        /// `read` or `set`.
+        what: &'static str,
+        /// The setting.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel's WireGuard was asked for, and there is none.
+    #[error("this kernel has no WireGuard (is the module loaded? `modprobe wireguard`); the engine needs none")]
+    NoKernelWireGuard,
+    /// A device that should be there is not.
+    #[error("there is no device {device}")]
+    NoDevice {
+        /// Which.
+        device: String,
+    },
+    /// A device has no private key, since none was handed in.
+    #[error("{device} needs its private key, and there is none at hand")]
+    NoKey {
+        /// Which.
+        device: DeviceName,
+    },
+    /// What was looked at changed all the time.
+    #[error("the host changes faster than it can be read")]
+    Restless,
+    /// Something of somebody else's is in the way.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Obstacles(Vec<Obstacle>),
+}
+
+/// A change that the kernel refused.
+#[derive(Debug, thiserror::Error)]
+#[error("can't {change}")]
+pub struct Refused {
+    /// The change.
+    pub change: Box<Change>,
+    /// Why.
+    #[source]
+    pub source: HostError,
+}
+
+impl Host {
+    /// Opens the host of the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// If the kernel's WireGuard was chosen and there is none, or without a netlink socket.
+    pub fn open(choice: Choice) -> Result<Host, HostError> {
+        Ok(Host { netlink: Netlink::open()?, devices: Devices::open(choice)? })
+    }
+
+    /// What runs WireGuard here.
+    pub fn backend(&self) -> wayleave_core::host::Backend {
+        self.devices.backend()
+    }
+}

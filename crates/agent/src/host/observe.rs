@@ -1,0 +1,120 @@
+//! Looking at a host.
+//!
+//! Ours is a device with our alias, a route or a rule with our protocol number. Everything else is left out, but for devices
+//! that have a name that is wanted. Interrupted looks are begun anew, a bounded number of times.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use wayleave_core::host::{
+    ALIAS_PREFIX, Actual, Backend, DeviceState, HostState, PeerState, ROUTE_PROTOCOL, RULE_PRIORITIES, Route, Rule,
+};
+use wayleave_core::keys::PublicKey;
+use wayleave_core::names::{DeviceName, Name};
+use wayleave_engine::DeviceDescription;
+
+use super::{Host, HostError, sysctl};
+use crate::limits::LOOKS_MAX;
+use crate::netlink::LinkSeen;
+
+impl Host {
+    /// What is there of ours, and what of others' is in the way of `wanted`.
+    ///
+    /// # Errors
+    /// If the kernel or the engine refuses to say.
+    pub fn look(&mut self, wanted: &HostState) -> Result<Actual, HostError> {
+        for _ in 0..LOOKS_MAX {
+            match self.look_once(wanted) {
+                Err(HostError::Netlink(error)) if error.is_interrupted() => {}
+                result => return result,
+            }
+        }
+        Err(HostError::Restless)
+    }
+
+    fn look_once(&mut self, wanted: &HostState) -> Result<Actual, HostError> {
+        let mut actual = Actual::default();
+        let links = self.netlink.links()?;
+        for link in links.values() {
+            let Ok(name) = DeviceName::new(&link.name) else { continue };
+            match network_of(link) {
+                Some(network) => self.look_at_device(name, link, network, &mut actual)?,
+                None if wanted.devices.contains_key(&name) => {
+                    actual.foreign_devices.insert(name);
+                }
+                None => {}
+            }
+        }
+        for seen in self.netlink.routes_of(ROUTE_PROTOCOL)? {
+            let name = seen.link.and_then(|number| DeviceName::new(&links.get(&number)?.name).ok());
+            if let Some(device) = name {
+                let route = Route { device, preferred_source: seen.preferred_source };
+                actual.state.routes.insert((seen.table, seen.destination), route);
+            }
+        }
+        for seen in self.netlink.rules_of(ROUTE_PROTOCOL)? {
+            if let (true, true, Some(mark)) = (RULE_PRIORITIES.contains(&seen.priority), seen.invert, seen.mark) {
+                let (priority, ipv6, table) = (seen.priority, seen.ipv6, seen.table);
+                actual.state.rules.insert(Rule { priority, ipv6, table, unless_mark: mark });
+            }
+        }
+        for name in wanted.sysctls.keys() {
+            if let Some(value) = sysctl::read(name)? {
+                actual.state.sysctls.insert(name.clone(), value);
+            }
+        }
+        Ok(actual)
+    }
+
+    fn look_at_device(
+        &mut self,
+        name: DeviceName,
+        link: &LinkSeen,
+        network: Name,
+        actual: &mut Actual,
+    ) -> Result<(), HostError> {
+        let backend = if link.is_wireguard { Backend::Kernel } else { Backend::Engine };
+        let description = match backend == self.devices.backend() && self.devices.runs(name.as_str()) {
+            true => self.devices.describe(name.as_str())?,
+            // Another process's, or the other back end's: enough to know that it is to be made anew.
+            false => DeviceDescription::default(),
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        for peer in &description.peers {
+            if let Some(at) = peer.last_handshake {
+                let age = now.checked_sub(at).unwrap_or(Duration::ZERO);
+                actual.handshake_ages.insert((name.clone(), PublicKey::from_bytes(peer.public_key.0)), age);
+            }
+        }
+        let state = device_state(backend, network, link, &description);
+        actual.state.devices.insert(name, state);
+        Ok(())
+    }
+}
+
+fn network_of(link: &LinkSeen) -> Option<Name> {
+    Name::new(link.alias.as_deref()?.strip_prefix(ALIAS_PREFIX)?).ok()
+}
+
+fn device_state(backend: Backend, network: Name, link: &LinkSeen, description: &DeviceDescription) -> DeviceState {
+    let mut peers = BTreeMap::new();
+    let mut allowed = BTreeMap::new();
+    for peer in &description.peers {
+        let key = PublicKey::from_bytes(peer.public_key.0);
+        let state = PeerState { name: None, endpoint: peer.endpoint, keepalive_s: peer.persistent_keepalive_s };
+        peers.insert(key, state);
+        allowed.extend(peer.allowed_ips.iter().map(|prefix| (*prefix, key)));
+    }
+    DeviceState {
+        backend,
+        network,
+        up: link.up,
+        mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
+        public_key: description.public_key.map(|key| PublicKey::from_bytes(key.0)),
+        port: description.listen_port,
+        fwmark: description.fwmark,
+        addresses: link.addresses.iter().copied().collect(),
+        peers,
+        allowed,
+    }
+}
