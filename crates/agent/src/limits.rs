@@ -14,3 +14,18 @@ pub const WIREGUARD_PREFIXES_PER_MESSAGE: usize = 500;
 
 /// Times that a look at the host is begun anew because something changed meanwhile.
 pub const LOOKS_MAX: usize = 10;
+
+/// A request on the control socket: the longest takes some hundred bytes.
+pub const CONTROL_REQUEST_BYTES_MAX: u64 = 65_536;
+
+/// An answer: a member takes some 500 bytes in a snapshot.
+pub const CONTROL_RESPONSE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Connections to the control socket at a time: each has a thread.
+pub const CONTROL_CONNECTIONS_MAX: usize = 32;
+
+/// Events that wait for the agent's loop: what sends more than it can take is dropped at its source, or waits there.
+pub const EVENTS_MAX: usize = 1_024;
+
+/// Changes that are logged one by one; of more, only how many there were.
+pub const CHANGES_LOGGED_MAX: usize = 12;

@@ -45,6 +45,29 @@ pub enum Command {
     Key(KeyArgs),
     /// Run the whole network on this machine
     Lab(LabArgs),
+    /// Keep this host true to the plan for as long as it runs
+    Agent(AgentArgs),
+    /// How this host's agent finds everybody else in the network, worst first; exits with 4 if not all is as intended
+    Status(StatusArgs),
+    /// The WireGuard device of this host's agent, in the words of `wg show`, with names
+    Show {
+        /// Which network, if several are on this host
+        network: Option<String>,
+    },
+    /// Let the agent read the network file again now
+    Reload {
+        /// Which network, if several are on this host
+        network: Option<String>,
+    },
+    /// Bring this host to the plan, once; through the agent, if one runs
+    Apply(ApplyArgs),
+    /// Say that what `apply --confirm` changed is well
+    Confirm {
+        /// Which network, if several are on this host
+        network: Option<String>,
+    },
+    /// Remove everything of a network from this host
+    Down(DownArgs),
     /// Run the embedded WireGuard engine on an interface, as `wireguard-go` does
     Engine(EngineArgs),
     /// Print the JSON Schema of network files
@@ -278,6 +301,87 @@ pub enum KeyCommand {
         #[arg(long, value_name = "DIR", default_value = "keys")]
         keys: PathBuf,
     },
+}
+
+/// Which node of which network this host is.
+#[derive(Debug, Args)]
+pub struct HostArgs {
+    /// The network file
+    #[arg(long, value_name = "FILE", default_value = "network.toml")]
+    pub network: PathBuf,
+    /// Which node or client this host is; by default the one with the host's name
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// What runs WireGuard
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
+    /// File with the private key; by default systemd's credential wayleave-private-key, or /etc/wireguard/DEVICE.key
+    #[arg(long, value_name = "FILE")]
+    pub private_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceChoice {
+    /// The kernel's WireGuard where it has one, else the embedded engine
+    Auto,
+    /// The kernel's WireGuard
+    Kernel,
+    /// The embedded engine
+    Engine,
+}
+
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// Remove everything from the host when it ends
+    #[arg(long)]
+    pub cleanup: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Which network, if several are on this host
+    pub network: Option<String>,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Again every second, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// Print each change and its command, change nothing; exits with 2 if there is anything to change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go back by itself after this time, such as 60s or 5m, unless `wayleave confirm` is run before
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "dry_run")]
+    pub confirm: Option<std::time::Duration>,
+}
+
+/// A time in seconds or minutes, up to an hour.
+fn time(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = || "write a time between 1s and 60m, such as 60s".to_owned();
+    let (number, unit) = match (text.strip_suffix('s'), text.strip_suffix('m')) {
+        (Some(number), _) => (number, 1),
+        (_, Some(number)) => (number, 60),
+        _ => (text, 1),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)?;
+    if (1..=3600).contains(&seconds) { Ok(std::time::Duration::from_secs(seconds)) } else { Err(wrong()) }
+}
+
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    /// Which network, if several are on this host
+    pub network: Option<String>,
+    /// Don't print the changes
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ use clap::Parser;
 
 use args::{Cli, Command};
 use exit::Exit;
+use wayleave_agent::control::Request;
 
 fn main() -> ExitCode {
     // `wayleave plan | head` must end quietly, as other programs do, instead of failing to print.
@@ -65,6 +66,15 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Survive(args) => commands::prove::survive::run(&args),
         Command::Key(args) => commands::key::run(args.command),
         Command::Lab(args) => commands::lab::run(args.command),
+        Command::Agent(args) => commands::host::agent::run(args),
+        Command::Status(args) => commands::host::status::run(&args),
+        Command::Show { network } => commands::host::status::show(network.as_deref()),
+        Command::Reload { network } => {
+            commands::host::agent::tell(network.as_deref(), Request::Reload { confirm_s: None })
+        }
+        Command::Apply(args) => commands::host::apply::run(&args),
+        Command::Confirm { network } => commands::host::apply::confirmed(network.as_deref()),
+        Command::Down(args) => commands::host::apply::down(&args),
         Command::Engine(args) => commands::engine::run(&args),
         Command::Schema => commands::schema::run(),
         Command::Completions { shell } => commands::manual::completions(shell),

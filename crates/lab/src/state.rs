@@ -4,12 +4,11 @@
 //! own in the temporary directory. A lab holds a lock on its directory; one whose lock is free belongs to a dead lab and
 //! is removed by the next start.
 
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use wayleave_agent::directory::{self, DirectoryError};
 use wayleave_core::names::Name;
 
 /// What can go wrong with a lab's directory.
@@ -37,16 +36,8 @@ pub enum StateError {
         path: String,
     },
     /// The file system refuses.
-    #[error("can't {attempt} {path}")]
-    Io {
-        /// What was attempted.
-        attempt: &'static str,
-        /// On what.
-        path: String,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] DirectoryError),
 }
 
 /// A lab's directory, locked and removed when dropped.
@@ -63,17 +54,17 @@ impl StateDirectory {
     /// If a lab of that name runs, or the file system refuses.
     pub fn create(name: &Name) -> Result<StateDirectory, StateError> {
         let root = root();
-        make(&root)?;
-        let owner = fs::metadata(&root).map_err(io_error("look at", &root))?.uid();
+        directory::make(&root)?;
+        let owner = fs::metadata(&root).map_err(directory::refusal("look at", &root))?.uid();
         // SAFETY: geteuid takes nothing and can't fail.
         if owner != unsafe { libc::geteuid() } {
             return Err(StateError::Foreign { path: root.display().to_string() });
         }
         sweep(&root);
         let path = root.join(name.as_str());
-        make(&path)?;
-        let lock = lock(&path)?.ok_or_else(|| StateError::Running(name.clone()))?;
-        make(&path.join("members"))?;
+        directory::make(&path)?;
+        let lock = directory::lock(&path)?.ok_or_else(|| StateError::Running(name.clone()))?;
+        directory::make(&path.join("members"))?;
         Ok(StateDirectory { path, _lock: lock })
     }
 
@@ -98,7 +89,7 @@ impl StateDirectory {
     /// If it can't be made.
     pub fn member(&self, name: &Name) -> Result<PathBuf, StateError> {
         let path = self.member_path(name);
-        make(&path)?;
+        directory::make(&path)?;
         Ok(path)
     }
 }
@@ -117,7 +108,7 @@ impl Drop for StateDirectory {
 pub fn find(name: Option<&Name>) -> Result<PathBuf, StateError> {
     let root = root();
     let running: Vec<PathBuf> = match fs::read_dir(&root) {
-        Ok(entries) => entries.flatten().map(|entry| entry.path()).filter(|path| is_running(path)).collect(),
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).filter(|path| directory::is_locked(path)).collect(),
         Err(_) => Vec::new(),
     };
     if let Some(name) = name {
@@ -144,72 +135,15 @@ fn listening(path: &Path) -> Result<PathBuf, StateError> {
 }
 
 fn root() -> PathBuf {
-    // SAFETY: geteuid takes nothing and can't fail.
-    let user = unsafe { libc::geteuid() };
-    let own = std::env::var_os("WAYLEAVE_RUNTIME_DIR").map(PathBuf::from);
-    if let Some(own) = own {
-        return own.join("lab");
-    }
-    if user == 0 && !in_user_namespace() {
-        return PathBuf::from("/run/wayleave/lab");
-    }
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(runtime) => PathBuf::from(runtime).join("wayleave/lab"),
-        None => std::env::temp_dir().join(format!("wayleave-{}", outer_user())).join("lab"),
-    }
-}
-
-/// Whether user numbers are mapped, so that 0 is not the machine's root.
-pub fn in_user_namespace() -> bool {
-    outer_user_of_root().is_some_and(|outer| outer != 0)
-}
-
-/// The machine's number of this user.
-fn outer_user() -> u32 {
-    // SAFETY: geteuid takes nothing and can't fail.
-    let user = unsafe { libc::geteuid() };
-    if user == 0 { outer_user_of_root().unwrap_or(0) } else { user }
-}
-
-/// Second column of the first line of `uid_map`: what 0 in here is outside (user_namespaces(7)).
-fn outer_user_of_root() -> Option<u32> {
-    let map = fs::read_to_string("/proc/self/uid_map").ok()?;
-    let mut fields = map.split_whitespace();
-    let (inside, outside) = (fields.next()?, fields.next()?);
-    if inside == "0" { outside.parse().ok() } else { None }
+    directory::root().join("lab")
 }
 
 /// Removes the directories of dead labs. What can't be removed is left for later.
 fn sweep(root: &Path) {
     let Ok(entries) = fs::read_dir(root) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
-        if matches!(lock(&path), Ok(Some(_))) {
+        if matches!(directory::lock(&path), Ok(Some(_))) {
             let _ = fs::remove_dir_all(&path);
         }
     }
-}
-
-fn is_running(path: &Path) -> bool {
-    path.join("lock").exists() && matches!(lock(path), Ok(None))
-}
-
-/// Locks a lab's directory; nothing if somebody else holds the lock.
-fn lock(path: &Path) -> Result<Option<File>, StateError> {
-    let file = path.join("lock");
-    let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(io_error("open", &file))?;
-    // SAFETY: the descriptor is open; flock touches no memory.
-    if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-        return Ok(Some(lock));
-    }
-    let error = io::Error::last_os_error();
-    if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(io_error("lock", &file)(error)) }
-}
-
-fn make(path: &Path) -> Result<(), StateError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("make", path))
-}
-
-fn io_error(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError + use<> {
-    let path = path.display().to_string();
-    move |source| StateError::Io { attempt, path, source }
 }

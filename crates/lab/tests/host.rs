@@ -101,6 +101,8 @@ fn routes_addresses_and_rules_come_and_go() {
                 from: Some(address),
                 to: Some(route.destination),
                 mark: Some((5, 7)),
+                invert: false,
+                protocol: 87,
             };
             netlink.add_rule(&rule).unwrap();
             netlink.remove_rule(&rule).unwrap();

@@ -1,9 +1,9 @@
 //! Looking at a host.
 //!
-//! Ours is a device with our alias, a route or a rule with our protocol number. Everything else is left out, but for devices
-//! that have a name that is wanted. Interrupted looks are begun anew, a bounded number of times.
+//! Ours is a device with our alias and the network's name in it, a route into such a device or a rule with our protocol
+//! number. Everything else is left out, but for devices that have a name that is wanted. Interrupted looks are begun anew, a bounded number of times.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use wayleave_core::host::{
@@ -18,13 +18,13 @@ use crate::limits::LOOKS_MAX;
 use crate::netlink::LinkSeen;
 
 impl Host {
-    /// What is there of ours, and what of others' is in the way of `wanted`.
+    /// What is there of a network of ours, and what of others' is in the way of `wanted`.
     ///
     /// # Errors
     /// If the kernel or the engine refuses to say.
-    pub fn look(&mut self, wanted: &HostState) -> Result<Actual, HostError> {
+    pub fn look(&mut self, network: &Name, wanted: &HostState) -> Result<Actual, HostError> {
         for _ in 0..LOOKS_MAX {
-            match self.look_once(wanted) {
+            match self.look_once(network, wanted) {
                 Err(HostError::Netlink(error)) if error.is_interrupted() => {}
                 result => return result,
             }
@@ -32,22 +32,35 @@ impl Host {
         Err(HostError::Restless)
     }
 
-    fn look_once(&mut self, wanted: &HostState) -> Result<Actual, HostError> {
+    /// Everything there is to know about one device of ours.
+    ///
+    /// # Errors
+    /// If there is no such device.
+    pub fn describe(&mut self, device: &str) -> Result<DeviceDescription, HostError> {
+        self.devices.describe(device)
+    }
+
+    fn look_once(&mut self, network: &Name, wanted: &HostState) -> Result<Actual, HostError> {
         let mut actual = Actual::default();
         let links = self.netlink.links()?;
         for link in links.values() {
             let Ok(name) = DeviceName::new(&link.name) else { continue };
             match network_of(link) {
-                Some(network) => self.look_at_device(name, link, network, &mut actual)?,
-                None if wanted.devices.contains_key(&name) => {
+                Some(other) if other == *network => self.look_at_device(name, link, other, &mut actual)?,
+                _ if wanted.devices.contains_key(&name) => {
                     actual.foreign_devices.insert(name);
                 }
-                None => {}
+                _ => {}
             }
         }
+        let mut tables_of_others = BTreeSet::new();
         for seen in self.netlink.routes_of(ROUTE_PROTOCOL)? {
             let name = seen.link.and_then(|number| DeviceName::new(&links.get(&number)?.name).ok());
             if let Some(device) = name {
+                if !actual.state.devices.contains_key(&device) {
+                    tables_of_others.insert(seen.table);
+                    continue;
+                }
                 let route = Route { device, preferred_source: seen.preferred_source };
                 actual.state.routes.insert((seen.table, seen.destination), route);
             }
@@ -55,7 +68,11 @@ impl Host {
         for seen in self.netlink.rules_of(ROUTE_PROTOCOL)? {
             if let (true, true, Some(mark)) = (RULE_PRIORITIES.contains(&seen.priority), seen.invert, seen.mark) {
                 let (priority, ipv6, table) = (seen.priority, seen.ipv6, seen.table);
-                actual.state.rules.insert(Rule { priority, ipv6, table, unless_mark: mark });
+                let rule = Rule { priority, ipv6, table, unless_mark: mark };
+                // Rules say nothing of networks; one for a table that another network uses is that one's.
+                if wanted.rules.contains(&rule) || !tables_of_others.contains(&table) {
+                    actual.state.rules.insert(rule);
+                }
             }
         }
         for name in wanted.sysctls.keys() {

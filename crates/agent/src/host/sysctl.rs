@@ -1,8 +1,6 @@
 //! Kernel settings, by their files under `/proc/sys`.
 //!
-//! Names come from plans with dots between their parts; a device's name may hold a dot itself, which is written as a slash in
-//! names for `sysctl` and can't be told apart here, so such devices are refused long before (names of devices are checked in
-//! `core`). In: a name. Out: its value as text without the newline.
+//! Each thread sees the settings of its own network namespace there. In: a name. Out: its value as text without the newline.
 
 use std::fs;
 use std::io;
@@ -13,7 +11,7 @@ use wayleave_core::host::Sysctl;
 use super::HostError;
 
 fn path(name: &Sysctl) -> PathBuf {
-    PathBuf::from("/proc/sys").join(name.0.replace('.', "/"))
+    PathBuf::from("/proc/sys").join(&name.0)
 }
 
 /// A setting's value; none if there is no such setting (a device that is not there yet, IPv6 switched off).
@@ -21,11 +19,11 @@ pub(super) fn read(name: &Sysctl) -> Result<Option<String>, HostError> {
     match fs::read_to_string(path(name)) {
         Ok(text) => Ok(Some(text.trim_end().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(HostError::Sysctl { what: "read", name: name.0.clone(), source }),
+        Err(source) => Err(HostError::Sysctl { what: "read", name: name.to_string(), source }),
     }
 }
 
 /// Sets it.
 pub(super) fn write(name: &Sysctl, value: &str) -> Result<(), HostError> {
-    fs::write(path(name), value).map_err(|source| HostError::Sysctl { what: "set", name: name.0.clone(), source })
+    fs::write(path(name), value).map_err(|source| HostError::Sysctl { what: "set", name: name.to_string(), source })
 }

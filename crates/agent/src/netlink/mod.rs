@@ -7,10 +7,12 @@
 mod link;
 mod look;
 mod route;
+mod watch;
 mod wireguard;
 
 pub use look::{LinkSeen, RouteSeen, RuleSeen};
 pub use route::{Route, Rule};
+pub use watch::Watch;
 pub use wireguard::{WireGuard, set_device};
 
 use crate::limits;

@@ -27,6 +27,10 @@ fn in_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(inside).join().unwrap())
 }
 
+fn test() -> Name {
+    Name::new("test").unwrap()
+}
+
 fn ip(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
@@ -50,7 +54,7 @@ fn hub(members: &str) -> HostState {
     let own = PrivateKey::from_random(KEY).public_key();
     let text = format!(
         "[network]\nname = \"test\"\nprefixes = [\"10.0.0.0/16\", \"fd10::/48\"]\n\
-         [nodes.hub]\nhub = true\nendpoint = \"192.0.2.1:51820\"\npublic_key = \"{own}\"\n{members}"
+         [nodes.hub]\nhub = true\nendpoints = {{ public = \"192.0.2.1:51820\", vpc = \"10.99.0.1:51820\" }}\npublic_key = \"{own}\"\n{members}"
     );
     let loaded = load_with("test.toml", |_| Ok(text.as_bytes().to_vec()));
     let resolution = resolve(&loaded.file);
@@ -74,7 +78,7 @@ fn small() -> HostState {
 
 fn large() -> HostState {
     let a = member("nodes", "a", 1, "prefixes = [\"192.168.2.0/24\"]\nendpoint = \"192.0.2.2\"");
-    let cloud = member("nodes", "c", 3, "endpoint = \"10.20.0.3:51820\"\nprefixes = [\"10.20.0.0/16\"]");
+    let cloud = member("nodes", "c", 3, "endpoints = { vpc = \"10.20.0.3:51820\" }\nprefixes = [\"10.20.0.0/16\"]");
     hub(&[a, cloud, member("clients", "laptop", 4, "")].concat())
 }
 
@@ -91,7 +95,7 @@ impl Bench {
     }
 
     fn changes(&mut self, wanted: &HostState) -> Vec<Change> {
-        let actual: Actual = self.host.look(wanted).unwrap();
+        let actual: Actual = self.host.look(&test(), wanted).unwrap();
         diff(&actual, wanted, None).unwrap()
     }
 
@@ -166,7 +170,9 @@ fn what_somebody_else_took_away_or_changed_comes_back_and_theirs_stays() {
         bench.apply(&changes);
         ip("route del 192.168.1.0/24 dev wg0");
         ip("link set wg0 mtu 1300");
-        ip("address del 10.0.0.1/32 dev wg0");
+        let own = ip("-4 -o address show dev wg0");
+        let own = own.split_whitespace().nth(3).unwrap();
+        ip(&format!("address del {own} dev wg0"));
         ip("address add 10.99.0.1/32 dev wg0");
         ip("route add 10.77.0.0/16 dev wg0");
         let changes = bench.changes(&state);
@@ -187,7 +193,7 @@ fn a_device_of_somebody_else_is_left_alone() {
         let before = seen();
         let mut bench = Bench::new("foreign");
         let state = small();
-        let actual = bench.host.look(&state).unwrap();
+        let actual = bench.host.look(&test(), &state).unwrap();
         let obstacles = diff(&actual, &state, None).unwrap_err();
         assert_eq!(obstacles[0].to_string(), "device wg0 is there already and is not ours");
         assert_eq!(seen(), before);
@@ -201,8 +207,8 @@ fn removal_leaves_the_host_as_it_was() {
         let before = seen();
         let mut bench = Bench::new("removal");
         for state in [small(), large()] {
-            let originals = bench.host.look(&state).unwrap().state.sysctls;
-            let originals = originals.into_iter().filter(|(name, _)| !name.0.contains(".wg0.")).collect();
+            let originals = bench.host.look(&test(), &state).unwrap().state.sysctls;
+            let originals = originals.into_iter().filter(|(name, _)| !name.0.contains("/wg0/")).collect();
             let changes = bench.changes(&state);
             bench.apply(&changes);
             assert_ne!(seen(), before);

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod engine;
+pub mod host;
 pub mod import;
 pub mod key;
 pub mod lab;

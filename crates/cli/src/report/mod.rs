@@ -51,6 +51,16 @@ pub fn print_findings(findings: &Findings, sources: &Sources) {
     }
 }
 
+/// The errors among findings, one line each with its place: for logs and other programs' eyes.
+pub fn errors_text(findings: &Findings, sources: &Sources) -> String {
+    let place =
+        |span| sources.position(span).map_or(String::new(), |(name, line, column)| format!("{name}:{line}:{column}: "));
+    let errors = findings.sorted().into_iter().filter(|finding| finding.severity() == Severity::Error);
+    let lines: Vec<String> =
+        errors.map(|finding| format!("{}{}", finding.place.map_or(String::new(), place), finding.kind)).collect();
+    lines.join("; ")
+}
+
 /// Prints what was looked at and how many findings there are.
 pub fn print_summary(findings: &Findings, what: &str) {
     let (errors, warnings) = (findings.errors(), findings.warnings());

@@ -106,7 +106,7 @@ impl Change {
     pub fn command(&self, key_file: &str) -> String {
         match self {
             Change::SetSysctl { name, value } | Change::SetDeviceSysctl { name, value } => {
-                format!("sysctl -w {}={value}", name.0)
+                format!("sysctl -w {name}={value}")
             }
             Change::AddDevice { device, backend, network } => make(device, *backend, network),
             Change::RemakeDevice { device, backend, network } => {
@@ -196,7 +196,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Change::SetSysctl { name, value } | Change::SetDeviceSysctl { name, value } => {
-                write!(f, "set {} to {value}", name.0)
+                write!(f, "set {name} to {value}")
             }
             Change::AddDevice { device, backend, .. } => write!(f, "make device {device} ({backend})"),
             Change::RemakeDevice { device, backend, .. } => write!(f, "make device {device} anew ({backend})"),

@@ -45,7 +45,7 @@ pub fn diff(actual: &Actual, wanted: &HostState, earlier: Option<&HostState>) ->
     for (name, value) in &wanted.sysctls {
         if actual.state.sysctls.get(name) != Some(value) {
             let (name, value) = (name.clone(), value.clone());
-            let ours = wanted.devices.keys().any(|device| name.0.split('.').any(|part| part == device.as_str()));
+            let ours = wanted.devices.keys().any(|device| name.is_of(device));
             changes.push(match ours {
                 true => Change::SetDeviceSysctl { name, value },
                 false => Change::SetSysctl { name, value },

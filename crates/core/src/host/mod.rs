@@ -7,11 +7,13 @@
 //! Nothing here talks to a kernel, and no private key comes in: a device's key is known by its public half.
 
 mod change;
+mod dial;
 mod diff;
 mod state;
 mod wanted;
 
 pub use change::{Change, PeerRef};
+pub use dial::Dialler;
 pub use diff::{Obstacle, diff};
 pub use state::{Actual, Backend, DeviceState, HostState, PeerState, Route, Rule, Sysctl};
 pub use wanted::{Resolved, nothing, wanted};

@@ -4,6 +4,7 @@
 //! two owners of a prefix in one device.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -92,9 +93,23 @@ pub struct Rule {
     pub unless_mark: u32,
 }
 
-/// A kernel setting by its name under `/proc/sys`, with dots.
+/// A kernel setting by its path below `/proc/sys`: device names may hold dots.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sysctl(pub String);
+
+impl Sysctl {
+    /// Whether it belongs to a device, and goes away with it.
+    pub fn is_of(&self, device: &DeviceName) -> bool {
+        self.0.split('/').any(|part| part == device.as_str())
+    }
+}
+
+/// As `sysctl` takes it: with dots, or with slashes where a part has a dot itself.
+impl fmt::Display for Sysctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.contains('.') { f.pad(&self.0) } else { f.pad(&self.0.replace('/', ".")) }
+    }
+}
 
 /// What is on a host: of ours everything, of others' only what is in the way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -72,17 +72,17 @@ fn device(plan: &NodePlan, backend: Backend, endpoints: &Resolved) -> DeviceStat
 fn sysctls(plan: &NodePlan, v4: bool, v6: bool) -> BTreeMap<Sysctl, String> {
     let mut names = BTreeSet::new();
     if plan.forwards && v4 {
-        names.insert(("net.ipv4.ip_forward".to_owned(), "1"));
+        names.insert(("net/ipv4/ip_forward".to_owned(), "1"));
     }
     if plan.forwards && v6 {
-        names.insert(("net.ipv6.conf.all.forwarding".to_owned(), "1"));
+        names.insert(("net/ipv6/conf/all/forwarding".to_owned(), "1"));
     }
     if v4 {
         // Loose: a packet may come in from another peer than the one its answer goes to, when paths have just moved.
-        names.insert((format!("net.ipv4.conf.{}.rp_filter", plan.device), "2"));
+        names.insert((format!("net/ipv4/conf/{}/rp_filter", plan.device), "2"));
     }
     if plan.own_table.is_some() && v4 {
-        names.insert(("net.ipv4.conf.all.src_valid_mark".to_owned(), "1"));
+        names.insert(("net/ipv4/conf/all/src_valid_mark".to_owned(), "1"));
     }
     names.into_iter().map(|(name, value)| (Sysctl(name), value.to_owned())).collect()
 }

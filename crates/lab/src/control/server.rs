@@ -4,12 +4,15 @@
 //! SIGINT, SIGTERM or a request to end. A client that sends nothing, too much or nonsense is refused and forgotten.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use wayleave_agent::signals::wait_readable;
 use wayleave_core::file::nearest;
+
+pub use wayleave_agent::signals::Signals;
 
 use super::{Entry, Envelope, Request, Response, Status, VERSION};
 use crate::limits::{CONTROL_REQUEST_BYTES_MAX, CONTROL_TIMEOUT, PING_COUNT_CONTROL_MAX};
@@ -18,53 +21,22 @@ use crate::session::{Lab, LabError, Place};
 /// How soon after long work its watcher ends, in milliseconds.
 const WATCH_INTERVAL_MS: i32 = 50;
 
-/// SIGINT and SIGTERM as a descriptor, so that waiting for them and for requests is one wait.
-#[derive(Debug)]
-pub struct Signals(OwnedFd);
-
-impl Signals {
-    /// Takes both signals away from their default action. Call it before any thread starts: threads inherit the mask.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn block() -> io::Result<Signals> {
-        // SAFETY: the set is initialised by sigemptyset before use, and all pointers are to it.
-        unsafe {
-            let mut set: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&raw mut set);
-            libc::sigaddset(&raw mut set, libc::SIGINT);
-            libc::sigaddset(&raw mut set, libc::SIGTERM);
-            libc::sigaddset(&raw mut set, libc::SIGHUP);
-            if libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC);
-            if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(Signals(OwnedFd::from_raw_fd(fd))) }
-        }
-    }
-
-    /// Whether one of them has arrived.
-    pub fn is_raised(&self) -> bool {
-        wait(&[self.0.as_raw_fd()], 0).is_ok_and(|ready| ready[0])
-    }
-
-    /// Does something that takes long; if a signal arrives meanwhile, `interrupted` is called in another thread, to end
-    /// the process.
-    pub fn watch_while<T>(&self, interrupted: impl FnOnce() + Send, work: impl FnOnce() -> T) -> T {
-        let finished = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !finished.load(Ordering::Acquire) {
-                    if wait(&[self.0.as_raw_fd()], WATCH_INTERVAL_MS).is_ok_and(|ready| ready[0]) {
-                        return interrupted();
-                    }
+/// Does something that takes long; if a signal arrives meanwhile, `interrupted` is called in another thread, to end the
+/// process.
+pub fn watch_while<T>(signals: &Signals, interrupted: impl FnOnce() + Send, work: impl FnOnce() -> T) -> T {
+    let finished = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !finished.load(Ordering::Acquire) {
+                if wait_readable(&[signals.as_fd()], WATCH_INTERVAL_MS).is_ok_and(|ready| ready[0]) {
+                    return interrupted();
                 }
-            });
-            let outcome = work();
-            finished.store(true, Ordering::Release);
-            outcome
-        })
-    }
+            }
+        });
+        let outcome = work();
+        finished.store(true, Ordering::Release);
+        outcome
+    })
 }
 
 /// Answers requests until a signal or a request ends the lab.
@@ -74,7 +46,7 @@ impl Signals {
 pub fn serve(lab: &mut Lab, lab_name: &str, signals: &Signals) -> io::Result<()> {
     let listener = UnixListener::bind(lab.socket())?;
     loop {
-        let ready = wait(&[signals.0.as_raw_fd(), listener.as_raw_fd()], -1)?;
+        let ready = wait_readable(&[signals.as_fd(), listener.as_fd()], -1)?;
         if ready[0] {
             return Ok(());
         }
@@ -86,21 +58,6 @@ pub fn serve(lab: &mut Lab, lab_name: &str, signals: &Signals) -> io::Result<()>
             return Ok(());
         }
     }
-}
-
-/// Waits until descriptors can be read; -1 milliseconds waits for ever.
-fn wait(descriptors: &[i32], timeout_ms: i32) -> io::Result<Vec<bool>> {
-    let mut polls: Vec<libc::pollfd> =
-        descriptors.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
-    // SAFETY: the array lives through the call and its length is given.
-    let got = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, timeout_ms) };
-    if got < 0 {
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
-    Ok(polls.iter().map(|poll| poll.revents != 0).collect())
 }
 
 /// One request and its answer; true if it was the last.
@@ -199,7 +156,7 @@ fn entry(lab: &Lab, name: &str) -> Result<Entry, String> {
     Ok(Entry {
         pid: std::process::id(),
         network_fd: namespace.as_fd().as_raw_fd(),
-        in_user_namespace: crate::state::in_user_namespace(),
+        in_user_namespace: wayleave_agent::directory::in_user_namespace(),
         uapi,
     })
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde_json::json;
 use wayleave_core::plan::LinkStates;
-use wayleave_lab::control::server::{Signals, serve};
+use wayleave_lab::control::server::{Signals, serve, watch_while};
 use wayleave_lab::scenario::NatChoice;
 use wayleave_lab::session::{Lab, LabOptions, PairReport};
 use wayleave_lab::wire::NatMapping;
@@ -70,7 +70,7 @@ pub fn run(args: &LabUpArgs) -> anyhow::Result<Exit> {
         eprintln!("\ninterrupted");
         std::process::exit(Exit::Failed.code().into());
     };
-    let pairs = signals.watch_while(interrupted, || measure_all(&mut lab, args.count, &mut progress))?;
+    let pairs = watch_while(&signals, interrupted, || measure_all(&mut lab, args.count, &mut progress))?;
     let lost = print(args, &lab, &pairs)?;
     if !args.once && !signals.is_raised() {
         print_hints(args.name.as_deref());

@@ -1,0 +1,56 @@
+//! How commands reach a running agent: one JSON line there, one back, over a socket in the network's directory below `/run`.
+//!
+//! Only the directory's owner may enter it. Messages are versioned and bounded; one request per connection, each connection in a
+//! thread of its own, so that a slow asker holds nobody up. [`Snapshot`] is all that people are ever shown of an agent.
+
+pub mod client;
+pub mod server;
+mod snapshot;
+
+use serde::{Deserialize, Serialize};
+
+pub use snapshot::{DeviceSnapshot, Health, MemberSnapshot, Snapshot};
+
+/// The version of these messages.
+pub const VERSION: u32 = 1;
+
+/// What can be asked of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// How is it?
+    Status,
+    /// Read the network file again.
+    Reload {
+        /// Go back after so many seconds, unless [`Request::Confirm`] comes before.
+        confirm_s: Option<u64>,
+    },
+    /// What the last reload changed is well.
+    Confirm,
+    /// End.
+    Stop {
+        /// Remove everything of the network from the host.
+        cleanup: bool,
+    },
+}
+
+/// A request as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The request.
+    pub request: Request,
+}
+
+/// What an agent answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status(Box<Snapshot>),
+    /// Done; what there is to say about it.
+    Done(String),
+    /// Not done, and why.
+    Refused(String),
+}

@@ -1,0 +1,98 @@
+//! How an agent and its node are, at one moment.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// All that an agent reports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// `wayleave.snapshot`.
+    pub schema: String,
+    /// The version of this format: 1.
+    pub version: u32,
+    /// The network's name.
+    pub network: String,
+    /// This node's name.
+    pub node: String,
+    /// The plan's generation.
+    pub generation: u64,
+    /// Seconds since the agent started.
+    pub uptime_s: u64,
+    /// Worst of all members, or of the agent itself.
+    pub health: Health,
+    /// What is wrong with the agent's own work, if anything: a network file that was refused, a change that the kernel refuses.
+    pub problems: Vec<String>,
+    /// The node's device.
+    pub device: DeviceSnapshot,
+    /// Everybody else in the network, worst first.
+    pub members: Vec<MemberSnapshot>,
+}
+
+/// How something is, from worst to best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Can't be reached, or can't do its work.
+    Down,
+    /// Works, but not as intended: over a relay, with losses, with a problem.
+    Degraded,
+    /// Nothing is known: a client that is not connected, a link that was never used.
+    Idle,
+    /// As intended.
+    Fine,
+}
+
+/// A WireGuard device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceSnapshot {
+    /// Its name.
+    pub name: String,
+    /// `kernel` or `engine`.
+    pub backend: String,
+    /// Its public key.
+    pub public_key: Option<String>,
+    /// Its UDP port.
+    pub port: u16,
+    /// Its MTU in bytes.
+    pub mtu: u16,
+    /// Its mark; 0 is none.
+    pub fwmark: u32,
+}
+
+/// Another member of the network, as this node sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemberSnapshot {
+    /// Its name.
+    pub name: String,
+    /// `node` or `client`.
+    pub kind: String,
+    /// Its region.
+    pub region: Option<String>,
+    /// Its overlay address.
+    pub address: Option<IpAddr>,
+    /// How packets get there: `direct`, or over whom first; none: no way.
+    pub via: Option<String>,
+    /// Its public key.
+    pub public_key: Option<String>,
+    /// Where packets of the direct link go.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds since the direct link's last handshake.
+    pub handshake_age_s: Option<u64>,
+    /// Round-trip time of the direct link in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Share of probes lost on the direct link, 0 to 1.
+    pub loss: Option<f64>,
+    /// Bytes received over the direct link.
+    pub received_bytes: u64,
+    /// Bytes sent over the direct link.
+    pub sent_bytes: u64,
+    /// Seconds between keepalives; 0 is none.
+    pub keepalive_s: u16,
+    /// Prefixes that go to it, as peer.
+    pub allowed: Vec<String>,
+    /// How it is.
+    pub health: Health,
+    /// Why, in a few words.
+    pub reason: String,
+}

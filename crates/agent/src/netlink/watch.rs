@@ -1,0 +1,104 @@
+//! Being told that links, addresses, routes or rules have changed.
+//!
+//! What exactly has changed is not read: whoever is told looks at the host anew. Routes of other programs are left out, since a
+//! router's table changes all the time.
+
+use std::io;
+
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use super::NetlinkError;
+use crate::limits::NETLINK_REPLY_BYTES;
+
+/// Links, IPv4 and IPv6 addresses, routes and rules (`linux/rtnetlink.h`).
+const GROUPS: [u32; 7] = [1, 5, 9, 7, 11, 8, 19];
+/// `RTM_NEWROUTE` and `RTM_DELROUTE`.
+const ROUTE_MESSAGES: [u16; 2] = [24, 25];
+/// Bytes of `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// Where `struct rtmsg` behind it has the protocol.
+const PROTOCOL: usize = HEADER + 5;
+
+/// The kernel's news about one namespace.
+#[derive(Debug)]
+pub struct Watch {
+    socket: Socket,
+    protocol: u8,
+}
+
+impl Watch {
+    /// Listens in the namespace of the calling thread; of routes, only to those of `protocol`.
+    ///
+    /// # Errors
+    /// Without a socket.
+    pub fn open(protocol: u8) -> Result<Watch, NetlinkError> {
+        let open = || -> io::Result<Socket> {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind(&SocketAddr::new(0, 0))?;
+            for group in GROUPS {
+                match socket.add_membership(group) {
+                    // A kernel without IPv6 has no groups of its own for it.
+                    Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                    result => result?,
+                }
+            }
+            Ok(socket)
+        };
+        Ok(Watch { socket: open().map_err(NetlinkError::Open)?, protocol })
+    }
+
+    /// Waits until something has changed.
+    ///
+    /// # Errors
+    /// If the socket is of no use any more.
+    pub fn wait(&mut self) -> io::Result<()> {
+        let mut buffer = Vec::with_capacity(NETLINK_REPLY_BYTES);
+        loop {
+            buffer.clear();
+            match self.socket.recv(&mut buffer, 0) {
+                Ok(_) if concerns(&buffer, self.protocol) => return Ok(()),
+                Ok(_) => {}
+                // News were lost: anything may have changed.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Whether any message in a datagram is more than other programs' routes.
+fn concerns(mut datagram: &[u8], protocol: u8) -> bool {
+    while let Some(header) = datagram.get(..HEADER) {
+        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let kind = u16::from_ne_bytes([header[4], header[5]]);
+        if !ROUTE_MESSAGES.contains(&kind) || datagram.get(PROTOCOL).is_none_or(|by| *by == protocol) {
+            return true;
+        }
+        datagram = datagram.get(length.next_multiple_of(4).max(HEADER)..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, protocol: u8) -> Vec<u8> {
+        let mut bytes = vec![0; 28];
+        bytes[0] = 28;
+        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+        bytes[PROTOCOL] = protocol;
+        bytes
+    }
+
+    #[test]
+    fn other_programs_routes_are_no_news_and_everything_else_is() {
+        assert!(!concerns(&message(24, 3), 87));
+        assert!(concerns(&message(25, 87), 87));
+        assert!(concerns(&message(16, 0), 87));
+        assert!(concerns(&[message(24, 3), message(24, 87)].concat(), 87));
+        assert!(!concerns(&[], 87));
+        assert!(!concerns(&message(24, 3)[..9], 87));
+    }
+}

@@ -1,0 +1,372 @@
+//! The control loop and what it does about each event.
+//!
+//! In come events and the time; out go changes of the host, lines in the log and answers. What is wrong is kept as a list of
+//! problems, each said once when it comes and once when it goes; a refused change is tried again, ever less often.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use wayleave_core::host::{Actual, Dialler, HostState, wanted};
+use wayleave_core::names::Name;
+use wayleave_core::network::Host;
+use wayleave_core::plan::{LinkStates, Member, NodePlan, Plan, plan};
+
+use super::names::Names;
+use super::{AgentError, Event, Options, Reading, Weight, chain, log, sources};
+use crate::control::server::Asked;
+use crate::control::{Request, Response};
+use crate::limits::CHANGES_LOGGED_MAX;
+use crate::reconcile::Reconciler;
+use crate::signals::Signal;
+use crate::systemd;
+
+/// Between looks at a host where nothing seems to happen: WireGuard's own changes are told to nobody.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// From news to the look: editors and tools change several things in a row.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Between looks at peers' handshakes, for endpoints that are tried.
+const DIAL_INTERVAL: Duration = Duration::from_secs(5);
+/// Until a refused change is tried again: doubled each time, up to a minute.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+
+/// A running agent.
+pub struct Agent {
+    pub(super) options: Options,
+    pub(super) reconciler: Reconciler,
+    pub(super) reading: Reading,
+    pub(super) plan: Plan,
+    pub(super) part: NodePlan,
+    pub(super) states: LinkStates,
+    pub(super) wanted: HostState,
+    pub(super) actual: Actual,
+    pub(super) names: Names,
+    pub(super) started: Instant,
+    /// What is wrong now, by what it is about.
+    pub(super) problems: std::collections::BTreeMap<&'static str, String>,
+    dialler: Dialler,
+    events: SyncSender<Event>,
+    /// When to reconcile next, and by how much longer to wait after each failure.
+    look_at: Instant,
+    retry: Duration,
+    dial_at: Instant,
+    read_at: Option<Instant>,
+    /// What to go back to, and when, unless somebody confirms.
+    back: Option<(Instant, Reading)>,
+    ends: bool,
+}
+
+impl Agent {
+    /// Reads, and takes the host.
+    pub fn start(mut options: Options, events: SyncSender<Event>) -> Result<Agent, AgentError> {
+        let reading = (options.read)().map_err(AgentError::File)?;
+        let states = LinkStates::default();
+        let (plan, member) = planned(&reading, &states, &options.node)?;
+        let part = plan.of(member);
+        let key = (options.key)(&part).map_err(AgentError::Key)?;
+        let mut reconciler = Reconciler::open(&part.network, options.choice.clone())?;
+        reconciler.set_key(part.device.clone(), key);
+        let now = Instant::now();
+        let mut agent = Agent {
+            options,
+            reconciler,
+            reading,
+            plan,
+            part,
+            states,
+            wanted: HostState::default(),
+            actual: Actual::default(),
+            names: Names::default(),
+            started: now,
+            problems: Default::default(),
+            dialler: Dialler::default(),
+            events,
+            look_at: now,
+            retry: RETRY_MIN,
+            dial_at: now,
+            read_at: None,
+            back: None,
+            ends: false,
+        };
+        agent.set_endpoints();
+        Ok(agent)
+    }
+
+    /// Where the control socket belongs.
+    pub fn socket_path(&self) -> PathBuf {
+        self.reconciler.place().join("control.sock")
+    }
+
+    /// The files that the network is from.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.reading.files
+    }
+
+    /// Handles events until one of them is the end.
+    pub fn live(&mut self, events: &Receiver<Event>) {
+        let (name, network) = (&self.part.name, &self.part.network);
+        let backend = self.reconciler.backend();
+        log(Weight::Notice, &format!("{name} of {network}, generation {}, {backend} WireGuard", self.part.generation));
+        self.handle_time(Instant::now());
+        systemd::notify("READY=1");
+        let watchdog = systemd::watchdog_interval();
+        while !self.ends {
+            let now = Instant::now();
+            let mut wake = self.look_at.min(self.dial_at);
+            wake = [self.read_at, self.back.as_ref().map(|back| back.0), watchdog.map(|interval| now + interval)]
+                .into_iter()
+                .flatten()
+                .fold(wake, Instant::min);
+            match events.recv_timeout(wake.saturating_duration_since(now)) {
+                Ok(event) => self.handle(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.handle_time(Instant::now());
+            if watchdog.is_some() {
+                systemd::notify("WATCHDOG=1");
+            }
+        }
+        self.end();
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Signal(Signal::End) => self.ends = true,
+            Event::Signal(Signal::Hangup) => drop(self.reload(None)),
+            Event::FileChanged => self.read_at = Some(Instant::now() + SETTLE),
+            // While changes are refused, what they leave behind is news as well: it must not start them again at once.
+            Event::KernelChanged if self.problems.contains_key("host") => {}
+            Event::KernelChanged => self.look_at = self.look_at.min(Instant::now() + SETTLE),
+            Event::Resolved { name, addresses } => {
+                if self.names.handle(&name, addresses) {
+                    if let Some(problem) = self.names.problem(&name) {
+                        log(Weight::Warning, &format!("can't find the address of {name}: {problem}"));
+                    }
+                    self.set_endpoints();
+                    self.look_at = Instant::now();
+                }
+            }
+            Event::Asked(Asked { request, answer }) => {
+                let response = self.answer(request);
+                // Whoever asked may be gone.
+                let _ = answer.try_send(response);
+            }
+        }
+    }
+
+    fn handle_time(&mut self, now: Instant) {
+        if self.read_at.is_some_and(|at| now >= at) {
+            self.read_at = None;
+            let _ = self.reload(None);
+        }
+        if self.back.as_ref().is_some_and(|(at, _)| now >= *at)
+            && let Some((_, reading)) = self.back.take()
+        {
+            log(Weight::Warning, "not confirmed: going back to what was before");
+            let _ = self.take_over(reading);
+        }
+        if now >= self.dial_at {
+            self.dial(now);
+        }
+        if now >= self.look_at {
+            self.reconcile();
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Response {
+        let outcome = match request {
+            Request::Status => return Response::Status(Box::new(self.snapshot())),
+            Request::Reload { confirm_s } => self.reload(confirm_s.map(Duration::from_secs)),
+            Request::Confirm => {
+                self.back.take().map(|_| "confirmed".to_owned()).ok_or("nothing waits for it".to_owned())
+            }
+            Request::Stop { cleanup } => {
+                self.options.cleanup |= cleanup;
+                self.ends = true;
+                Ok("ending".to_owned())
+            }
+        };
+        outcome.map_or_else(Response::Refused, Response::Done)
+    }
+
+    /// Reads the network file again and carries it out; a bad one changes nothing.
+    fn reload(&mut self, confirm: Option<Duration>) -> Result<String, String> {
+        let before = self.reading.clone();
+        let outcome = (self.options.read)().and_then(|reading| self.take_over(reading));
+        if let Err(why) = outcome {
+            let problem = format!("the network file is refused: {why}");
+            self.set_problem("network file", Some(problem.clone()));
+            return Err(problem);
+        }
+        self.set_problem("network file", None);
+        if let Some(time) = confirm {
+            // Of several unconfirmed changes, all are taken back.
+            let before = self.back.take().map_or(before, |(_, first)| first);
+            self.back = Some((Instant::now() + time, before));
+        }
+        match self.problems.get("host") {
+            Some(problem) => Err(problem.clone()),
+            None => Ok(format!("generation {} is in force", self.part.generation)),
+        }
+    }
+
+    /// Takes a reading in the place of the present one, and brings the host to it as far as the host lets it.
+    fn take_over(&mut self, reading: Reading) -> Result<(), String> {
+        if reading.ledger.generation < self.reading.ledger.generation && self.back.is_some() {
+            log(Weight::Notice, "the network's ledger goes back by hand");
+        } else if reading.ledger.generation < self.reading.ledger.generation {
+            return Err(format!(
+                "its ledger is of generation {}, older than {}, which is in force",
+                reading.ledger.generation, self.reading.ledger.generation
+            ));
+        }
+        let (plan, member) = planned(&reading, &self.states, &self.options.node).map_err(|error| chain(&error))?;
+        let part = plan.of(member);
+        if part.network != self.part.network {
+            return Err(format!("it is of another network, {}: start another agent for it", part.network));
+        }
+        if part.public_key != self.part.public_key || part.device != self.part.device {
+            let key = (self.options.key)(&part)?;
+            self.reconciler.set_key(part.device.clone(), key);
+        }
+        if reading.files != self.reading.files
+            && let Err(error) = sources::watch(reading.files.clone(), &self.events)
+        {
+            log(Weight::Warning, &chain(&error));
+        }
+        if part != self.part {
+            log(Weight::Notice, &format!("network file read: generation {}", part.generation));
+        }
+        (self.reading, self.plan, self.part) = (reading, plan, part);
+        self.set_endpoints();
+        self.reconcile();
+        Ok(())
+    }
+
+    /// Brings the host to the plan.
+    fn reconcile(&mut self) {
+        let before = std::mem::take(&mut self.wanted);
+        let wanted = wanted(&self.part, self.reconciler.backend(), &self.dialler.chosen());
+        let outcome = self.reconciler.propose(&wanted, Some(&before)).and_then(|proposal| {
+            if proposal.changes.is_empty() {
+                return Ok(proposal.actual);
+            }
+            let mut done = 0;
+            let outcome = self.reconciler.carry_out(&wanted, &proposal, |change| {
+                done += 1;
+                if done <= CHANGES_LOGGED_MAX {
+                    log(Weight::Info, &change.to_string());
+                }
+            });
+            if done > CHANGES_LOGGED_MAX {
+                log(Weight::Info, &format!("and {} more changes", done - CHANGES_LOGGED_MAX));
+            }
+            outcome?;
+            Ok(self.reconciler.propose(&wanted, Some(&wanted))?.actual)
+        });
+        let now = Instant::now();
+        self.wanted = wanted;
+        match outcome {
+            Ok(actual) => {
+                self.actual = actual;
+                (self.look_at, self.retry) = (now + LOOK_INTERVAL, RETRY_MIN);
+                self.set_problem("host", None);
+            }
+            Err(error) => {
+                self.look_at = now + self.retry;
+                self.retry = (self.retry * 2).min(LOOK_INTERVAL);
+                self.set_problem("host", Some(chain(&error)));
+            }
+        }
+    }
+
+    /// Looks names up, and goes on to other endpoints of peers that don't answer.
+    fn dial(&mut self, now: Instant) {
+        self.dial_at = now + DIAL_INTERVAL;
+        let Ok(proposal) = self.reconciler.propose(&self.wanted, Some(&self.wanted)) else { return };
+        self.actual = proposal.actual;
+        let device = &self.part.device;
+        let live: Vec<&Name> = self
+            .part
+            .peers
+            .iter()
+            .filter(|peer| {
+                let age = peer.public_key.and_then(|key| self.actual.handshake_ages.get(&(device.clone(), key)));
+                age.is_some_and(|age| *age < super::report::SESSION)
+            })
+            .map(|peer| &peer.name)
+            .collect();
+        let before = self.dialler.chosen();
+        self.dialler.advance(now - self.started, |name| live.contains(&name));
+        let part = &self.part;
+        let is_quiet = |name: &str| {
+            let has =
+                |endpoint: &wayleave_core::network::Endpoint| matches!(&endpoint.host, Host::Dns(dns) if dns == name);
+            part.peers.iter().any(|peer| peer.endpoints.iter().any(has) && !live.contains(&&peer.name))
+        };
+        self.names.look_up(now, is_quiet, &self.events);
+        if self.dialler.chosen() != before {
+            self.look_at = now;
+        }
+    }
+
+    /// Tells the dialler every peer's addresses, as far as they are known.
+    fn set_endpoints(&mut self) {
+        let all = || self.part.peers.iter().flat_map(|peer| &peer.endpoints);
+        self.names.keep(all().filter_map(|endpoint| match &endpoint.host {
+            Host::Dns(name) => Some(name.clone()),
+            Host::Ip(_) => None,
+        }));
+        let (names, now) = (&self.names, self.started.elapsed());
+        let addresses = |peer: &wayleave_core::plan::PeerPlan| -> Vec<SocketAddr> {
+            let of = |endpoint: &wayleave_core::network::Endpoint| -> Vec<SocketAddr> {
+                let port = endpoint.port;
+                match &endpoint.host {
+                    Host::Ip(address) => vec![(*address, port).into()],
+                    Host::Dns(name) => names.addresses(name).iter().map(|address| (*address, port).into()).collect(),
+                }
+            };
+            peer.endpoints.iter().flat_map(of).collect()
+        };
+        self.dialler.set(now, self.part.peers.iter().map(|peer| (peer.name.clone(), addresses(peer))));
+        self.dial_at = Instant::now();
+    }
+
+    /// Notes what is wrong, or that it no longer is; says so when that is new.
+    fn set_problem(&mut self, about: &'static str, problem: Option<String>) {
+        match problem {
+            Some(problem) => {
+                if self.problems.get(about) != Some(&problem) {
+                    log(Weight::Error, &problem);
+                    self.problems.insert(about, problem);
+                }
+            }
+            None => {
+                if self.problems.remove(about).is_some() {
+                    log(Weight::Notice, &format!("{about}: all is well again"));
+                }
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        systemd::notify("STOPPING=1");
+        let _ = std::fs::remove_file(self.socket_path());
+        if !self.options.cleanup {
+            return log(Weight::Notice, "ended; what was set up stays");
+        }
+        match self.reconciler.remove(|_| {}) {
+            Ok(()) => log(Weight::Notice, "ended; nothing is left on this host"),
+            Err(error) => log(Weight::Error, &format!("ended, but not everything could be removed: {}", chain(&error))),
+        }
+    }
+}
+
+/// The plan of a reading, and which member this node is in it.
+fn planned(reading: &Reading, states: &LinkStates, node: &Name) -> Result<(Plan, Member), AgentError> {
+    let (plan, ..) = plan(reading.network.clone(), &reading.ledger, states);
+    let member = plan.find(node).ok_or_else(|| AgentError::NoNode(node.clone()))?;
+    Ok((plan, member))
+}

@@ -1,0 +1,108 @@
+//! The agent's snapshot: what it knows, put together when somebody asks.
+//!
+//! In: the plan, the device's own figures. Out: a [`Snapshot`], which is all that people are shown. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use wayleave_core::keys::PublicKey;
+use wayleave_core::plan::{Member, MemberKind, PeerPlan};
+use wayleave_engine::PeerDescription;
+
+use super::agent::Agent;
+use crate::control::{DeviceSnapshot, Health, MemberSnapshot, Snapshot};
+
+/// A session ends so long after its handshake (`REJECT_AFTER_TIME` of the WireGuard paper).
+pub(super) const SESSION: Duration = Duration::from_secs(180);
+
+impl Agent {
+    /// How everything is.
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        let device = self.part.device.as_str().to_owned();
+        let described = self.reconciler.host().describe(&device).ok();
+        let peers: BTreeMap<PublicKey, PeerDescription> = described
+            .iter()
+            .flat_map(|device| &device.peers)
+            .map(|peer| (PublicKey::from_bytes(peer.public_key.0), peer.clone()))
+            .collect();
+        let own = self.plan.find(&self.part.name);
+        let others = self.plan.members().filter(|member| Some(*member) != own);
+        let mut members: Vec<MemberSnapshot> =
+            others.map(|member| self.member(own.unwrap_or(member), member, &peers)).collect();
+        members.sort_by(|a, b| (a.health, &a.name).cmp(&(b.health, &b.name)));
+        let problems: Vec<String> = self.problems.values().cloned().collect();
+        let worst = members.iter().map(|member| member.health).filter(|health| *health != Health::Idle).min();
+        let own_health = if problems.is_empty() { Health::Fine } else { Health::Degraded };
+        Snapshot {
+            schema: "wayleave.snapshot".into(),
+            version: 1,
+            network: self.part.network.to_string(),
+            node: self.part.name.to_string(),
+            generation: self.part.generation,
+            uptime_s: self.started.elapsed().as_secs(),
+            health: worst.unwrap_or(Health::Fine).min(own_health),
+            problems,
+            device: DeviceSnapshot {
+                name: device,
+                backend: self.reconciler.backend().to_string(),
+                public_key: self.part.public_key.map(|key| key.to_string()),
+                port: described.as_ref().map_or(0, |device| device.listen_port),
+                mtu: self.part.mtu,
+                fwmark: described.as_ref().map_or(0, |device| device.fwmark),
+            },
+            members,
+        }
+    }
+
+    fn member(&self, own: Member, member: Member, peers: &BTreeMap<PublicKey, PeerDescription>) -> MemberSnapshot {
+        let name = self.plan.name(member);
+        let link = self.part.peers.iter().find(|peer| peer.name == *name);
+        let peer = link.and_then(|link| peers.get(&link.public_key?));
+        let path = self.plan.path(own, member);
+        let via = path.as_deref().map(|path| match path {
+            [_, _] | [_] => "direct".to_owned(),
+            [_, next, ..] => self.plan.name(*next).to_string(),
+            [] => String::new(),
+        });
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        // The clock may have been set back since the handshake.
+        let age = peer.and_then(|peer| Some(now.saturating_sub(peer.last_handshake?)));
+        let (health, reason) = judge(link, via.as_deref(), age);
+        let region = match member {
+            Member::Node(ix) => self.plan.network.node(ix).region,
+            Member::Client(_) => None,
+        };
+        MemberSnapshot {
+            name: name.to_string(),
+            kind: if matches!(member, Member::Node(_)) { "node" } else { "client" }.into(),
+            region: region.map(|ix| self.plan.network.regions[ix.at()].name.to_string()),
+            address: self.plan.overlay_addresses(member).first().copied(),
+            via,
+            public_key: self.plan.public_key(member).map(|key| key.to_string()),
+            endpoint: peer.and_then(|peer| peer.endpoint),
+            handshake_age_s: age.map(|age| age.as_secs()),
+            rtt_ms: None,
+            loss: None,
+            received_bytes: peer.map_or(0, |peer| peer.rx_bytes),
+            sent_bytes: peer.map_or(0, |peer| peer.tx_bytes),
+            keepalive_s: peer.map_or(0, |peer| peer.persistent_keepalive_s),
+            allowed: peer.iter().flat_map(|peer| &peer.allowed_ips).map(ToString::to_string).collect(),
+            health,
+            reason,
+        }
+    }
+}
+
+fn judge(link: Option<&PeerPlan>, via: Option<&str>, age: Option<Duration>) -> (Health, String) {
+    let Some(via) = via else { return (Health::Down, "no path".into()) };
+    let Some(link) = link else { return (Health::Fine, format!("over {via}, as planned")) };
+    let is_client = link.kind == MemberKind::Client;
+    match age {
+        Some(age) if age < SESSION => (Health::Fine, String::new()),
+        Some(_) if is_client => (Health::Idle, "not connected".into()),
+        None if is_client => (Health::Idle, "never connected".into()),
+        Some(age) if link.keepalive_s.is_some() => (Health::Down, format!("no handshake for {} s", age.as_secs())),
+        None if link.keepalive_s.is_some() => (Health::Down, "no handshake yet".into()),
+        _ => (Health::Idle, "no traffic".into()),
+    }
+}

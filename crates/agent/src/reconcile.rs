@@ -1,0 +1,144 @@
+//! One network on one host: from what is wanted to what is there.
+//!
+//! Looks at the host, asks `core` for the difference, carries it out, and says what it did. Holds the lock of the network's
+//! directory, so that two programs never work on one network at a time; remembers settings before it changes them, and puts
+//! them back when the network goes.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use wayleave_core::host::{Actual, Change, HostState, diff, nothing};
+use wayleave_core::keys::PrivateKey;
+use wayleave_core::names::{DeviceName, Name};
+
+use crate::directory::{self, DirectoryError};
+use crate::host::{Choice, Host, HostError, Refused};
+use crate::originals::Originals;
+
+/// Why a host was not brought to where it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// Another program of ours does it.
+    #[error("wayleave runs on network {0} of this host already; ask it with `wayleave status`, or end it first")]
+    Busy(Name),
+    /// The directory below `/run`.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The host can't be looked at, or something is in the way.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A change was refused; those before it are done.
+    #[error(transparent)]
+    Refused(#[from] Box<Refused>),
+}
+
+/// A network on this host, for as long as its lock is held.
+#[derive(Debug)]
+pub struct Reconciler {
+    network: Name,
+    place: PathBuf,
+    host: Host,
+    originals: Originals,
+    keys: BTreeMap<DeviceName, PrivateKey>,
+    _lock: File,
+}
+
+/// What there is, and what to change.
+#[derive(Debug)]
+pub struct Proposal {
+    /// What there is.
+    pub actual: Actual,
+    /// The changes, in their order.
+    pub changes: Vec<Change>,
+}
+
+/// Where a network's directory is.
+pub fn place(network: &Name) -> PathBuf {
+    networks().join(network.as_str())
+}
+
+/// Where all networks' directories are.
+pub fn networks() -> PathBuf {
+    directory::root().join("networks")
+}
+
+impl Reconciler {
+    /// Takes a network on this host.
+    ///
+    /// # Errors
+    /// If another program has it, or the kernel can't be talked to.
+    pub fn open(network: &Name, choice: Choice) -> Result<Reconciler, ReconcileError> {
+        let place = place(network);
+        directory::make(&place)?;
+        let lock = directory::lock(&place)?.ok_or_else(|| ReconcileError::Busy(network.clone()))?;
+        let originals = Originals::load(&place)?;
+        let host = Host::open(choice)?;
+        Ok(Reconciler { network: network.clone(), place, host, originals, keys: BTreeMap::new(), _lock: lock })
+    }
+
+    /// The network's directory.
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// What runs WireGuard here.
+    pub fn backend(&self) -> wayleave_core::host::Backend {
+        self.host.backend()
+    }
+
+    /// The host.
+    pub fn host(&mut self) -> &mut Host {
+        &mut self.host
+    }
+
+    /// Hands over a device's private key.
+    pub fn set_key(&mut self, device: DeviceName, key: PrivateKey) {
+        self.keys.insert(device, key);
+    }
+
+    /// Looks, and says what to change. Changes nothing.
+    ///
+    /// # Errors
+    /// If the host can't be looked at, or something of somebody else's is in the way.
+    pub fn propose(&mut self, wanted: &HostState, earlier: Option<&HostState>) -> Result<Proposal, ReconcileError> {
+        let actual = self.host.look(&self.network, wanted)?;
+        let changes = diff(&actual, wanted, earlier).map_err(HostError::Obstacles)?;
+        Ok(Proposal { actual, changes })
+    }
+
+    /// Carries a proposal out; `done` is told of each change.
+    ///
+    /// # Errors
+    /// If a change is refused. Those before it are done: propose again to go on.
+    pub fn carry_out(
+        &mut self,
+        wanted: &HostState,
+        proposal: &Proposal,
+        done: impl FnMut(&Change),
+    ) -> Result<(), ReconcileError> {
+        self.originals.remember(wanted, &proposal.actual.state.sysctls, &proposal.changes)?;
+        Ok(self.host.apply(&proposal.changes, &self.keys, done)?)
+    }
+
+    /// Removes everything of this network from the host and sets back what was changed.
+    ///
+    /// # Errors
+    /// If a change is refused; what is left can be removed by another call.
+    pub fn remove(&mut self, done: impl FnMut(&Change)) -> Result<(), ReconcileError> {
+        let wanted = nothing(&self.originals.release(&networks())?);
+        let proposal = self.propose(&wanted, None)?;
+        self.host.apply(&proposal.changes, &self.keys, done)?;
+        self.originals.forget()?;
+        Ok(())
+    }
+}
+
+impl Drop for Reconciler {
+    /// Leaves no directory behind where nothing of the network is on the host.
+    fn drop(&mut self) {
+        if !Originals::is_in(&self.place) {
+            let _ = std::fs::remove_dir_all(&self.place);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `wayleave agent`: runs until it is told to end; and the commands that tell it to read the file again or to end.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use wayleave_agent::control::{Request, Response, client::ask};
+use wayleave_agent::node::{Options, Reading, run as run_agent};
+use wayleave_agent::reconcile::place;
+use wayleave_agent::signals::Signals;
+use wayleave_core::names::Name;
+
+use super::apply::one_network;
+use crate::args::{AgentArgs, HostArgs};
+use crate::exit::Exit;
+use crate::files::{self, Planned};
+use crate::report;
+
+/// Runs the agent.
+pub fn run(args: AgentArgs) -> anyhow::Result<Exit> {
+    // Before any thread exists: threads inherit the mask.
+    let signals = Signals::block().context("preparing to be interrupted")?;
+    let planned = files::plan(&args.host.network)?;
+    let plan = planned.accept()?;
+    let node = plan.name(super::member(&args.host, plan)?).clone();
+    let choice = super::choice(&args.host);
+    let (cleanup, host) = (args.cleanup, args.host);
+    let mut first = Some(reading(&host, planned)?);
+    let network = host.network.clone();
+    let key_host = host;
+    let options = Options {
+        node,
+        choice,
+        cleanup,
+        read: Box::new(move || match first.take() {
+            Some(reading) => Ok(reading),
+            None => read_again(&network),
+        }),
+        key: Box::new(move |plan| {
+            let path = super::key_path(&key_host, plan);
+            super::key(&path, plan).map_err(|error| format!("{error:#}"))
+        }),
+    };
+    run_agent(options, signals)?;
+    Ok(Exit::Fine)
+}
+
+fn reading(host: &HostArgs, planned: Planned) -> anyhow::Result<Reading> {
+    let plan = planned.accept()?;
+    Ok(Reading { network: plan.network.clone(), files: watched(&host.network, &planned), ledger: planned.ledger })
+}
+
+/// What is watched: the network file, what it includes, its ledger.
+fn watched(network: &std::path::Path, planned: &Planned) -> Vec<PathBuf> {
+    let sources = planned.sources.0.iter().map(|source| PathBuf::from(&source.name));
+    sources.chain([files::ledger_path(network)]).collect()
+}
+
+fn read_again(network: &std::path::Path) -> Result<Reading, String> {
+    let planned = files::plan(network).map_err(|error| format!("{error:#}"))?;
+    if planned.findings.errors() > 0 || planned.plan.is_none() {
+        return Err(report::errors_text(&planned.findings, &planned.sources));
+    }
+    let files = watched(network, &planned);
+    let network = planned.plan.as_ref().map(|plan| plan.network.clone());
+    let network = network.ok_or("it makes no network")?;
+    Ok(Reading { network, files, ledger: planned.ledger })
+}
+
+/// Whether an agent runs on a network of this host: a dead one leaves its socket behind, but no lock.
+pub fn runs(network: &Name) -> bool {
+    let place = place(network);
+    place.join("control.sock").exists() && wayleave_agent::directory::is_locked(&place)
+}
+
+/// Asks the agent of a network, the named one or the only one.
+pub fn request(network: Option<&str>, request: Request) -> anyhow::Result<(Name, Response)> {
+    let network = one_network(network)?;
+    let answer = ask(&place(&network).join("control.sock"), request)?;
+    Ok((network, answer))
+}
+
+/// Tells an agent something and prints what it says.
+pub fn tell(network: Option<&str>, what: Request) -> anyhow::Result<Exit> {
+    if let (_, Response::Done(words)) = request(network, what)? {
+        eprintln!("{words}");
+    }
+    Ok(Exit::Fine)
+}

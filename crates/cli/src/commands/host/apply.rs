@@ -1,0 +1,168 @@
+//! `wayleave apply` and `wayleave down`: this host brought to the plan once, and everything of ours removed again.
+//!
+//! `--dry-run` prints each change as a sentence and as the command that a person would have typed, and changes nothing. With
+//! `--confirm` everything goes back by itself unless somebody confirms in time: for changes over the very tunnel that is
+//! changed.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use wayleave_agent::control::Request;
+use wayleave_agent::reconcile::{Proposal, Reconciler, place};
+use wayleave_core::host::{Backend, Change, HostState, wanted};
+use wayleave_core::names::Name;
+use wayleave_core::plan::NodePlan;
+
+use super as host;
+use crate::args::{ApplyArgs, DownArgs};
+use crate::exit::Exit;
+use crate::files;
+use crate::report::count;
+
+/// How often a confirmation is looked for.
+const CONFIRM_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Looks, and carries out what is different.
+pub fn run(args: &ApplyArgs) -> anyhow::Result<Exit> {
+    let planned = files::plan(&args.host.network)?;
+    let plan = planned.accept()?;
+    let node_plan = plan.of(host::member(&args.host, plan)?);
+    if !args.dry_run && super::agent::runs(&node_plan.network) {
+        let confirm_s = args.confirm.map(|time| time.as_secs());
+        return super::agent::tell(Some(node_plan.network.as_str()), Request::Reload { confirm_s });
+    }
+    let mut reconciler = Reconciler::open(&node_plan.network, host::choice(&args.host))?;
+    if reconciler.backend() == Backend::Engine && !args.dry_run {
+        bail!(
+            "this kernel has no WireGuard, and the engine's devices live as long as the program that runs them: \
+             run `wayleave agent`, which stays"
+        );
+    }
+    let key_path = host::key_path(&args.host, &node_plan);
+    let (resolved, complaints) = host::resolve(&node_plan);
+    for complaint in complaints {
+        eprintln!("can't find an address of {complaint}; it will not be dialled");
+    }
+    let wanted = wanted(&node_plan, reconciler.backend(), &resolved);
+    let proposal = reconciler.propose(&wanted, None)?;
+    if args.dry_run {
+        return dry_run(&proposal, &key_path);
+    }
+    let key = host::key(&key_path, &node_plan)?;
+    reconciler.set_key(node_plan.device.clone(), key);
+    if args.confirm.is_some() && proposal.changes.iter().any(|change| changes_key(change, &proposal)) {
+        bail!(
+            "--confirm could not go back: the private key of {} changes, and the old one is not known",
+            node_plan.device
+        );
+    }
+    reconciler.carry_out(&wanted, &proposal, |change| println!("{change}"))?;
+    let rest = reconciler.propose(&wanted, Some(&wanted))?;
+    if !rest.changes.is_empty() {
+        bail!("{} left, such as: {}", count(rest.changes.len(), "change"), rest.changes[0]);
+    }
+    eprintln!("{} made; {} is as planned", count(proposal.changes.len(), "change"), node_plan.name);
+    match args.confirm {
+        Some(time) if !proposal.changes.is_empty() => confirm(&mut reconciler, &wanted, &proposal, &node_plan, time),
+        _ => Ok(Exit::Fine),
+    }
+}
+
+fn dry_run(proposal: &Proposal, key_path: &Path) -> anyhow::Result<Exit> {
+    let mut out = std::io::stdout().lock();
+    for change in &proposal.changes {
+        writeln!(out, "{change}\n    {}", change.command(&key_path.display().to_string()))?;
+    }
+    eprintln!("{} to make; nothing was changed", count(proposal.changes.len(), "change"));
+    Ok(if proposal.changes.is_empty() { Exit::Fine } else { Exit::Differences })
+}
+
+fn changes_key(change: &Change, proposal: &Proposal) -> bool {
+    let Change::SetKey { device, .. } = change else { return false };
+    proposal.actual.state.devices.get(device).is_some_and(|found| found.public_key.is_some())
+}
+
+/// Waits for a confirmation; without one, goes back to what there was.
+fn confirm(
+    reconciler: &mut Reconciler,
+    wanted: &HostState,
+    proposal: &Proposal,
+    plan: &NodePlan,
+    time: Duration,
+) -> anyhow::Result<Exit> {
+    // The terminal may be gone with the network.
+    // SAFETY: SIG_IGN is a valid disposition, and nothing else in this program handles SIGHUP.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+    let sign = reconciler.place().join("confirmed");
+    let _ = std::fs::remove_file(&sign);
+    eprintln!("confirm within {} s with `wayleave confirm {}`; all goes back otherwise", time.as_secs(), plan.network);
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        if sign.exists() {
+            let _ = std::fs::remove_file(&sign);
+            eprintln!("confirmed");
+            return Ok(Exit::Fine);
+        }
+        std::thread::sleep(CONFIRM_INTERVAL);
+    }
+    let before = &proposal.actual.state;
+    let back = reconciler.propose(before, Some(wanted))?;
+    reconciler.carry_out(before, &back, |_| {})?;
+    // A terminal that is gone is no reason not to have gone back.
+    let _ = writeln!(std::io::stderr(), "not confirmed: gone back, {}", count(back.changes.len(), "change"));
+    Ok(Exit::Failed)
+}
+
+/// Tells an agent, or an `apply --confirm`, that all is well.
+pub fn confirmed(network: Option<&str>) -> anyhow::Result<Exit> {
+    let network = one_network(network)?;
+    let place = place(&network);
+    if super::agent::runs(&network) {
+        return super::agent::tell(Some(network.as_str()), Request::Confirm);
+    }
+    if !wayleave_agent::directory::is_locked(&place) {
+        bail!("nothing waits for a confirmation on {network}");
+    }
+    std::fs::write(place.join("confirmed"), "").with_context(|| format!("confirming in {}", place.display()))?;
+    Ok(Exit::Fine)
+}
+
+/// Removes everything.
+pub fn down(args: &DownArgs) -> anyhow::Result<Exit> {
+    let network = one_network(args.network.as_deref())?;
+    if super::agent::runs(&network) {
+        return super::agent::tell(Some(network.as_str()), Request::Stop { cleanup: true });
+    }
+    let mut reconciler = Reconciler::open(&network, wayleave_agent::host::Choice::Auto)?;
+    let mut changes = 0;
+    let show = !args.quiet;
+    reconciler.remove(|change| {
+        changes += 1;
+        if show {
+            println!("{change}");
+        }
+    })?;
+    eprintln!("{} made; nothing of {network} is left on this host", count(changes, "change"));
+    Ok(Exit::Fine)
+}
+
+/// The network that is meant: the named one, or the only one on this host.
+pub fn one_network(named: Option<&str>) -> anyhow::Result<Name> {
+    if let Some(word) = named {
+        return Name::new(word).map_err(|error| files::usage(format!("{word:?} can't be a network: {error}")));
+    }
+    let entries = std::fs::read_dir(wayleave_agent::reconcile::networks()).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| Name::new(entry.file_name().to_str()?).ok());
+    let mut names: Vec<Name> = names.collect();
+    names.sort();
+    match names.as_slice() {
+        [] => bail!("no network of wayleave's is on this host"),
+        [only] => Ok(only.clone()),
+        several => {
+            let list = several.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+            Err(files::usage(format!("several networks are on this host: {list}; name one")))
+        }
+    }
+}

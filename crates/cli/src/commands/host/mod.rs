@@ -1,0 +1,130 @@
+//! The commands about this host, and what they have in common: which node it is, its private key, its peers' addresses.
+//!
+//! A key is read only from a file that nobody else can read, and only if it is this node's; what is wrong with it is said with
+//! the way to mend it.
+
+pub mod agent;
+pub mod apply;
+pub mod status;
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use wayleave_agent::host::Choice;
+use wayleave_core::host::Resolved;
+use wayleave_core::keys::PrivateKey;
+use wayleave_core::names::Name;
+use wayleave_core::network::{Endpoint, Host};
+use wayleave_core::plan::{Member, NodePlan, Plan};
+
+use super::key as key_file;
+use crate::args::{DeviceChoice, HostArgs};
+use crate::files;
+
+/// The credential of systemd's that holds the private key.
+const CREDENTIAL: &str = "wayleave-private-key";
+
+/// The member that this host is.
+pub fn member(args: &HostArgs, plan: &Plan) -> anyhow::Result<Member> {
+    let word = match &args.node {
+        Some(word) => word.clone(),
+        None => hostname()?,
+    };
+    let found = Name::new(&word).ok().and_then(|name| plan.find(&name));
+    let all = || plan.members().map(|member| plan.name(member).as_str());
+    found.ok_or_else(|| match &args.node {
+        Some(_) => files::usage(format!(
+            "there is no node or client {word} in {}; {}see `wayleave plan`",
+            args.network.display(),
+            files::meant(&word, all())
+        )),
+        None => files::usage(format!(
+            "this host is called {word}, and there is no such node in {}: say which it is with --node",
+            args.network.display()
+        )),
+    })
+}
+
+fn hostname() -> anyhow::Result<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").context("reading this host's name")?;
+    Ok(text.trim().split('.').next().unwrap_or_default().to_lowercase())
+}
+
+/// Which back end was chosen.
+pub fn choice(args: &HostArgs) -> Choice {
+    match args.device {
+        DeviceChoice::Auto => Choice::Auto,
+        DeviceChoice::Kernel => Choice::Kernel,
+        DeviceChoice::Engine => Choice::Engine,
+    }
+}
+
+/// Where the private key is: where it is said to be, else the credential that systemd hands over, else where rendered files
+/// expect it.
+pub fn key_path(args: &HostArgs, plan: &NodePlan) -> PathBuf {
+    if let Some(path) = &args.private_key {
+        return path.clone();
+    }
+    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|path| Path::new(&path).join(CREDENTIAL));
+    credential
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| Path::new("/etc/wireguard").join(format!("{}.key", plan.device)))
+}
+
+/// Reads the private key and checks that it is this node's and readable by nobody else.
+pub fn key(path: &Path, plan: &NodePlan) -> anyhow::Result<PrivateKey> {
+    let key = key_file::read_private(path).with_context(|| {
+        format!("{} needs its private key; name its file with --private-key, or put it there", plan.name)
+    })?;
+    let mode = std::fs::metadata(path).with_context(|| format!("reading {}", path.display()))?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        bail!("{} can be read by others (mode {mode:04o}); run chmod 600 {0}", path.display());
+    }
+    match plan.public_key {
+        Some(public) if public != key.public_key() => bail!(
+            "{} holds the private key of {}, and {} has {public} in the network file",
+            path.display(),
+            key.public_key(),
+            plan.name
+        ),
+        Some(_) => Ok(key),
+        None => bail!(
+            "the network file has no public key for {}; write public_key = \"{}\" there",
+            plan.name,
+            key.public_key()
+        ),
+    }
+}
+
+/// The address of each peer that is dialled, and what could not be found out.
+pub fn resolve(plan: &NodePlan) -> (Resolved, Vec<String>) {
+    let (mut resolved, mut complaints) = (Resolved::new(), Vec::new());
+    for peer in plan.peers.iter().filter(|peer| !peer.endpoints.is_empty()) {
+        let mut failed = Vec::new();
+        let address = peer.endpoints.iter().find_map(|endpoint| match address(endpoint) {
+            Ok(address) => Some(address),
+            Err(why) => {
+                failed.push(why);
+                None
+            }
+        });
+        match address {
+            Some(address) => drop(resolved.insert(peer.name.clone(), address)),
+            None => complaints.push(format!("{}: {}", peer.name, failed.join("; "))),
+        }
+    }
+    (resolved, complaints)
+}
+
+fn address(endpoint: &Endpoint) -> Result<SocketAddr, String> {
+    match &endpoint.host {
+        Host::Ip(address) => Ok((*address, endpoint.port).into()),
+        Host::Dns(name) => {
+            let mut found =
+                (name.as_str(), endpoint.port).to_socket_addrs().map_err(|error| format!("{name}: {error}"))?;
+            found.next().ok_or_else(|| format!("{name} has no address"))
+        }
+    }
+}

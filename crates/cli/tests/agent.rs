@@ -1,0 +1,180 @@
+//! The real agent on real hosts: network namespaces of the test's own, two nodes on one wire, the embedded engine.
+//!
+//! Each test is a script in a network, mount and process namespace of its own, so that everything ends with it. In a script
+//! `agent a` starts the agent of node a in the background and waits for it, `on a ...` runs something there.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod desk;
+
+use std::process::Command;
+
+use desk::{Desk, Ran, WAYLEAVE, can_run};
+
+const PROGRAMS: [&str; 6] = ["timeout", "unshare", "ip", "mount", "ping", "nsenter"];
+
+/// What every script begins with: hosts a and b at 192.0.2.1 and 192.0.2.2, with keys and a network file.
+const BEGIN: &str = r#"
+set -e
+mount -t tmpfs none /run; mkdir /run/netns; ip link set lo up
+for n in a b; do
+    "$W" key generate -o $n.key > $n.pub; ip netns add $n; ip -n $n link set lo up; mkdir -p run-$n wg-$n
+done
+ip link add va netns a type veth peer name vb netns b
+ip -n a addr add 192.0.2.1/24 dev va; ip -n a link set va up
+ip -n b addr add 192.0.2.2/24 dev vb; ip -n b link set vb up
+cat > network.toml <<T
+[network]
+name = "two"
+prefixes = ["10.50.0.0/24"]
+[nodes.a]
+endpoint = "192.0.2.1"
+public_key = "$(cat a.pub)"
+[nodes.b]
+endpoint = "192.0.2.2"
+public_key = "$(cat b.pub)"
+prefixes = ["192.168.9.0/24"]
+T
+on() { n=$1; shift; WAYLEAVE_RUNTIME_DIR=$PWD/run-$n nsenter --net=/run/netns/$n "$@"; }
+until_true() { i=0; while ! eval "$1" > /dev/null 2>&1; do i=$((i + 1)); [ $i -lt 100 ] || { echo "never: $1"; cat *.log; exit 1; }; sleep 0.1; done; }
+agent() {
+    n=$1; shift
+    (export WAYLEAVE_RUNTIME_DIR=$PWD/run-$n; exec nsenter --net=/run/netns/$n unshare -m sh -c \
+        'mkdir -p /run/wireguard; mount --bind "wg-'$n'" /run/wireguard; exec "$W" agent "$@"' sh \
+        --node $n --private-key $n.key --device engine "$@") >> $n.log 2>&1 &
+    echo $! > $n.pid
+    until_true "on $n $W show"
+}
+seen() { ip -n $1 -o link | sed 's/ qlen .*//'; ip -n $1 -o address; ip -n $1 -4 route show table all; ip -n $1 -6 route show table all; ip -n $1 rule; on $1 cat /proc/sys/net/ipv4/ip_forward; }
+"#;
+
+fn scenario(test: &str, script: &str) -> Option<Ran> {
+    if !can_run(test, true, &PROGRAMS) {
+        return None;
+    }
+    let desk = Desk::new();
+    let mut command = Command::new("timeout");
+    let script = format!("{BEGIN}{script}");
+    command.args([
+        "60",
+        "unshare",
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+        &script,
+    ]);
+    Some(desk.run(command.env("W", WAYLEAVE), ""))
+}
+
+/// The lines that a script printed after `== NAME`, up to the next.
+fn part<'a>(ran: &'a Ran, name: &str) -> Vec<&'a str> {
+    let lines = ran.out.lines().skip_while(|line| *line != format!("== {name}")).skip(1);
+    lines.take_while(|line| !line.starts_with("== ")).collect()
+}
+
+#[test]
+fn agents_join_their_nodes_repair_what_is_taken_away_and_leave_the_host_as_it_was() {
+    let script = r#"
+until_true "! ip -n b address | grep -E 'tentative|NO-CARRIER'"; seen b > before
+agent a; agent b --cleanup
+until_true "on a ping -c 1 -W 1 10.50.0.2"
+echo "== status"; on a "$W" status; echo "exit $?"
+echo "== show"; on a "$W" show
+ip -n a route del 192.168.9.0/24; ip -n a link set wg0 mtu 1300
+until_true "ip -n a route show 192.168.9.0/24 | grep proto"
+until_true "ip -n a link show wg0 | grep 'mtu 1420'"
+echo "== kept"; cat before | wc -l; seen b | wc -l
+kill $(cat b.pid); until_true "! on b ip link show wg0"
+sleep 0.2; seen b > after; cmp before after && echo same
+"#;
+    let Some(ran) = scenario("agents_join_their_nodes", script) else { return };
+    let ran = ran.expect(0);
+    let status = part(&ran, "status");
+    assert!(status[0].starts_with("a of two: fine; generation 1, wg0 (engine WireGuard"), "{ran}");
+    assert!(status[2].starts_with("b ") && status[2].contains("direct") && status[2].contains("fine"), "{ran}");
+    let show = part(&ran, "show");
+    assert!(show[0] == "interface: wg0 (a of two)" && show.contains(&"  private key: (hidden)"), "{ran}");
+    assert!(show.iter().any(|line| line.starts_with("  latest handshake: ")), "{ran}");
+    assert_eq!(part(&ran, "kept").last(), Some(&"same"), "{ran}");
+}
+
+#[test]
+fn a_changed_file_is_carried_out_at_once_and_a_bad_one_changes_nothing() {
+    let script = r#"
+agent a; agent b
+until_true "on a ping -c 1 -W 1 10.50.0.2"
+on a ping -q -i 0.02 -c 400 10.50.0.2 > ping.txt &
+ping=$!; sleep 0.2; sed 's/192.168.9.0/192.168.8.0/' network.toml > new; mv new network.toml
+until_true "ip -n a route show 192.168.8.0/24 | grep wg0"; echo "== old"; ip -n a route show 192.168.9.0/24
+cp network.toml good; echo 'x = [' >> network.toml
+until_true "on a $W status | grep refused"
+echo "== bad"; on a "$W" status | sed -n 1,2p; ip -n a route show 192.168.8.0/24; on a "$W" reload 2>&1 || echo "exit $?"
+sed 's/nodes.a/nodes.c/' good > network.toml; on a "$W" reload 2>&1 || true
+cp good network.toml; until_true "on a $W status | grep 'a of two: fine'"
+sed 's/192.168.8.0/192.168.7.0/' good > network.toml; echo "== confirm"
+on a "$W" apply --node a --confirm 2s; ip -n a route show 192.168.7.0/24 | wc -l
+until_true "ip -n a route show 192.168.8.0/24 | grep wg0"; grep -c "not confirmed" a.log
+on a "$W" apply --node a --confirm 2s; on a "$W" confirm; sleep 2.5; ip -n a route show 192.168.7.0/24 | wc -l
+wait $ping; echo "== ping"; cat ping.txt
+"#;
+    let Some(ran) = scenario("a_changed_file_is_carried_out_at_once", script) else { return };
+    let ran = ran.expect(0);
+    assert!(part(&ran, "old").is_empty(), "{ran}");
+    let bad = part(&ran, "bad");
+    assert!(bad[0].starts_with("a of two: degraded"), "{ran}");
+    assert!(bad[1].contains("network.toml:11:1: node has no key \"x\""), "{ran}");
+    assert!(bad[2].starts_with("192.168.8.0/24 dev wg0"), "the old state stays: {ran}");
+    assert!(ran.out.contains("there is no node or client a in the network file"), "{ran}");
+    assert_eq!(part(&ran, "confirm"), ["1", "1", "1"], "{ran}");
+    assert!(ran.out.contains(" 0% packet loss"), "no packet of an unchanged pair is lost: {ran}");
+}
+
+#[test]
+fn an_agent_that_is_killed_and_started_again_goes_on_where_it_was() {
+    let script = r#"
+agent a; agent b
+until_true "on a ping -c 1 -W 1 10.50.0.2"
+for round in 1 2 3; do
+    kill -9 $(cat a.pid); until_true "! on a $W status"
+    agent a; until_true "on a ping -c 1 -W 1 10.50.0.2"
+done
+on a "$W" agent --node a --private-key a.key 2>&1 || echo "exit $?"
+echo "== sysctl"; on b cat /proc/sys/net/ipv4/ip_forward; kill -9 $(cat b.pid); until_true "! on b $W status"
+on b "$W" down 2>/dev/null; on b cat /proc/sys/net/ipv4/ip_forward; ls -R run-b | grep -c json || true
+"#;
+    let Some(ran) = scenario("an_agent_that_is_killed", script) else { return };
+    let ran = ran.expect(0);
+    assert!(ran.out.contains("wayleave runs on network two of this host already"), "{ran}");
+    assert_eq!(part(&ran, "sysctl").first(), Some(&"1"), "{ran}");
+    let after = part(&ran, "sysctl");
+    assert_eq!(after[after.len() - 2..], ["0", "0"], "what a killed agent had set is put back: {ran}");
+}
+
+#[test]
+fn a_dry_run_says_everything_and_changes_nothing() {
+    let script = r#"
+seen a > before
+echo "== dry"; on a "$W" apply --node a --device engine --dry-run || echo "exit $?"
+seen a > after; cmp before after && echo same; ls -A run-a/networks | wc -l
+echo "== refused"; on a "$W" apply --node a --device engine 2>&1 || echo "exit $?"
+chmod 0644 b.key; on b "$W" agent --node b --private-key b.key --device engine 2>&1 || echo "exit $?"
+chmod 0600 b.key; on a "$W" agent --node a --private-key b.key --device engine 2>&1 || echo "exit $?"
+ip -n b tuntap add dev wg0 mode tun; agent b; on b "$W" status || echo "exit $?"; ip -n b -d link show wg0
+"#;
+    let Some(ran) = scenario("a_dry_run_says_everything", script) else { return };
+    let ran = ran.expect(0);
+    let dry = part(&ran, "dry");
+    let at = dry.iter().position(|line| *line == "add address 10.50.0.1/32 to wg0").unwrap_or_else(|| panic!("{ran}"));
+    assert_eq!(dry[at + 1], "    ip address add 10.50.0.1/32 dev wg0");
+    assert_eq!(dry[dry.len() - 3..], ["exit 2", "same", "0"], "{ran}");
+    for words in ["run `wayleave agent`", "b.key can be read by others (mode 0644)", "holds the private key of"] {
+        assert!(ran.out.contains(words), "{words}: {ran}");
+    }
+    assert!(ran.out.contains("device wg0 is there already and is not ours"), "{ran}");
+    assert!(ran.out.lines().any(|line| line == "exit 4"), "{ran}");
+}
