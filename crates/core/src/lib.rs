@@ -12,10 +12,12 @@ pub mod check;
 pub mod file;
 pub mod host;
 pub mod import;
-pub mod keys;
 pub mod limits;
 pub mod names;
 pub mod network;
+pub mod node;
 pub mod plan;
 pub mod prove;
 pub mod render;
+
+pub use names::keys;

@@ -87,3 +87,89 @@ pub const IMPORT_SCRIPT_VALUE_BYTES_MAX: usize = 64 << 10;
 pub const IMPORT_DEVICES_MAX: usize = 2_000;
 /// Kinds of traffic that a policy tells apart: one bit each in a proof. A few dozen services need a few dozen.
 pub const PORT_CLASSES_MAX: usize = 128;
+/// Bytes of one message of the exchange: with its headers inside an MTU of 1280, so that it is never cut into pieces.
+pub const EXCHANGE_MESSAGE_BYTES_MAX: usize = 1_200;
+/// Receipts in one message; a sender has fewer messages under way.
+pub const EXCHANGE_RECEIPTS_MAX: usize = 16;
+/// Messages with records that one link may have under way: 30 records each, and no burst that a slow line would drop.
+pub const EXCHANGE_UNDER_WAY_MAX: usize = 4;
+/// Records that one link has yet to carry, one by one; beyond this a comparison of summaries takes over.
+pub const EXCHANGE_PENDING_MAX: usize = 4_096;
+/// Generations of one record: a change a second for 68 years. What is beyond is a mistake, and must not stop its origin.
+pub const EXCHANGE_GENERATION_MAX: u32 = 1 << 31;
+/// Records of links that the network file does not have: members with a newer file have some.
+pub const EXCHANGE_STRANGERS_MAX: usize = 1_024;
+/// Seconds for which such a record is kept at least when there is no room for others.
+pub const EXCHANGE_STRANGER_S: u64 = 3_600;
+/// Milliseconds between two messages with the same record when no receipt comes, at most.
+pub const EXCHANGE_RETRY_MS_MAX: u64 = 5_000;
+/// Links from which on a node leaves passing on to those that the sender reaches itself: a full mesh of a thousand would
+/// otherwise carry each record a million times.
+pub const EXCHANGE_COVER_LINKS_MIN: usize = 16;
+/// Milliseconds for which two nodes' digests may differ before summaries are compared: news are under way that long.
+pub const SUMMARY_WAIT_MS_MIN: u64 = 300;
+/// The same at most, after comparisons that did not help: the other end has another network file.
+pub const SUMMARY_WAIT_MS_MAX: u64 = 600_000;
+/// Milliseconds between probes of a link that carries traffic: with [`PROBE_BURST_MIN`] it makes half a second until a cut
+/// is certain, for half a kilobyte a second each way.
+pub const PROBE_FAST_MS: u64 = 200;
+/// Milliseconds by which a probe may be late before a link is suspected: what a busy host and a short queue take.
+pub const PROBE_SLACK_MS: u64 = 50;
+/// Milliseconds between probes of a link that is suspected.
+pub const PROBE_BURST_GAP_MS: u64 = 20;
+/// Probes of a link that is suspected: on a link that loses nothing, one is enough; a few more for chance.
+pub const PROBE_BURST_MIN: u32 = 10;
+/// The same at most, on a link that loses half of everything: then a verdict takes nearly a second.
+pub const PROBE_BURST_MAX: u32 = 40;
+/// Seconds between probes of a link without traffic, for each link of its busier end. A probe without a session costs
+/// 700 bytes with handshake, answer and keepalive, both directions and IPv6 headers counted; so a node stays under 1 MB a day
+/// with up to 11 links.
+pub const PROBE_IDLE_S_PER_LINK: u64 = 66;
+/// The same at most: a node with very many links may spend more, so that failures are still found.
+pub const PROBE_IDLE_S_MAX: u64 = 720;
+/// Seconds for which a link is probed fast after it has carried traffic.
+pub const PROBE_FAST_HOLD_S: u64 = 5;
+/// Seconds for which a new link is probed fast, to know its round-trip time.
+pub const PROBE_FIRST_S: u64 = 3;
+/// Seconds between probes of a link whose cost is in doubt, because of losses.
+pub const PROBE_DOUBT_S: u64 = 2;
+/// Seconds between probes of a link that is down: at first, after a minute, after ten.
+pub const PROBE_DOWN_S: [u64; 3] = [1, 5, 15];
+/// Milliseconds for an answer on a link whose round-trip time is not known.
+pub const PROBE_PATIENCE_MS: u64 = 500;
+/// Seconds after which a silent peer's handshake says that it is gone: WireGuard's sessions live 180 s (whitepaper
+/// section 6.1), and a new one may need a try more.
+pub const HANDSHAKE_STALE_S: u64 = 200;
+/// Seconds of silence after which a session may have ended, so that a first round trip contains a handshake.
+pub const SESSION_FRESH_S: u64 = 100;
+/// Probes before losses are believed.
+pub const LOSS_SAMPLES_MIN: u16 = 20;
+/// Lost round trips in a thousand that are taken for chance.
+pub const LOSS_IGNORED_PERMILLE: u32 = 30;
+/// Microseconds that a lost packet costs: TCP's first timeout (RFC 6298).
+pub const LOSS_WAIT_US: u64 = 1_000_000;
+/// Microseconds by which a cost has to differ from what is believed to be told, at least.
+pub const COST_MARGIN_US: u32 = 5_000;
+/// The same as a part of what is believed.
+pub const COST_MARGIN_PERCENT: u64 = 25;
+/// Milliseconds for which it has to differ; the first time, and later.
+pub const COST_SETTLE_FIRST_MS: u64 = 1_000;
+/// See [`COST_SETTLE_FIRST_MS`].
+pub const COST_SETTLE_MS: u64 = 10_000;
+/// Seconds between two changes of a link's told cost.
+pub const COST_EVERY_S: u64 = 60;
+/// Milliseconds for which a link has to work after its first failure before it is used again.
+pub const HOLD_MS: u64 = 5_000;
+/// The same for a link that has never worked.
+pub const HOLD_FIRST_MS: u64 = 1_000;
+/// How often that doubles: to 320 s.
+pub const HOLD_DOUBLINGS_MAX: u32 = 6;
+/// Seconds without a failure after which earlier ones are forgotten.
+pub const HOLD_FORGET_S: u64 = 1_200;
+/// Bytes on WireGuard's counters from which on something was carried: an empty TCP segment has 80, a keepalive 32.
+pub const TRAFFIC_BYTES_MIN: u64 = 80;
+/// Milliseconds between two changes of link states that are handed out, after the first: planning takes some of them, and a
+/// hub's end is told by all its neighbours.
+pub const STATES_EVERY_MS: u64 = 50;
+/// Reasons named with a change of link states; further ones are counted.
+pub const REASONS_NAMED_MAX: usize = 4;

@@ -29,6 +29,16 @@ impl LinkStates {
         self.0.insert((a.min(b).clone(), a.max(b).clone()), state);
     }
 
+    /// Forgets what is known of a link.
+    pub fn clear(&mut self, a: &Name, b: &Name) {
+        self.0.remove(&(a.min(b).clone(), a.max(b).clone()));
+    }
+
+    /// All links of which something is known, the smaller name first, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &Name, LinkState)> {
+        self.0.iter().map(|((a, b), state)| (a, b, *state))
+    }
+
     /// A link's state, if anything is known.
     pub fn of(&self, a: &Name, b: &Name) -> Option<LinkState> {
         if self.0.is_empty() {

@@ -3,6 +3,8 @@
 //! A name is checked once, where it enters, and carried as a type from then on. Names become file names,
 //! DNS labels, interface names and metric labels, so the alphabet is the one that all of these share.
 
+pub mod keys;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -1,0 +1,112 @@
+//! What happens to a node, and what it wants done: everything that crosses the border between deciding and doing.
+
+use std::time::Duration;
+
+use super::links::Health;
+use crate::names::Name;
+use crate::plan::LinkStates;
+
+/// Something that has happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A control message has come over the tunnel. `from` is the peer whose link address it came from, which WireGuard
+    /// has proved.
+    Received {
+        /// The peer.
+        from: Name,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// A peer has answered an echo request.
+    EchoReply {
+        /// The peer.
+        from: Name,
+    },
+    /// The device's counters of a peer. To be told at least every 200 ms while it may carry packets, all peers at once.
+    Traffic {
+        /// The peer.
+        with: Name,
+        /// Bytes sent, as WireGuard counts them.
+        sent_bytes: u64,
+        /// Bytes received.
+        received_bytes: u64,
+    },
+    /// The age of a peer's last handshake; none if there never was one.
+    Handshake {
+        /// The peer.
+        with: Name,
+        /// Time since.
+        age: Option<Duration>,
+    },
+    /// The program is about to end, and the device stays: peers are told, so that they don't take it for an outage.
+    Leaving,
+}
+
+/// Something to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send a control message to a peer, from the own link address to its link address.
+    Send {
+        /// The peer.
+        to: Name,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// Send an ICMP echo request with [`super::ECHO_BYTES`] of payload to a peer: to its link address if it runs the
+    /// agent, or else to its own address.
+    SendEcho {
+        /// The peer.
+        to: Name,
+    },
+    /// Link states have changed: plan with these, and apply the own part.
+    States {
+        /// What is known of all links.
+        states: LinkStates,
+        /// Why, in sentences.
+        reasons: Vec<String>,
+    },
+    /// A line for the log.
+    Log(String),
+}
+
+/// One link as seen from this end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkReport {
+    /// The other end.
+    pub peer: Name,
+    /// Whether it works.
+    pub health: Health,
+    /// For how long it has been so.
+    pub for_how_long: Duration,
+    /// Measured round-trip time in microseconds.
+    pub rtt_us: Option<u64>,
+    /// Round trips of probes that fail, in thousandths.
+    pub loss_permille: u32,
+    /// Whether the other end has an agent, as far as can be seen.
+    pub has_agent: bool,
+    /// What is wrong with it, if anything.
+    pub trouble: Option<String>,
+}
+
+/// What a node has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages received and used.
+    pub received: u64,
+    /// Messages from somebody without a link to this node.
+    pub strange: u64,
+    /// Messages of an unknown version.
+    pub unknown_version: u64,
+    /// Messages that could not be read.
+    pub malformed: u64,
+    /// Parts and records of unknown kinds that were skipped.
+    pub skipped: u64,
+    /// Records whose generation was beyond all bounds, or for which there was no room.
+    pub refused: u64,
+    /// Records of this node's own past that others remembered.
+    pub remembered: u64,
+    /// Times that link states changed.
+    pub changes: u64,
+}

@@ -1,0 +1,162 @@
+//! The exchange: how link states get from each node to all others.
+//!
+//! A node tells its view of each of its links in a record ([`record`]); what is new to a node it passes on at once over all
+//! its links that work. A link keeps a set of keys that the other end has yet to be told; they go out in messages of
+//! bounded size, a few at a time, and are put back unless a receipt comes. Every message carries a digest of all records
+//! ([`wire`]); where two nodes' digests stay different, they compare summaries, and each sends what is in the parts that
+//! differ. So a node that was away, or forgot everything, catches up with any neighbour. Whoever sends an old record is
+//! sent the newer one; that is how a node that has started anew hears of its own earlier generations.
+//!
+//! Later kinds of records (claims of entry servers) have room in the format and are skipped here. Nothing is accepted
+//! but from the link's own end, which the tunnel proves and the caller names.
+
+pub mod record;
+pub mod records;
+mod spread;
+pub mod wire;
+
+use std::time::Duration;
+
+use record::{Key, Record, View};
+use records::{Records, Taken};
+use spread::Spread;
+use wire::Part;
+
+use super::Time;
+use super::surroundings::Surroundings;
+use crate::limits::EXCHANGE_COVER_LINKS_MIN;
+use crate::names::Name;
+
+/// A node's part in the exchange.
+#[derive(Debug)]
+pub struct Exchange {
+    own: Name,
+    records: Records,
+    /// One per link, in the order of the node's links.
+    spreads: Vec<Spread>,
+    /// Records that were refused.
+    pub refused: u64,
+}
+
+impl Exchange {
+    /// Knows nothing yet.
+    pub fn new(own: Name, links: usize) -> Exchange {
+        let spreads = (0..links).map(|_| Spread::default()).collect();
+        Exchange { own, records: Records::default(), spreads, refused: 0 }
+    }
+
+    /// All records.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// Goes over to another network file; `from` says which of the earlier links each link is. Returns the keys of
+    /// records that meant nothing before.
+    pub fn adapt(&mut self, from: &[Option<usize>], around: &Surroundings) -> Vec<Key> {
+        let mut old: Vec<Option<Spread>> = std::mem::take(&mut self.spreads).into_iter().map(Some).collect();
+        let mut take = |at: &Option<usize>| at.and_then(|at| old.get_mut(at)?.take()).unwrap_or_default();
+        self.spreads = from.iter().map(&mut take).collect();
+        self.records.adapt(|key| around.is_link(&key.origin, &key.other))
+    }
+
+    /// States the own view of a link with `other`. Says whether it is news.
+    pub fn publish(&mut self, other: &Name, view: View, around: &Surroundings, now: Time) -> bool {
+        let key = Key { origin: self.own.clone(), other: other.clone() };
+        let present = self.records.of(&key);
+        let generation = match &present {
+            Some(record) if record.view == view => return false,
+            Some(record) => record.generation + 1,
+            None if view == View::AsStated => return false,
+            None => 1,
+        };
+        self.take(&Record { key, generation, view }, None, around, now)
+    }
+
+    /// The view that this node stands for.
+    pub fn published(&self, other: &Name) -> View {
+        let key = Key { origin: self.own.clone(), other: other.clone() };
+        self.records.of(&key).map_or(View::AsStated, |record| record.view)
+    }
+
+    /// Takes a part of a message that came over a link. Returns the keys of records that are new here; those of the
+    /// node itself among them are from its past.
+    pub fn handle_part(&mut self, at: usize, number: u16, part: Part, around: &Surroundings, now: Time) -> Vec<Key> {
+        match part {
+            Part::Receipts(numbers) => {
+                numbers.into_iter().for_each(|number| self.spreads[at].handle_receipt(number));
+                Vec::new()
+            }
+            Part::Summary { reply, digests } => {
+                let spread = &mut self.spreads[at];
+                self.records.differing(&digests).for_each(|key| spread.add(key.clone()));
+                spread.handle_summary(reply);
+                Vec::new()
+            }
+            Part::Records(records) => {
+                self.spreads[at].owe_receipt(number);
+                let new = records.into_iter().filter(|record| self.take(record, Some(at), around, now));
+                new.map(|record| record.key).collect()
+            }
+        }
+    }
+
+    /// Notes what the other end's digest is.
+    pub fn handle_digest(&mut self, at: usize, digest: u32, now: Time) {
+        self.spreads[at].handle_digest(digest == self.records.digest(), now);
+    }
+
+    /// The other end of a link has forgotten everything, or nothing goes over the link: what was under way is void.
+    pub fn forget(&mut self, at: usize) {
+        self.spreads[at] = Spread::default();
+    }
+
+    /// Has summaries compared over a link, where a node with so many links relies on others to pass news on.
+    pub fn compare_if_crowded(&mut self, at: usize) {
+        if self.spreads.len() >= EXCHANGE_COVER_LINKS_MIN {
+            self.spreads[at].compare();
+        }
+    }
+
+    /// When a link next has something to send.
+    pub fn wake(&self, at: usize) -> Time {
+        self.spreads[at].wake()
+    }
+
+    /// What is to go over a link in a message with this number; `patience` is how long its receipt may take.
+    pub fn poll(&mut self, at: usize, number: u16, patience: Duration, now: Time) -> Vec<Part> {
+        self.spreads[at].poll(number, &self.records, patience, now)
+    }
+
+    /// Takes a record that came over a link or from the node itself, and passes it on. Says whether it is news.
+    fn take(&mut self, record: &Record, from: Option<usize>, around: &Surroundings, now: Time) -> bool {
+        let known = around.is_link(&record.key.origin, &record.key.other);
+        let taken = self.records.offer(record, known, now);
+        match (taken, from) {
+            (Taken::New, _) => {
+                let is_crowded = self.spreads.len() >= EXCHANGE_COVER_LINKS_MIN;
+                let covered = |to: usize| is_crowded && from.is_some_and(|from| around.covers(from, to));
+                for (at, spread) in self.spreads.iter_mut().enumerate() {
+                    if Some(at) == from {
+                        spread.drop_key(&record.key);
+                    } else if !covered(at) {
+                        spread.add(record.key.clone());
+                    }
+                }
+                true
+            }
+            (Taken::Old, Some(from)) => {
+                self.spreads[from].add(record.key.clone());
+                false
+            }
+            (Taken::Known, Some(from)) => {
+                self.spreads[from].drop_key(&record.key);
+                false
+            }
+            (Taken::Refused, _) => {
+                self.refused += 1;
+                false
+            }
+            (Taken::Old | Taken::Known, None) => false,
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Messages between nodes, as bytes.
+//!
+//! Every message is a probe as well: it opens with a header of 15 bytes by which links are judged. Parts may follow,
+//! each with kind and length, so that what a newer version adds is skipped by an older one. All numbers are big-endian.
+//!
+//! ```text
+//! header   version 1 | flags 1 | loss 1 | number 2 | heard 2 | ago 2 | digest 4 | boot 2
+//! part     kind 1 | length 2 | body
+//! records  kind 1 | length 1 | (link: origin, other, generation 4, view 1, microseconds 4 if the view has them)
+//! receipts number 2 ...          summary  reply 1 | digest 4 x 64         a name: length 1 | text
+//! ```
+//!
+//! Lengths are exact: what has a byte too few or too many is refused as a whole, and nothing of it is used.
+
+use super::record::{Key, Record, View};
+use super::records::BUCKETS;
+use crate::limits::EXCHANGE_MESSAGE_BYTES_MAX;
+use crate::names::Name;
+
+/// The version that is spoken.
+pub const VERSION: u8 = 1;
+/// `ago` when it is longer than can be said, in units of 10 microseconds.
+pub const AGO_LONG: u16 = u16::MAX;
+
+const POLL: u8 = 1;
+const FAST: u8 = 2;
+const DEAF: u8 = 4;
+const HAS_HEARD: u8 = 8;
+const LEAVING: u8 = 16;
+const HEADER_BYTES: usize = 15;
+const PART_RECORDS: u8 = 1;
+const PART_RECEIPTS: u8 = 2;
+const PART_SUMMARY: u8 = 3;
+const RECORD_LINK: u8 = 1;
+
+/// What every message begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Header {
+    /// The receiver is to answer at once.
+    pub poll: bool,
+    /// From the end that polls: another poll follows within [`crate::limits::PROBE_FAST_MS`]. From the other: please do.
+    pub fast: bool,
+    /// The sender does not hear the receiver.
+    pub deaf: bool,
+    /// The sender's program is about to end.
+    pub leaving: bool,
+    /// How much of what the receiver sent was lost, in 255ths.
+    pub loss: u8,
+    /// Counts the messages of this sender on this link.
+    pub number: u16,
+    /// The last number heard from the receiver, and how long ago in units of 10 microseconds.
+    pub heard: Option<(u16, u16)>,
+    /// Digest of all records that the sender has.
+    pub digest: u32,
+    /// Tells one run of the sender's program from the next.
+    pub boot: u16,
+}
+
+/// What may follow a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// News.
+    Records(Vec<Record>),
+    /// Numbers of messages with records that have arrived.
+    Receipts(Vec<u16>),
+    /// Digests of all that the sender has.
+    Summary {
+        /// Whether it answers one, and so wants no answer.
+        reply: bool,
+        /// One for each part of the records.
+        digests: Box<[u32; BUCKETS]>,
+    },
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The probe.
+    pub header: Header,
+    /// The exchange.
+    pub parts: Vec<Part>,
+    /// Parts and records of unknown kinds that were skipped.
+    pub skipped: usize,
+}
+
+/// Why bytes are no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Made by a version that is not spoken here.
+    #[error("version {0} of the exchange is not known here")]
+    Version(u8),
+    /// It ends too early, or a length in it does not fit.
+    #[error("a message or something in it has the wrong length")]
+    Length,
+    /// A field has a value that means nothing.
+    #[error("a field of a message has a value that means nothing")]
+    Value,
+}
+
+/// Writes a message. What would not fit is a mistake of the caller, which keeps to
+/// [`EXCHANGE_MESSAGE_BYTES_MAX`].
+pub fn encode(header: &Header, parts: &[Part]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES);
+    let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+    let flags = flag(header.poll, POLL)
+        | flag(header.fast, FAST)
+        | flag(header.deaf, DEAF)
+        | flag(header.leaving, LEAVING)
+        | flag(header.heard.is_some(), HAS_HEARD);
+    let (heard, ago) = header.heard.unwrap_or_default();
+    bytes.extend([VERSION, flags, header.loss]);
+    bytes.extend([header.number, heard, ago].iter().flat_map(|field| field.to_be_bytes()));
+    bytes.extend(header.digest.to_be_bytes());
+    bytes.extend(header.boot.to_be_bytes());
+    for part in parts {
+        let (kind, body) = match part {
+            Part::Records(records) => (PART_RECORDS, records.iter().flat_map(record_bytes).collect::<Vec<u8>>()),
+            Part::Receipts(numbers) => {
+                (PART_RECEIPTS, numbers.iter().flat_map(|number| number.to_be_bytes()).collect())
+            }
+            Part::Summary { reply, digests } => {
+                let digests = digests.iter().flat_map(|digest| digest.to_be_bytes());
+                (PART_SUMMARY, std::iter::once(u8::from(*reply)).chain(digests).collect())
+            }
+        };
+        bytes.push(kind);
+        bytes.extend((body.len() as u16).to_be_bytes());
+        bytes.extend(body);
+    }
+    bytes
+}
+
+/// A record with its kind and length.
+pub fn record_bytes(record: &Record) -> Vec<u8> {
+    let mut body = Vec::with_capacity(32);
+    for name in [&record.key.origin, &record.key.other] {
+        body.push(name.as_str().len() as u8);
+        body.extend(name.as_str().bytes());
+    }
+    body.extend(record.generation.to_be_bytes());
+    match record.view {
+        View::AsStated => body.push(0),
+        View::Takes { us } => {
+            body.push(1);
+            body.extend(us.to_be_bytes());
+        }
+        View::Down => body.push(2),
+    }
+    [vec![RECORD_LINK, body.len() as u8], body].concat()
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// Says why the bytes are none.
+pub fn decode(bytes: &[u8]) -> Result<Message, WireError> {
+    let mut rest = Reader(bytes);
+    let version = rest.byte()?;
+    if version != VERSION {
+        return Err(WireError::Version(version));
+    }
+    if bytes.len() > EXCHANGE_MESSAGE_BYTES_MAX {
+        return Err(WireError::Length);
+    }
+    let header = rest.header()?;
+    let (mut parts, mut skipped) = (Vec::new(), 0);
+    while !rest.0.is_empty() {
+        let kind = rest.byte()?;
+        let length = usize::from(rest.number()?);
+        let mut body = Reader(rest.take(length)?);
+        match kind {
+            PART_RECORDS => parts.push(Part::Records(body.records(&mut skipped)?)),
+            PART_RECEIPTS => parts.push(Part::Receipts(body.receipts()?)),
+            PART_SUMMARY => parts.push(body.summary()?),
+            _ => skipped += 1,
+        }
+    }
+    Ok(Message { header, parts, skipped })
+}
+
+/// What is left to read.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(WireError::Length)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Result<u8, WireError> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn number(&mut self) -> Result<u16, WireError> {
+        let taken = self.take(2)?;
+        Ok(u16::from_be_bytes([taken[0], taken[1]]))
+    }
+
+    fn long(&mut self) -> Result<u32, WireError> {
+        let taken = self.take(4)?;
+        Ok(u32::from_be_bytes([taken[0], taken[1], taken[2], taken[3]]))
+    }
+
+    fn header(&mut self) -> Result<Header, WireError> {
+        let (flags, loss) = (self.byte()?, self.byte()?);
+        let (number, heard, ago) = (self.number()?, self.number()?, self.number()?);
+        let (digest, boot) = (self.long()?, self.number()?);
+        Ok(Header {
+            poll: flags & POLL != 0,
+            fast: flags & FAST != 0,
+            deaf: flags & DEAF != 0,
+            leaving: flags & LEAVING != 0,
+            loss,
+            number,
+            heard: (flags & HAS_HEARD != 0).then_some((heard, ago)),
+            digest,
+            boot,
+        })
+    }
+
+    fn records(&mut self, skipped: &mut usize) -> Result<Vec<Record>, WireError> {
+        let mut records = Vec::new();
+        while !self.0.is_empty() {
+            let kind = self.byte()?;
+            let length = usize::from(self.byte()?);
+            let mut body = Reader(self.take(length)?);
+            if kind == RECORD_LINK {
+                records.push(body.record()?);
+            } else {
+                *skipped += 1;
+            }
+        }
+        Ok(records)
+    }
+
+    fn record(&mut self) -> Result<Record, WireError> {
+        let key = Key { origin: self.name()?, other: self.name()? };
+        let generation = self.long()?;
+        let view = match self.byte()? {
+            0 => View::AsStated,
+            1 => View::Takes { us: self.long()? },
+            2 => View::Down,
+            _ => return Err(WireError::Value),
+        };
+        if self.0.is_empty() { Ok(Record { key, generation, view }) } else { Err(WireError::Length) }
+    }
+
+    fn name(&mut self) -> Result<Name, WireError> {
+        let length = usize::from(self.byte()?);
+        let text = std::str::from_utf8(self.take(length)?).map_err(|_| WireError::Value)?;
+        Name::new(text).map_err(|_| WireError::Value)
+    }
+
+    fn receipts(&mut self) -> Result<Vec<u16>, WireError> {
+        let mut numbers = Vec::new();
+        while !self.0.is_empty() {
+            numbers.push(self.number()?);
+        }
+        Ok(numbers)
+    }
+
+    fn summary(&mut self) -> Result<Part, WireError> {
+        let reply = match self.byte()? {
+            0 => false,
+            1 => true,
+            _ => return Err(WireError::Value),
+        };
+        let mut digests = Box::new([0; BUCKETS]);
+        for digest in digests.iter_mut() {
+            *digest = self.long()?;
+        }
+        if self.0.is_empty() { Ok(Part::Summary { reply, digests }) } else { Err(WireError::Length) }
+    }
+}

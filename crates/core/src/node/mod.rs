@@ -1,0 +1,397 @@
+//! One node's behaviour while it runs: what it hears of its links, what it tells others, what it believes of all links.
+//!
+//! [`Node::new`] takes the network and the node's name. Then, for ever: [`Node::handle`] what has happened, [`Node::poll`]
+//! until nothing more comes out, sleep until [`Node::next_wake`] or the next event. Out come messages and echo requests to
+//! send, and [`Output::States`] whenever what is known of links has changed; the caller then plans with these states
+//! ([`crate::plan::plan`]) and applies its part, additions first.
+//! Links are judged in `links`, news spread in [`exchange`], both ends' views joined in `surroundings`. Every node
+//! plans over the same states, so all parts agree when they have spread.
+//! No clock is read and nothing sent from here: time is an argument, on any node-local clock. `docs/failover.md` has the
+//! times that users see.
+
+mod event;
+pub mod exchange;
+mod links;
+mod surroundings;
+mod time;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use event::{Counters, Event, LinkReport, Output};
+pub use links::Health;
+pub use time::Time;
+
+use exchange::Exchange;
+use exchange::record::{Key, View};
+use exchange::wire::{Header, Message, Part, WireError, decode, encode};
+use links::traffic::sealed_bytes;
+use links::{Due, Heard, Link};
+use surroundings::Surroundings;
+
+use crate::limits::{REASONS_NAMED_MAX, STATES_EVERY_MS};
+use crate::names::Name;
+use crate::network::Network;
+use crate::plan::{LinkState, LinkStates};
+
+/// UDP port of control messages, on link addresses only.
+pub const CONTROL_PORT: u16 = 51_820;
+/// Bytes of payload in an echo request: what is sent is subtracted from the device's counters.
+pub const ECHO_BYTES: usize = 8;
+
+/// The network has no node of the name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the network has no node {0}")]
+pub struct NoSuchNode(pub Name);
+
+/// One node.
+#[derive(Debug)]
+pub struct Node {
+    around: Surroundings,
+    links: Vec<Link>,
+    exchange: Exchange,
+    boot: u16,
+    /// When each link has something to do.
+    wakes: BTreeSet<(Time, usize)>,
+    wake_of: Vec<Time>,
+    outputs: VecDeque<Output>,
+    /// Why states have changed since they were last handed out.
+    reasons: Vec<String>,
+    /// How many more there are.
+    unnamed: usize,
+    is_changed: bool,
+    states_at: Option<Time>,
+    is_leaving: bool,
+    counters: Counters,
+}
+
+impl Node {
+    /// A node that knows nothing but the network file. `boot` is to be another number each time the program starts; a
+    /// random one will do.
+    ///
+    /// # Errors
+    /// The network has no such node.
+    pub fn new(network: Arc<Network>, name: &Name, boot: u16, now: Time) -> Result<Node, NoSuchNode> {
+        let around = Surroundings::new(network, name).ok_or_else(|| NoSuchNode(name.clone()))?;
+        let link = |(at, peer): (usize, &Name)| Link::new(name < peer, around.degree(at), around.stated_us(at), now);
+        let links: Vec<Link> = around.peers().enumerate().map(link).collect();
+        let mut node = Node {
+            exchange: Exchange::new(name.clone(), links.len()),
+            wake_of: vec![Time::NEVER; links.len()],
+            around,
+            links,
+            boot,
+            wakes: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            reasons: Vec::new(),
+            unnamed: 0,
+            is_changed: false,
+            states_at: None,
+            is_leaving: false,
+            counters: Counters::default(),
+        };
+        node.refresh_all();
+        Ok(node)
+    }
+
+    /// Takes note of something.
+    pub fn handle(&mut self, event: Event, now: Time) {
+        match event {
+            Event::Received { from, bytes } => self.handle_received(&from, &bytes, now),
+            Event::EchoReply { from } => {
+                let is_ipv6 = self.around.is_ipv6();
+                self.with_link(&from, now, |link| {
+                    link.received.handle_own(sealed_bytes(ECHO_BYTES, is_ipv6));
+                    link.handle_echo(now);
+                });
+            }
+            Event::Traffic { with, sent_bytes, received_bytes } => self.with_link(&with, now, |link| {
+                let sends = link.sent.handle_counter(sent_bytes);
+                let receives = link.received.handle_counter(received_bytes);
+                if sends || receives {
+                    link.handle_traffic(sends, now);
+                }
+            }),
+            Event::Handshake { with, age } => self.with_link(&with, now, |link| link.handle_handshake(age, now)),
+            Event::Leaving => self.handle_leaving(now),
+        }
+    }
+
+    /// The next thing to be done; none if there is nothing more to do at this time.
+    pub fn poll(&mut self, now: Time) -> Option<Output> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            if let Some(&(at, link)) = self.wakes.first()
+                && at <= now
+            {
+                self.step(link, now);
+                continue;
+            }
+            return self.poll_states(now);
+        }
+    }
+
+    /// When [`Node::poll`] has something again, unless an event comes first.
+    pub fn next_wake(&self) -> Time {
+        if !self.outputs.is_empty() {
+            return Time::default();
+        }
+        let links = self.wakes.first().map_or(Time::NEVER, |(at, _)| *at);
+        if self.is_changed { links.min(self.states_due()) } else { links }
+    }
+
+    /// Goes over to another version of the network file. Links that stay keep their state.
+    ///
+    /// # Errors
+    /// The new version has no such node; everything stays as it is.
+    pub fn adopt(&mut self, network: Arc<Network>, now: Time) -> Result<(), NoSuchNode> {
+        let name = self.around.own().clone();
+        let around = Surroundings::new(network, &name).ok_or_else(|| NoSuchNode(name.clone()))?;
+        let from: Vec<Option<usize>> = around.peers().map(|peer| self.around.find(peer)).collect();
+        let mut old: Vec<Option<Link>> = std::mem::take(&mut self.links).into_iter().map(Some).collect();
+        for (at, (peer, from)) in around.peers().zip(&from).enumerate() {
+            let (degree, stated_us) = (around.degree(at), around.stated_us(at));
+            let mut link = from.and_then(|from| old.get_mut(from)?.take());
+            match &mut link {
+                Some(link) => link.adapt(degree, stated_us),
+                None => link = Some(Link::new(name < *peer, degree, stated_us, now)),
+            }
+            self.links.extend(link);
+        }
+        self.around = around;
+        self.exchange.adapt(&from, &self.around);
+        let keys: Vec<Key> = self.exchange.records().keys().cloned().collect();
+        for key in keys {
+            self.around.update(&key, self.exchange.records());
+        }
+        self.note_change("the network file has changed".to_owned());
+        self.wakes.clear();
+        self.wake_of = vec![Time::NEVER; self.links.len()];
+        self.refresh_all();
+        Ok(())
+    }
+
+    /// What is known of all links.
+    pub fn states(&self) -> &LinkStates {
+        self.around.states()
+    }
+
+    /// All own links, sorted by peer.
+    pub fn links(&self, now: Time) -> impl Iterator<Item = LinkReport> {
+        let report = move |(peer, link): (&Name, &Link)| LinkReport {
+            peer: peer.clone(),
+            health: link.health(),
+            for_how_long: now.since(link.since()),
+            rtt_us: link.hearing.rtt_us(),
+            loss_permille: link.hearing.loss_both_ways_permille(),
+            has_agent: !link.is_alone(),
+            trouble: (link.health() == Health::Down).then(|| link.trouble(peer.as_str(), now)),
+        };
+        self.around.peers().zip(&self.links).map(report)
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Counters {
+        Counters { refused: self.exchange.refused, ..self.counters }
+    }
+
+    fn with_link(&mut self, peer: &Name, now: Time, act: impl FnOnce(&mut Link)) {
+        let Some(at) = self.around.find(peer) else { return };
+        act(&mut self.links[at]);
+        self.settle(at, now);
+    }
+
+    fn handle_received(&mut self, from: &Name, bytes: &[u8], now: Time) {
+        let Some(at) = self.around.find(from) else {
+            self.counters.strange += 1;
+            return;
+        };
+        self.links[at].received.handle_own(sealed_bytes(bytes.len(), self.around.is_ipv6()));
+        match decode(bytes) {
+            Ok(message) => self.handle_message(at, message, now),
+            Err(WireError::Version(_)) => self.counters.unknown_version += 1,
+            Err(WireError::Length | WireError::Value) => self.counters.malformed += 1,
+        }
+        self.settle(at, now);
+    }
+
+    fn handle_message(&mut self, at: usize, message: Message, now: Time) {
+        self.counters.received += 1;
+        self.counters.skipped += message.skipped as u64;
+        let heard = self.links[at].handle_header(&message.header, now);
+        if heard == Heard::Restarted {
+            self.exchange.forget(at);
+        }
+        let mut new = Vec::new();
+        for part in message.parts {
+            new.extend(self.exchange.handle_part(at, message.header.number, part, &self.around, now));
+        }
+        if matches!(heard, Heard::New | Heard::Restarted) {
+            self.exchange.handle_digest(at, message.header.digest, now);
+        }
+        for key in &new {
+            self.handle_news(key, now);
+        }
+        if !new.is_empty() {
+            self.refresh_all();
+        }
+    }
+
+    /// A record that is new here has come from others.
+    fn handle_news(&mut self, key: &Key, now: Time) {
+        let own = self.around.own();
+        if key.origin == *own {
+            // What this node said before it started anew. It stands until the link has been tried.
+            self.counters.remembered += 1;
+            if let Some(at) = self.around.find(&key.other) {
+                self.publish(at, now);
+            }
+        }
+        let view = self.exchange.records().of(key).map_or(View::AsStated, |record| record.view);
+        if view == View::Down
+            && let Some(at) = self.around.find(&key.other)
+        {
+            self.links[at].handle_rumour(now);
+        }
+        let said = match view {
+            View::AsStated => "works".to_owned(),
+            View::Takes { us } => format!("takes {} ms", us / 1_000),
+            View::Down => "is down".to_owned(),
+        };
+        self.update_state(key, &format!("{} says that its link with {} {said}", key.origin, key.other));
+    }
+
+    /// Takes up what is known of a link.
+    fn update_state(&mut self, key: &Key, reason: &str) {
+        if !self.around.update(key, self.exchange.records()) {
+            return;
+        }
+        self.note_change(reason.to_owned());
+        if self.around.states().of(&key.origin, &key.other) == Some(LinkState::Down) {
+            // Who relied on one end of it to pass news on to the other may have missed some.
+            let ends = [&key.origin, &key.other].into_iter().filter_map(|end| self.around.find(end));
+            ends.for_each(|at| self.exchange.compare_if_crowded(at));
+        }
+    }
+
+    fn note_change(&mut self, reason: String) {
+        self.is_changed = true;
+        if self.reasons.len() < REASONS_NAMED_MAX {
+            self.reasons.push(reason);
+        } else {
+            self.unnamed += 1;
+        }
+    }
+
+    /// Tells what is to be told of an own link, if it is another thing than before.
+    fn publish(&mut self, at: usize, now: Time) {
+        let link = &self.links[at];
+        let Some(peer) = self.around.peer(at).filter(|_| link.health() != Health::Starting).cloned() else { return };
+        if !self.exchange.publish(&peer, link.view(), &self.around, now) {
+            return;
+        }
+        let reason = match link.view() {
+            View::Down => format!("the link with {peer} is down: {}", link.trouble(peer.as_str(), now)),
+            View::AsStated => format!("the link with {peer} works as the network file says"),
+            View::Takes { us } => {
+                let (ms, stated_ms) = (us / 1_000, self.around.stated_us(at) / 1_000);
+                let loss = link.hearing.loss_both_ways_permille() / 10;
+                format!("the link with {peer} takes {ms} ms instead of {stated_ms} ms, {loss} % of round trips fail")
+            }
+        };
+        let key = Key { origin: self.around.own().clone(), other: peer };
+        self.update_state(&key, &reason);
+        self.refresh_all();
+    }
+
+    /// After anything has happened to a link.
+    fn settle(&mut self, at: usize, now: Time) {
+        self.publish(at, now);
+        self.refresh(at);
+    }
+
+    /// Lets a link do what is due.
+    fn step(&mut self, at: usize, now: Time) {
+        let due = self.links[at].step(now);
+        self.publish(at, now);
+        let link = &mut self.links[at];
+        let is_due = link.is_heard() && self.exchange.wake(at) <= now;
+        let number = link.hearing.next_number();
+        let parts = if is_due { self.exchange.poll(at, number, link.patience(), now) } else { Vec::new() };
+        self.send(at, due, &parts, now);
+        self.refresh(at);
+    }
+
+    fn send(&mut self, at: usize, due: Due, parts: &[Part], now: Time) {
+        let Some(to) = self.around.peer(at).cloned() else { return };
+        let link = &mut self.links[at];
+        let is_ipv6 = self.around.is_ipv6();
+        let asks = parts.iter().any(|part| !matches!(part, Part::Receipts(_)));
+        if due.poll || due.answer || !parts.is_empty() {
+            let (digest, boot) = (self.exchange.records().digest(), self.boot);
+            let header = Header { poll: due.poll || asks, digest, boot, leaving: self.is_leaving, ..link.header(now) };
+            let bytes = encode(&header, parts);
+            link.hearing.handle_sent(now);
+            link.sent.handle_own(sealed_bytes(bytes.len(), is_ipv6));
+            if asks {
+                link.expect_answer(now);
+            }
+            self.counters.sent += 1;
+            self.outputs.push_back(Output::Send { to: to.clone(), bytes });
+        }
+        if due.echo {
+            self.links[at].sent.handle_own(sealed_bytes(ECHO_BYTES, is_ipv6));
+            self.outputs.push_back(Output::SendEcho { to });
+        }
+    }
+
+    fn handle_leaving(&mut self, now: Time) {
+        self.is_leaving = true;
+        for at in 0..self.links.len() {
+            if self.links[at].is_heard() {
+                self.send(at, Due { answer: true, ..Due::default() }, &[], now);
+            }
+        }
+        self.wakes.clear();
+    }
+
+    fn states_due(&self) -> Time {
+        self.states_at.map_or(Time::default(), |at| at.plus(Duration::from_millis(STATES_EVERY_MS)))
+    }
+
+    fn poll_states(&mut self, now: Time) -> Option<Output> {
+        if !self.is_changed || self.states_due() > now {
+            return None;
+        }
+        self.is_changed = false;
+        self.states_at = Some(now);
+        self.counters.changes += 1;
+        let mut reasons = std::mem::take(&mut self.reasons);
+        let more = std::mem::take(&mut self.unnamed);
+        if more > 0 {
+            reasons.push(format!("and {more} more"));
+        }
+        Some(Output::States { states: self.around.states().clone(), reasons })
+    }
+
+    fn refresh_all(&mut self) {
+        (0..self.links.len()).for_each(|at| self.refresh(at));
+    }
+
+    /// Notes when a link has something to do.
+    fn refresh(&mut self, at: usize) {
+        if self.is_leaving {
+            return;
+        }
+        let link = &self.links[at];
+        let wake = if link.is_heard() { link.wake().min(self.exchange.wake(at)) } else { link.wake() };
+        if self.wake_of[at] != wake {
+            self.wakes.remove(&(self.wake_of[at], at));
+            self.wakes.insert((wake, at));
+            self.wake_of[at] = wake;
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A node's place in the network: with whom it is linked, which links there are, and what is known of each.
+//!
+//! The two records of a link, one from each end, are made one [`LinkState`] here: down if either end says so, otherwise
+//! the longer of the times they state. All nodes do this alike, so the same records give the same states.
+
+use std::sync::Arc;
+
+use super::exchange::record::{Key, View};
+use super::exchange::records::Records;
+use crate::names::Name;
+use crate::network::{Link, Network, NodeIx};
+use crate::plan::{LinkState, LinkStates};
+
+/// The network around one node.
+#[derive(Debug)]
+pub struct Surroundings {
+    network: Arc<Network>,
+    own: NodeIx,
+    /// The nodes that it is linked with, in order.
+    peers: Vec<NodeIx>,
+    /// Links of each node.
+    degrees: Vec<usize>,
+    states: LinkStates,
+}
+
+impl Surroundings {
+    /// The place of `own` in a network, with nothing known of any link. None if the network has no such node.
+    pub fn new(network: Arc<Network>, own: &Name) -> Option<Surroundings> {
+        let own = network.find_node(own)?;
+        let mut degrees = vec![0; network.nodes.len()];
+        let mut peers = Vec::new();
+        for link in &network.links {
+            degrees[link.a.at()] += 1;
+            degrees[link.b.at()] += 1;
+            if link.a == own {
+                peers.push(link.b);
+            } else if link.b == own {
+                peers.push(link.a);
+            }
+        }
+        peers.sort_unstable();
+        Some(Surroundings { network, own, peers, degrees, states: LinkStates::default() })
+    }
+
+    /// The node's name.
+    pub fn own(&self) -> &Name {
+        &self.network.node(self.own).name
+    }
+
+    /// The nodes at the other ends of its links, sorted by name.
+    pub fn peers(&self) -> impl ExactSizeIterator<Item = &Name> {
+        self.peers.iter().map(|ix| &self.network.node(*ix).name)
+    }
+
+    /// The node at the other end of one of its links.
+    pub fn peer(&self, at: usize) -> Option<&Name> {
+        self.peers.get(at).map(|ix| &self.network.node(*ix).name)
+    }
+
+    /// Which of its links leads to a node.
+    pub fn find(&self, peer: &Name) -> Option<usize> {
+        self.peers.binary_search_by(|ix| self.network.node(*ix).name.cmp(peer)).ok()
+    }
+
+    /// The time of one of its links as the file states it, in microseconds.
+    pub fn stated_us(&self, at: usize) -> u64 {
+        self.network.rtt_us(self.own, self.peers[at])
+    }
+
+    /// The number of links of the busier end of one of its links.
+    pub fn degree(&self, at: usize) -> usize {
+        self.degrees[self.own.at()].max(self.degrees[self.peers[at].at()])
+    }
+
+    /// Whether link addresses are IPv6.
+    pub fn is_ipv6(&self) -> bool {
+        self.network.link_prefix.addr().is_ipv6()
+    }
+
+    /// Whether the network file has a link between two nodes.
+    pub fn is_link(&self, a: &Name, b: &Name) -> bool {
+        let ends = self.network.find_node(a).zip(self.network.find_node(b));
+        ends.is_some_and(|(a, b)| self.has_link(a, b))
+    }
+
+    /// Whether the other end of one link has a link of its own, as far as is known working, to the other end of another.
+    pub fn covers(&self, from: usize, to: usize) -> bool {
+        let (from, to) = (self.peers[from], self.peers[to]);
+        let name = |ix| &self.network.node(ix).name;
+        self.has_link(from, to) && self.states.of(name(from), name(to)) != Some(LinkState::Down)
+    }
+
+    /// What is known of all links.
+    pub fn states(&self) -> &LinkStates {
+        &self.states
+    }
+
+    /// Takes the records of a link anew. Says whether its state is another one now.
+    pub fn update(&mut self, key: &Key, records: &Records) -> bool {
+        let (a, b) = (&key.origin, &key.other);
+        if !self.is_link(a, b) {
+            return false;
+        }
+        let view = |origin: &Name, other: &Name| {
+            let record = records.of(&Key { origin: origin.clone(), other: other.clone() });
+            record.map_or(View::AsStated, |record| record.view)
+        };
+        let state = match view(a, b).max(view(b, a)) {
+            View::AsStated => None,
+            View::Takes { us } => Some(LinkState::Up { rtt_us: u64::from(us) }),
+            View::Down => Some(LinkState::Down),
+        };
+        if self.states.of(a, b) == state {
+            return false;
+        }
+        match state {
+            Some(state) => self.states.set(a, b, state),
+            None => self.states.clear(a, b),
+        }
+        true
+    }
+
+    fn has_link(&self, a: NodeIx, b: NodeIx) -> bool {
+        let (a, b) = (a.min(b), a.max(b));
+        self.network.links.binary_search_by_key(&(a, b), |Link { a, b }| (*a, *b)).is_ok()
+    }
+}
