@@ -1,4 +1,7 @@
 //! Every bound in `core`, with what it prevents.
+//!
+//! First those of files, networks, proofs and imports; then those of nodes that run: messages and records of the exchange, and
+//! the times by which links are judged.
 
 /// Bytes in a name: a DNS label's limit (RFC 1035), since names become labels.
 pub const NAME_BYTES_MAX: usize = 63;

@@ -1,4 +1,7 @@
 //! What happens to a node, and what it wants done: everything that crosses the border between deciding and doing.
+//!
+//! An agent turns the outside world into [`Event`]s and carries out [`Output`]s; both are plain values, so that a run can be
+//! written down and played again. [`LinkReport`] and [`Counters`] are for showing.
 
 use std::time::Duration;
 
