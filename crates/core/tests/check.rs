@@ -14,4 +14,5 @@ mod check {
     mod others;
     mod stories;
     mod support;
+    mod walked;
 }

@@ -405,6 +405,36 @@ pub enum Hazard {
         /// Why not.
         why: &'static str,
     },
+    /// So many hosts that packets between them are not walked in passing.
+    #[error("{hosts} hosts are more than {max}: packets between them were not walked")]
+    NotWalked {
+        /// How many hosts there are.
+        hosts: usize,
+        /// Up to how many they are.
+        max: usize,
+    },
+    /// Somebody nearer would do.
+    #[error("client {client} connects to {via} ({via_ms} ms), and {nearer} is nearer ({nearer_ms} ms)")]
+    NearerNode {
+        /// The client.
+        client: String,
+        /// The node it prefers.
+        via: String,
+        /// Milliseconds to it.
+        via_ms: u64,
+        /// The nearer node.
+        nearer: String,
+        /// Milliseconds to that.
+        nearer_ms: u64,
+    },
+    /// Everything is routed into a device over which BGP is spoken.
+    #[error("{device} routes {prefix} into the tunnel itself, and BGP is to say what goes there")]
+    RoutedBesideBgp {
+        /// The device, with its host.
+        device: String,
+        /// The prefix.
+        prefix: IpNet,
+    },
     /// A file that could not be read.
     #[error("{file} is left out: {why}")]
     Unreadable {
@@ -458,6 +488,9 @@ impl Hazard {
             Hazard::FactsOfNobody { .. } => ("WL538", Note),
             Hazard::NotAcceptable { .. } => ("WL539", Error),
             Hazard::Unreadable { .. } => ("WL540", Warning),
+            Hazard::NotWalked { .. } => ("WL541", Note),
+            Hazard::NearerNode { .. } => ("WL542", Warning),
+            Hazard::RoutedBesideBgp { .. } => ("WL543", Warning),
         }
     }
 }

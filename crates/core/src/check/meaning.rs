@@ -254,6 +254,16 @@ pub enum Meaning {
     /// An allow rule where everything is allowed.
     #[error("this rule allows nothing new: the network's policy is open")]
     PolicyIdle,
+    /// An address in a LAN that is not behind the node.
+    #[error("{key} of node {node} names {address}, which is in no prefix behind it")]
+    LanAddressOutside {
+        /// The node.
+        node: String,
+        /// The key: "lan_addresses" or "lan_routers".
+        key: &'static str,
+        /// The address.
+        address: IpAddr,
+    },
     /// A firewall on a host that can't have one.
     #[error("node {node} can't have a firewall of ours: its platform takes none")]
     FirewallImpossible {
@@ -334,6 +344,7 @@ impl Meaning {
             Meaning::EmptyRegion { .. } => ("WL126", Note),
             Meaning::EndpointReused { .. } => ("WL127", Warning),
             Meaning::LonelyUnderlay { .. } => ("WL128", Warning),
+            Meaning::LanAddressOutside { .. } => ("WL129", Warning),
             Meaning::PolicyIdle => ("WL140", Warning),
             Meaning::FirewallImpossible { .. } => ("WL141", Error),
             Meaning::FirewallNeeded { .. } => ("WL142", Error),

@@ -35,7 +35,7 @@ pub enum Proven {
         why: String,
     },
     /// Packets arrive but answers don't.
-    #[error("{} answers are lost", alike("reaches", .from, .to, *.pairs))]
+    #[error("{} answers are lost: {why}", alike("reaches", .from, .to, *.pairs))]
     OneWay {
         /// The sending end of the example.
         from: String,
@@ -43,6 +43,8 @@ pub enum Proven {
         to: String,
         /// How many pairs it concerns.
         pairs: usize,
+        /// Where and why answers are dropped.
+        why: String,
     },
     /// Answers come back another way.
     #[error("{} there over {there}, back over {back}", alike("and answers take different ways:", .from, .to, *.pairs))]

@@ -24,6 +24,6 @@ pub(crate) mod labels {
 }
 
 pub use infer::{Inferred, Taken, infer};
-pub use model::{Model, model, prove_read};
+pub use model::{Model, model, prove_read, proved};
 pub use sources::{File, Read, read};
 pub use verify::{Aspect, Difference, verify};

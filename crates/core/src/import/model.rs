@@ -83,16 +83,26 @@ pub fn assumptions(model: &Model) -> Findings {
 /// Proves a model: the proof, and all findings about it.
 pub fn prove_read(read: &Read) -> (Proof, Model, Findings) {
     let model = model(read);
+    let proof = proof(&model);
+    let mut findings = model.findings.clone();
+    findings.extend(proof.findings());
+    findings.extend(assumptions(&model));
+    (proof, model, findings)
+}
+
+/// Proves hosts as they are.
+pub fn proved(read: &Read) -> Proof {
+    proof(&model(read))
+}
+
+fn proof(model: &Model) -> Proof {
     let mut proof = prove::reachability(model.hosts.clone());
     // A circle that needs forwarding of which nobody knows is no news.
     let is_certain = |(hosts, v6): &(Vec<u32>, bool)| !hosts.iter().any(|host| model.assumed.contains(&(*host, *v6)));
     let certain: Vec<bool> = proof.stray_ways().iter().map(is_certain).collect();
     let mut certain = certain.into_iter();
     proof.stray_loops.retain(|_| certain.next().unwrap_or(true));
-    let mut findings = model.findings.clone();
-    findings.extend(proof.findings());
-    findings.extend(assumptions(&model));
-    (proof, model, findings)
+    proof
 }
 
 struct Builder<'w, 'r> {
@@ -252,7 +262,6 @@ impl<'r> Builder<'_, 'r> {
             Some(Owners::new(known.flat_map(|(to, peer)| peer.allowed.iter().map(move |prefix| (*prefix, to)))))
         };
         let tables = Tables::of_all(hosts.iter().map(table).collect());
-        let count = hosts.len();
         let addresses: BTreeSet<IpAddr> = world.members.iter().flat_map(|member| member.addresses.clone()).collect();
         let devices = || world.stations().map(|(_, device)| device);
         let nets: BTreeSet<IpNet> =
@@ -265,11 +274,12 @@ impl<'r> Builder<'_, 'r> {
                 && !nets.iter().any(overlaps)
         };
         let routed = devices().flat_map(|device| device.peers.iter().flat_map(|peer| &peer.allowed));
-        let routed: BTreeSet<IpNet> = routed.map(|prefix| prefix.value.trunc()).filter(is_lan).collect();
+        // Most prefixes are named by many hosts.
+        let mut routed: BTreeSet<IpNet> = routed.map(|prefix| prefix.value.trunc()).collect();
+        routed.retain(is_lan);
         for prefix in atoms(&routed) {
-            let walks = (0..count).map(|from| tables.walk(from, prefix.network(), |_| false));
-            let ends = walks.filter(|walk| walk.ended && walk.visited.len() > 1);
-            let ends: BTreeSet<usize> = ends.filter_map(|walk| walk.visited.last().copied()).collect();
+            let ends = tables.ends(prefix.network()).into_iter().enumerate();
+            let ends: BTreeSet<usize> = ends.filter_map(|(from, end)| end.filter(|end| *end != from)).collect();
             for host in ends {
                 let lan = Route { table: TABLE_MAIN, prefix, to: RouteTo::Lan };
                 self.model.hosts.hosts[host].routes.push(lan);

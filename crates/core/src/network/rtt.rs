@@ -64,19 +64,26 @@ impl Network {
         self.rtt_between(Place::Client(client as u32), region, Place::Node(node), self.node(node).region)
     }
 
+    /// The same, only if it is stated.
+    pub fn client_rtt_stated_us(&self, client: usize, node: NodeIx) -> Option<u64> {
+        let region = self.clients[client].region;
+        self.rtt_stated(Place::Client(client as u32), region, Place::Node(node), self.node(node).region)
+    }
+
     fn rtt_between(&self, a: Place, region_a: Option<RegionIx>, b: Place, region_b: Option<RegionIx>) -> u64 {
-        if !self.rtt.is_empty() {
-            let (in_a, in_b) = (region_a.map(Place::Region), region_b.map(Place::Region));
-            let found = self
-                .rtt
-                .stated(a, b)
-                .or_else(|| in_b.and_then(|in_b| self.rtt.stated(a, in_b)))
-                .or_else(|| in_a.and_then(|in_a| self.rtt.stated(in_a, b)))
-                .or_else(|| self.rtt.stated(in_a?, in_b?));
-            if let Some(us) = found {
-                return us;
-            }
+        let assumed = if region_a.is_some() && region_a == region_b { RTT_US_SAME_REGION } else { RTT_US_ELSEWHERE };
+        self.rtt_stated(a, region_a, b, region_b).unwrap_or(assumed)
+    }
+
+    fn rtt_stated(&self, a: Place, region_a: Option<RegionIx>, b: Place, region_b: Option<RegionIx>) -> Option<u64> {
+        if self.rtt.is_empty() {
+            return None;
         }
-        if region_a.is_some() && region_a == region_b { RTT_US_SAME_REGION } else { RTT_US_ELSEWHERE }
+        let (in_a, in_b) = (region_a.map(Place::Region), region_b.map(Place::Region));
+        let stated = |a, b| self.rtt.stated(a, b);
+        stated(a, b)
+            .or_else(|| in_b.and_then(|in_b| stated(a, in_b)))
+            .or_else(|| in_a.and_then(|in_a| stated(in_a, b)))
+            .or_else(|| stated(in_a?, in_b?))
     }
 }

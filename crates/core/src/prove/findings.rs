@@ -88,7 +88,14 @@ impl Proof {
             }
             Verdict::NotDenied | Verdict::Curtailed => self.policy(verdict, tally),
             Verdict::Circles => Finding::new(Proven::Circles { from, to, pairs, path: self.trace(tally.first) }, place),
-            _ => Finding::new(Proven::OneWay { from, to, pairs }, place),
+            _ => {
+                let drop = self.lost_answer(tally.first);
+                let why =
+                    drop.map_or_else(|| "sent elsewhere".to_owned(), |drop| self.why(&drop, tally.first.reversed()));
+                let place = drop.and_then(|drop| self.blamed(&drop)).or(place);
+                Finding::new(Proven::OneWay { from, to, pairs, why }, place)
+                    .with_fix("Allow and route the source where the answer is dropped.")
+            }
         }
     }
 

@@ -272,3 +272,15 @@ fn a_client_in_a_rule_for_nodes_is_told_from_a_misspelt_node() {
         "#,
     );
 }
+
+#[test]
+fn addresses_in_a_lan_are_in_the_lan() {
+    check(
+        "[nodes.a]\nendpoint = \"192.0.2.1\"\nprefixes = [\"192.168.77.0/24\"]\nlan_addresses = [\"192.168.77.2\", \"192.168.7.2\"]\n\
+         lan_routers = [\"192.168.77.1\"]\n[nodes.b]\nlan_routers = [\"192.168.77.1\"]",
+        r#"
+        warning WL129 n:5:34 lan_addresses of node a names 192.168.7.2, which is in no prefix behind it (n:4:12 what is behind it) => Correct the address, or add its prefix to those behind the node.
+        warning WL129 n:8:16 lan_routers of node b names 192.168.77.1, which is in no prefix behind it => Give node b the prefixes behind it, or remove this.
+        "#,
+    );
+}

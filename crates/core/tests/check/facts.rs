@@ -206,6 +206,13 @@ fn bgp_sessions_have_next_hops_that_can_be_used() {
     let bird = "router id 10.0.0.1;\nprotocol bgp outside {\n  local as 4242420001;\n  neighbor fe80::2%wg0 as 4242420002;\n  ipv4 {\n    import all;\n  };\n}\n\
         protocol bgp inside {\n  local as 4242420001;\n  neighbor 10.0.0.2 as 4242420001;\n  ipv4 { import all; export all; };\n}\n";
     check_hub("bird.conf", bird, &["WL536 :5", "WL537 :9"]);
+    let wide = HUB.replace("10.0.0.2/32", "0.0.0.0/0");
+    let ibgp =
+        "protocol bgp inside {\n  local as 65001;\n  neighbor 10.0.0.2 as 65001;\n  ipv4 { next hop self; };\n}\n";
+    let found = |text: &str| super::support::found(&[("h/wg0.conf", text), ("h/bird.conf", ibgp)]);
+    assert!(found(&wide).iter().any(|line| line.starts_with("WL543 h/wg0.conf:")), "{:?}", found(&wide));
+    let off = wide.replace("ListenPort", "Table = off\nListenPort");
+    assert!(!found(&off).iter().any(|line| line.starts_with("WL543")), "{:?}", found(&off));
     let sound = bird
         .replace("import all;\n", "extended next hop on;\n")
         .replace("{ import all;", "{ next hop self; import all;");

@@ -110,3 +110,15 @@ fn keys_age_and_members_expire() {
     check(&format!("{node}expires = 2026-12-05\n"), &["WL528:9"]);
     check(&format!("{node}expires = 2026-12-06\n"), &[]);
 }
+
+#[test]
+fn the_nearer_of_two_servers_is_named_if_the_file_says_how_far_they_are() {
+    let two = "[nodes.a]\nendpoint = \"192.0.2.1\"\nhub = true\n[nodes.b]\nendpoint = \"192.0.2.2\"\nhub = true\n[clients.c]\n";
+    let times = |a: u32, b: u32| format!("[rtt_ms]\nc = {{ a = {a}, b = {b} }}\n");
+    check(&format!("{two}via = [\"a\"]\n{}", times(200, 3)), &["WL542:11"]);
+    check(&format!("{two}via = [\"a\", \"b\"]\n{}", times(200, 3)), &[]);
+    check(&format!("{two}{}", times(200, 3)), &[]);
+    check(&format!("{two}via = [\"a\"]\n{}", times(200, 110)), &[]);
+    check(&format!("{two}via = [\"a\"]\n{}", times(12, 3)), &[]);
+    check(&format!("{two}via = [\"a\"]\n"), &[]);
+}

@@ -22,7 +22,8 @@ pub fn found(files: &[(&str, &str)]) -> Vec<String> {
     let file =
         |(path, text): &(&str, &str)| File { path: (*path).into(), bytes: filled(text).into_bytes(), mode: None };
     let read = read(files.iter().map(file).collect());
-    let findings = rules::hosts(&read);
+    let mut findings = rules::hosts(&read);
+    findings.extend(rules::walked(&read));
     let line = |finding: &&wayleave_core::check::Finding| {
         let place = finding.place.and_then(|place| read.sources.position(place));
         let place = place.map_or("-".to_owned(), |(name, line, _)| format!("{name}:{line}"));

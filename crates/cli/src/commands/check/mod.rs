@@ -124,6 +124,7 @@ fn hosts(paths: &[PathBuf]) -> anyhow::Result<Checked> {
     }
     findings.extend(tracked(&read.key_files));
     findings.extend(rules::hosts(&read));
+    findings.extend(rules::walked(&read));
     if read.hosts.is_empty() {
         report::print_findings(&findings, &read.sources);
         bail!(

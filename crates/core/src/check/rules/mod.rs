@@ -7,7 +7,7 @@
 mod hosts;
 mod network;
 
-pub use hosts::hosts;
+pub use hosts::{hosts, walked};
 pub use network::{accepted, network};
 
 use hosts::not_dialable;

@@ -451,8 +451,8 @@ pub(super) const STORIES: &[Story] = &[
         example: "neighbor 10.132.0.1 remote-as 4242421869   # one's own AS",
         mend: "Write `next hop self;` in the channel (FRR, EdgeOS: next-hop-self), or carry the transfer networks \
             in an IGP.",
-        elsewhere: "BGP is not part of network files yet. Whether a nearer router exists (the third rule on BGP) needs \
-            measured times of foreign networks, and is not checked.",
+        elsewhere: "BGP is not part of network files yet. Whether somebody nearer \
+            exists is WL542.",
         seen: "S3, jlu5/ansible-dn42#107",
     },
     Story {
@@ -488,5 +488,39 @@ pub(super) const STORIES: &[Story] = &[
         mend: "Run it as root, or as who may read the file.",
         elsewhere: "For network files it is WL002.",
         seen: "",
+    },
+    Story {
+        code: "WL541",
+        title: "Packets between so many hosts are not walked",
+        inputs: Inputs::Hosts,
+        means: "`check` also walks packets between all pairs of hosts, up to a number of hosts; here are more.",
+        hurts: "Black holes over several hosts, one-way pairs and circles would not be told of.",
+        example: "wayleave check hosts/   # 5,000 folders",
+        mend: "Run `wayleave prove` on the same folders; it takes its time.",
+        elsewhere: "Network files are planned, and `wayleave prove` proves them.",
+        seen: "",
+    },
+    Story {
+        code: "WL542",
+        title: "Somebody nearer would do",
+        inputs: Inputs::NetworkFile,
+        means: "A client names the node that it connects to, and by the file's own times another one that takes clients is \
+            at most half as far.",
+        hurts: "Every packet makes the longer way; people see 400 ms where 3 would do.",
+        example: "[clients.caller]\nvia = [\"ireland\"]\n[rtt_ms]\ncaller = { ireland = 200, singapore = 3 }",
+        mend: "Name the nearer one first, or leave via out.",
+        elsewhere: "Files of imported hosts have no times. BGP neighbours are not part of network files yet.",
+        seen: "S0, jlu5/ansible-dn42#107",
+    },
+    Story {
+        code: "WL543",
+        title: "Routes beside BGP",
+        inputs: Inputs::Hosts,
+        means: "A host speaks BGP, allows a peer everything, and lets the device's own program route all of it there.",
+        hurts: "The default route is the tunnel's: the host loses the internet, and what BGP says decides nothing.",
+        example: "AllowedIPs = 0.0.0.0/0   # beside bird.conf, without Table = off",
+        mend: "Write Table = off, or route-allowed-ips false on EdgeOS, and let BGP make the routes.",
+        elsewhere: "A plan routes only what is behind its members.",
+        seen: "S3",
     },
 ];

@@ -308,6 +308,17 @@ pub(super) const STORIES: &[Story] = &[
         seen: "",
     },
     Story {
+        code: "WL129",
+        title: "A LAN address outside the LAN",
+        inputs: Inputs::NetworkFile,
+        means: "lan_addresses or lan_routers name an address that is in no prefix behind the node.",
+        hurts: "Routes and DHCP options for the LAN's machines would name a next hop that they can't reach.",
+        example: "[nodes.office]\nprefixes = [\"192.168.77.0/24\"]\nlan_addresses = [\"192.168.7.2\"]",
+        mend: "Correct the address, or the prefixes.",
+        elsewhere: "",
+        seen: "",
+    },
+    Story {
         code: "WL140",
         title: "A rule that allows nothing new",
         inputs: Inputs::NetworkFile,

@@ -431,11 +431,9 @@ fn behind(world: &World<'_>, tables: &Tables, routed: &BTreeSet<IpNet>, draft: &
     for atom in atoms(routed) {
         let mut ends: BTreeMap<usize, usize> = BTreeMap::new();
         let mut by_clients: BTreeSet<usize> = BTreeSet::new();
+        let all = tables.ends(atom.network());
         for (from, _) in world.stations() {
-            let walk = tables.walk(from, atom.network(), |_| false);
-            let Some(end) = walk.visited.last().copied().filter(|_| walk.ended && walk.visited.len() > 1) else {
-                continue;
-            };
+            let Some(end) = all[from].filter(|end| *end != from) else { continue };
             if draft.is_node(from) {
                 *ends.entry(end).or_default() += 1;
             } else {

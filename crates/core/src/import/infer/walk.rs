@@ -79,6 +79,30 @@ impl Tables {
         self.0[member].as_ref()
     }
 
+    /// Where an address ends from each member, if it ends: with the last one that sends it nowhere else, or is not known.
+    /// Each step is the same whoever asked, so each member is asked once.
+    pub fn ends(&self, address: IpAddr) -> Vec<Option<usize>> {
+        let mut ends: Vec<Option<Option<usize>>> = vec![None; self.0.len()];
+        let mut path = Vec::new();
+        for from in 0..self.0.len() {
+            let mut at = from;
+            let end = loop {
+                if let Some(known) = ends[at] {
+                    break known;
+                }
+                path.push(at);
+                // Whoever is asked again is on the path, and the path is a circle.
+                ends[at] = Some(None);
+                match self.of(at).and_then(|table| table.owner(address)) {
+                    Some(next) => at = next,
+                    None => break Some(at),
+                }
+            };
+            path.drain(..).for_each(|member| ends[member] = Some(end));
+        }
+        ends.into_iter().map(Option::flatten).collect()
+    }
+
     /// Follows an address until a member has it, sends it nowhere else, or is not known.
     pub fn walk(&self, from: usize, address: IpAddr, arrives: impl Fn(usize) -> bool) -> Walk {
         let (mut visited, mut at) = (vec![from], from);

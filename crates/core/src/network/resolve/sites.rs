@@ -28,7 +28,32 @@ pub(super) fn resolve(context: &Context<'_>, findings: &mut Findings) -> Vec<Sit
         });
     }
     sites.sort_by(|a, b| (&a.name, a.place).cmp(&(&b.name, b.place)));
+    lan_addresses(context, &sites, findings);
     sites
+}
+
+/// Addresses of gateways and routers in LANs must be in LANs that the node is a gateway of.
+fn lan_addresses(context: &Context<'_>, sites: &[Site], findings: &mut Findings) {
+    for (at, (name, table)) in context.names.nodes.iter().enumerate() {
+        let behind = || sites.iter().filter(|site| site.gateways.contains(&NodeIx(at as u32)));
+        for (key, list) in [("lan_addresses", &table.value.lan_addresses), ("lan_routers", &table.value.lan_routers)] {
+            for address in list.iter().flat_map(|list| &list.value) {
+                if behind().flat_map(|site| &site.prefixes).any(|prefix| prefix.contains(&address.value)) {
+                    continue;
+                }
+                let kind = Meaning::LanAddressOutside { node: name.value.to_string(), key, address: address.value };
+                let finding = Finding::new(kind, address.span);
+                findings.push(match behind().next() {
+                    Some(site) => finding
+                        .with_related(site.place, "what is behind it")
+                        .with_fix("Correct the address, or add its prefix to those behind the node."),
+                    None => {
+                        finding.with_fix(format!("Give node {} the prefixes behind it, or remove this.", name.value))
+                    }
+                });
+            }
+        }
+    }
 }
 
 fn site(context: &Context<'_>, name: &Spanned<Name>, table: &SiteTable, findings: &mut Findings) -> Site {

@@ -53,6 +53,6 @@ fn tree(plan: &NodePlan, key: &KeySource<'_>) -> Result<Tree, RenderError> {
         KeySource::Inline(private) => tree.one(&at(&["private-key"]), &**private.reveal()),
         KeySource::File(path) => tree.one(&at(&["private-key"]), on_device(path, plan)),
     }
-    tree.one(&at(&["route-allowed-ips"]), true);
+    tree.one(&at(&["route-allowed-ips"]), !plan.routes.is_empty());
     Ok(tree)
 }

@@ -19,11 +19,12 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use crate::check::{Findings, Sources, Span};
-use crate::import::Read;
+use crate::check::{Finding, Findings, Hazard, Sources, Span};
 use crate::import::hosts::{Device, Host, Peer};
 use crate::import::labels::device_label;
+use crate::import::{Read, proved};
 use crate::keys::PublicKey;
+use crate::limits::CHECK_WALKED_HOSTS_MAX;
 use crate::network::Host as Dialled;
 
 /// Runs all rules over what was read.
@@ -39,6 +40,18 @@ pub fn hosts(read: &Read) -> Findings {
     kernel::check(&view, &mut findings);
     bgp::check(&view, &mut findings);
     findings
+}
+
+/// What becomes of packets between hosts, beyond what [`hosts`] says of them and their peers. Of a great many hosts it is
+/// left to who asks for it.
+pub fn walked(read: &Read) -> Findings {
+    if read.hosts.len() > CHECK_WALKED_HOSTS_MAX {
+        let kind = Hazard::NotWalked { hosts: read.hosts.len(), max: CHECK_WALKED_HOSTS_MAX };
+        let mut findings = Findings::default();
+        findings.push(Finding::new(kind, None).with_fix("Run `wayleave prove` on the same folders."));
+        return findings;
+    }
+    proved(read).beyond_pairs()
 }
 
 /// A device by its host's position and its own.

@@ -7,6 +7,7 @@
 mod ages;
 mod hubs;
 mod lines;
+mod near;
 mod sites;
 
 use crate::check::{Findings, Span};
@@ -29,6 +30,7 @@ pub fn network(file: &NetworkFile, network: &Network, today: Date) -> Findings {
     lines::check(&view, &mut findings);
     sites::check(&view, &mut findings);
     hubs::check(&view, &mut findings);
+    near::check(&view, &mut findings);
     ages::check(&view, today, &mut findings);
     findings
 }
@@ -67,6 +69,11 @@ impl<'v> View<'v> {
     /// Clients with their tables.
     pub fn clients(&self) -> impl Iterator<Item = (&'v Client, &'v ClientTable)> {
         self.network.clients.iter().filter_map(|client| Some((client, find(&self.clients, &client.name)?)))
+    }
+
+    /// Where a client's file names the nodes it connects to, if it does.
+    pub fn via_place(&self, client: &Client) -> Option<Span> {
+        find(&self.clients, &client.name)?.via.as_ref().map(|via| via.span)
     }
 
     /// A node's table.
