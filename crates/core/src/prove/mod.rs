@@ -6,7 +6,6 @@
 //! Nothing is sampled, and nothing is believed: not even that a plan's paths are what its prefixes do.
 
 mod asserted;
-mod beyond;
 mod explain;
 mod findings;
 mod from_plan;

@@ -5,9 +5,9 @@
 //! that somebody sends and that are lost further on, answers that are lost, ways that differ, and circles. What a peer
 //! does whose own file was not read is not known, and is no finding.
 
-use super::hosts::EndKind;
-use super::reach::{Example, Proof, Sent, Tally, Verdict};
-use super::walk::{Drop, Outcome, Reason, Trace};
+use super::super::hosts::EndKind;
+use super::super::reach::{Example, Proof, Sent, Tally, Verdict};
+use super::super::walk::{Drop, Outcome, Reason, Trace};
 use crate::check::Findings;
 
 impl Proof {
@@ -50,7 +50,7 @@ impl Proof {
     }
 
     /// Where the answer to a packet that arrives is dropped.
-    pub(super) fn lost_answer(&self, example: Example) -> Option<Drop> {
+    pub(in crate::prove) fn lost_answer(&self, example: Example) -> Option<Drop> {
         let (sent, there) = self.walk_example(example);
         let classes = (example.source, example.destination);
         let mut back = Trace::default();

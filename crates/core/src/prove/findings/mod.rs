@@ -3,6 +3,8 @@
 //! Beside lost pairs: prefixes hijacked by a longer match (another peer would have delivered), and sources that a peer
 //! could make up (prefixes allowed for a host that passes nothing on and does not have them).
 
+mod beyond;
+
 use ipnet::IpNet;
 
 use super::reach::{Example, Proof, Sent, Tally, Verdict};
@@ -100,7 +102,7 @@ impl Proof {
     }
 
     /// Where what drops a packet is written: the peer, or else the host.
-    pub(super) fn blamed(&self, drop: &Drop) -> Option<Span> {
+    pub(in crate::prove) fn blamed(&self, drop: &Drop) -> Option<Span> {
         match (drop.device, drop.peer) {
             (Some(device), Some(peer)) => self.peer_place(drop.host, device, peer),
             _ => self.hosts.hosts[drop.host as usize].place,
