@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use wayleave_engine::Timing;
 
+use crate::limit::Limit;
 use crate::others::Kind;
 use crate::scenarios::{ALL, Ends};
-use crate::{Namespace, needs_machine, note_not_run};
+use crate::{Namespace, note_not_run};
 
 /// What `scripts/kernel-test` exits with where there can be no machine.
 const NO_MACHINE: i32 = 77;
@@ -26,12 +27,16 @@ const NEED_A_QUIET_MACHINE: [&str; 4] = [
 
 #[test]
 fn scenarios_hold_against_the_kernels_wireguard() {
-    needs_machine!();
+    if !crate::can_run(&[]) {
+        return;
+    }
+    let soak_minutes = std::env::var("WAYLEAVE_SOAK_MINUTES").ok().map(|minutes| minutes.parse::<u64>().unwrap());
+    let _limit = Limit::of(Duration::from_secs(10 * 60 + 60 * soak_minutes.unwrap_or(0)));
     if !kernel_has_wireguard() {
         return run_in_machine("linux::scenarios_hold_against_the_kernels_wireguard");
     }
-    if let Ok(minutes) = std::env::var("WAYLEAVE_SOAK_MINUTES") {
-        return soak(Duration::from_secs(60 * minutes.parse::<u64>().unwrap()));
+    if let Some(minutes) = soak_minutes {
+        return soak(Duration::from_secs(60 * minutes));
     }
     let all = std::env::var_os("WAYLEAVE_ALL_SCENARIOS").is_some();
     let mut failed = Vec::new();

@@ -4,16 +4,18 @@
 //! of which some have no offloads, and so send and want plain packets.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use wayleave_engine::{Counters, Offloads, Timing};
 
-use crate::ends::Engine;
-use crate::{Namespace, needs_machine, pair, peer, ping, set_peer};
+use crate::ends::{Engine, wait_for};
+use crate::{Namespace, needs_machine, pair, peer, ping, ping_until_answered, set_peer};
 
 const BULK_BYTES: usize = 24 << 20;
+/// Whoever waits for longer waits for ever: a stream of a test takes seconds.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// Bytes in which every misplaced one shows.
 pub fn bulk() -> Vec<u8> {
@@ -30,13 +32,10 @@ pub fn check_tcp(from: &Namespace, to: &Namespace, address: &str, bytes: &[u8]) 
     let listener = to.enter(|| TcpListener::bind((address, 0)).unwrap());
     let port = listener.local_addr().unwrap().port();
     let received = std::thread::scope(|scope| {
-        let receiver = scope.spawn(|| {
-            let mut received = Vec::new();
-            listener.accept().unwrap().0.read_to_end(&mut received).unwrap();
-            received
-        });
-        let mut stream = from.enter(|| TcpStream::connect((address, port)).unwrap());
-        stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+        let receiver = scope.spawn(|| receive_all(&listener));
+        let to = SocketAddr::new(address.parse().unwrap(), port);
+        let mut stream = from.enter(|| TcpStream::connect_timeout(&to, STUCK).unwrap());
+        stream.set_write_timeout(Some(STUCK)).unwrap();
         // Of odd sizes, so that segments end everywhere.
         for chunk in bytes.chunks(100_003) {
             stream.write_all(chunk).unwrap();
@@ -45,6 +44,22 @@ pub fn check_tcp(from: &Namespace, to: &Namespace, address: &str, bytes: &[u8]) 
         receiver.join().unwrap()
     });
     assert!(received == bytes, "{} of {} bytes arrived, or not these", received.len(), bytes.len());
+}
+
+/// All that the next caller says. Whether or not anybody calls, it ends.
+fn receive_all(listener: &TcpListener) -> Vec<u8> {
+    listener.set_nonblocking(true).unwrap();
+    let mut caller = None;
+    wait_for("a caller", || {
+        caller = listener.accept().ok();
+        caller.is_some()
+    });
+    let (mut stream, _) = caller.unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(STUCK)).unwrap();
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    received
 }
 
 /// Sends a thousand numbered datagrams of each length, in bursts small enough that none is lost, and expects all in order.
@@ -200,7 +215,8 @@ fn a_flood_of_small_packets_is_counted_to_the_last() {
             let _ = sender.send_to(&[&number.to_be_bytes()[..], &[0; 3]].concat()[..len], ("10.77.0.2", port));
         }
     });
-    ping(&left, "10.77.0.2", 3);
+    // Behind the flood, if there was still room for it.
+    ping_until_answered(&left, "10.77.0.2");
     let (at_a, at_b) = (assert_clean(&a), assert_clean(&b));
     // The sockets between may drop, and nothing else; what was sent and received is counted in bytes too.
     assert!(at_a.tx_packets > 1000 && at_b.rx_packets > 1000 && at_b.rx_packets <= at_a.tx_packets);

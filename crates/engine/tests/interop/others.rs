@@ -10,6 +10,7 @@ use boringtun::device::{DeviceConfig, DeviceHandle};
 use wayleave_engine::{PrivateKey, PublicKey, uapi};
 
 use crate::ends::{KeyFile, base64, bring_up, new_key, wait_for};
+use crate::limit;
 use crate::net::{Namespace, unique_name};
 
 /// Which other engine.
@@ -82,7 +83,9 @@ fn start_program(namespace: &Namespace, name: &str) -> Running {
     let mut words = line.split_whitespace();
     let mut command = Command::new(words.next().unwrap());
     command.args(words).arg(name).env("WG_PROCESS_FOREGROUND", "1").stdout(Stdio::null()).stderr(Stdio::null());
-    Running::Process(namespace.enter(move || command.spawn()).unwrap_or_else(|error| panic!("{line}: {error}")))
+    let child = namespace.enter(move || command.spawn()).unwrap_or_else(|error| panic!("{line}: {error}"));
+    limit::note_started(child.id());
+    Running::Process(child)
 }
 
 impl Drop for Other {
@@ -90,6 +93,7 @@ impl Drop for Other {
         if let Running::Process(child) = &mut self.running {
             let _ = child.kill();
             let _ = child.wait();
+            limit::note_ended(child.id());
             let _ = fs::remove_file(uapi::default_path(&self.name));
         }
     }

@@ -186,15 +186,18 @@ fn rekeying_under_load_breaks_no_stream(kind: Kind) {
         }
         let begin = Instant::now();
         let mut slowest = Duration::ZERO;
-        while begin.elapsed() < Duration::from_secs(7) {
+        let handshakes = || ends.engine.device.describe().unwrap().counters.handshakes;
+        // Where a stream takes seconds, the third handshake comes late.
+        while begin.elapsed() < Duration::from_secs(7)
+            || (handshakes() < 3 && begin.elapsed() < Duration::from_secs(20))
+        {
             let start = Instant::now();
             check_tcp(&ends.left, &ends.right, "10.77.0.2", bytes);
             check_tcp(&ends.right, &ends.left, "10.77.0.1", bytes);
             slowest = slowest.max(start.elapsed());
         }
         assert!(slowest < Duration::from_secs(10), "a round of {} bytes each way took {slowest:?}", bytes.len());
-        let handshakes = ends.engine.device.describe().unwrap().counters.handshakes;
-        assert!(handshakes >= 3, "{handshakes} handshakes in {:?}", begin.elapsed());
+        assert!(handshakes() >= 3, "{} handshakes in {:?}", handshakes(), begin.elapsed());
     }
 }
 
@@ -264,8 +267,10 @@ fn a_peer_removed_and_added_again_on_either_side_comes_back(kind: Kind) {
     ends.ping_both_ways(1);
     ends.forget_other();
     assert!(!ends.left.output("ping -q -n -W 1 -c 1 10.77.0.2").status.success());
+    // Two initiations of one peer within 50 ms (wireguard-go; the kernel: 20 ms) are a flood to the other, and the second is lost.
+    std::thread::sleep(Duration::from_millis(60));
     ends.tell_engine("10.99.0.2");
-    ping_until_answered(&ends.left, "10.77.0.2");
+    ping(&ends.left, "10.77.0.2", 1);
     ends.ping_both_ways(3);
     ends.forget_engine();
     ends.tell_other(&ends.engine_at("10.99.0.1"));
