@@ -2,7 +2,8 @@
 //!
 //! One chain judges what comes from or goes into the overlay, another what does not; both are asked first in INPUT and
 //! FORWARD. Destinations and ports are those of the packet as it was sent (`--ctorigdst`), so that a port published by a
-//! container is covered like any other. What is allowed is accepted there and then, whatever other rules say.
+//! container is covered like any other. What is allowed is accepted there and then, whatever other rules say. Each table
+//! is changed in one step: rules of an earlier `up` go in the same one in which the new come.
 
 use ipnet::IpNet;
 
@@ -14,65 +15,90 @@ use crate::plan::{Firewall, NodePlan};
 pub(super) fn script(plan: &NodePlan, firewall: &Firewall) -> String {
     let (v4, v6) = (restore(plan, firewall, true), restore(plan, firewall, false));
     let (device, mark, chain) = (plan.device.as_str(), mark(plan), chain_name(plan));
-    format!(
-        r#"# The firewall of {device}: `up` sets it, `down` removes it and nothing else. Both may be repeated.
+    let words = [("@DEVICE@", device), ("@MARK@", &mark), ("@CHAIN@", &chain), ("@V4@", &v4), ("@V6@", &v6)];
+    words.iter().fold(SCRIPT.to_owned(), |text, (word, value)| text.replace(word, value))
+}
+
+/// Words between @ are filled in.
+const SCRIPT: &str = r#"# The firewall of @DEVICE@: `up` sets it, `down` removes it and nothing else. Both may be repeated.
 set -eu
-mark='{mark}'
-made="${{WAYLEAVE_RUN_DIRECTORY:-/run}}/wayleave-{device}.chains"
+mark='@MARK@'
+made="${WAYLEAVE_RUN_DIRECTORY:-/run}/wayleave-@DEVICE@.chains"
 
-load() {{
-    iptables-restore -w --noflush <<'END'
-{v4}END
-    ip6tables-restore -w --noflush <<'END'
-{v6}END
-}}
+v4() {
+    cat <<'END'
+@V4@END
+}
 
-# Removes the marked rules of a table, and then the chains they led to.
-close() {{
-    command=$1 table=$2
-    "$command" -w -t "$table" -S | grep -F -e "--comment \"$mark\"" | sed 's/^-A /-D /' | xargs -r -L1 "$command" -w -t "$table"
-    for chain in '{chain}' '{chain}-o'; do
-        "$command" -w -t "$table" -F "$chain" 2>/dev/null || continue
-        "$command" -w -t "$table" -X "$chain"
+v6() {
+    cat <<'END'
+@V6@END
+}
+
+# Whether a table is there. Asking iptables about one that is not would make it.
+has() {
+    "$1-save" | grep -q "^\*$2\$"
+}
+
+# Commands that remove the marked rules of a table.
+removals() {
+    "$1" -w -t "$2" -S | grep -F -e "--comment \"$mark\"" | sed 's/^-A /-D /'
+}
+
+# Rules for iptables-restore, with what removes those of before where they say so.
+renewed() {
+    while IFS= read -r line; do
+        case "$line" in
+        '*'*) table=${line#?} ;;
+        '# Removals') ! has "$1" "$table" || removals "$1" "$table" ;;
+        esac
+        printf '%s\n' "$line"
     done
-}}
+}
 
 # Chains of the kernel's hooks that are not there yet. Only nft can tell, and take them away again when they are empty.
-note_absent() {{
+note_absent() {
     command -v nft >/dev/null && [ ! -e "$made" ] || return 0
     for family in ip ip6; do
         for chain in 'filter INPUT' 'filter FORWARD' 'filter OUTPUT' 'nat POSTROUTING'; do
             nft list chain $family $chain >/dev/null 2>&1 || echo "$family $chain"
         done
     done >"$made"
-}}
+}
 
-forget_made() {{
+forget_made() {
     [ -e "$made" ] || return 0
     while read -r family table chain; do
+        nft list chain "$family" "$table" "$chain" 2>/dev/null | grep -q 'policy accept' || continue
         nft delete chain "$family" "$table" "$chain" 2>/dev/null || continue
         nft list table "$family" "$table" | grep -q chain || nft delete table "$family" "$table"
     done <"$made"
     rm -f "$made"
-}}
+}
 
-close_all() {{
-    for command in iptables ip6tables; do
-        tables=$("$command-save" | sed -n 's/^\*//p')
-        for table in filter nat; do
-            case " $(echo $tables) " in *" $table "*) close "$command" "$table" ;; esac
-        done
+# Removes the marked rules of a table, and then the chains they led to.
+close() {
+    has "$1" "$2" || return 0
+    removals "$1" "$2" | xargs -r -L1 "$1" -w -t "$2"
+    for chain in '@CHAIN@' '@CHAIN@-o'; do
+        "$1" -w -t "$2" -F "$chain" 2>/dev/null || continue
+        "$1" -w -t "$2" -X "$chain"
     done
-}}
+}
 
-case "${{1-}}" in
+case "${1-}" in
 up)
     note_absent
-    close_all
-    load
+    v4 | renewed iptables | iptables-restore -w --noflush
+    v6 | renewed ip6tables | ip6tables-restore -w --noflush
+    v4 | grep -q '^\*nat$' || close iptables nat
+    v6 | grep -q '^\*nat$' || close ip6tables nat
     ;;
 down)
-    close_all
+    for command in iptables ip6tables; do
+        close "$command" filter
+        close "$command" nat
+    done
     forget_made
     ;;
 *)
@@ -80,10 +106,7 @@ down)
     exit 64
     ;;
 esac
-exit 0
-"#
-    )
-}
+"#;
 
 /// At most 26 of the 28 characters that a chain's name may have.
 fn chain_name(plan: &NodePlan) -> String {
@@ -95,6 +118,7 @@ fn restore(plan: &NodePlan, firewall: &Firewall, is_v4: bool) -> String {
     let (chain, device) = (chain_name(plan), plan.device.as_str());
     let mut out = String::new();
     line(&mut out, format_args!("*filter\n:{chain} - [0:0]\n:{chain}-o - [0:0]"));
+    out.push_str("# Removals\n");
     overlay(firewall, &chain, device, is_v4, &mut out);
     outside(plan, firewall, &format!("{chain}-o"), is_v4, &mut out);
     let comment = format!("-m comment --comment \"{}\"", mark(plan));
@@ -111,7 +135,7 @@ fn restore(plan: &NodePlan, firewall: &Firewall, is_v4: bool) -> String {
         .filter(|(from, to)| !from.is_empty() && !to.is_empty())
         .collect();
     if !masquerade.is_empty() {
-        line(&mut out, format_args!("*nat\n:{chain} - [0:0]"));
+        line(&mut out, format_args!("*nat\n:{chain} - [0:0]\n# Removals"));
         for (from, to) in &masquerade {
             for (from, to) in from.iter().flat_map(|from| to.iter().map(move |to| (from, to))) {
                 line(&mut out, format_args!("-A {chain} -s {from} -d {to} -j MASQUERADE"));
@@ -136,6 +160,8 @@ fn overlay(firewall: &Firewall, chain: &str, device: &str, is_v4: bool, out: &mu
     }
     if firewall.refuses_rest {
         line(out, format_args!("-A {chain} -i {device} -m addrtype --dst-type LOCAL -j DROP"));
+        // Sent to an address of the host's, and on its way to a container by now.
+        line(out, format_args!("-A {chain} -i {device} -m conntrack --ctstate DNAT -j DROP"));
     }
     line(out, format_args!("-A {chain} -j ACCEPT"));
 }
@@ -145,13 +171,15 @@ fn outside(plan: &NodePlan, firewall: &Firewall, chain: &str, is_v4: bool, out: 
     line(out, format_args!("-A {chain} -i lo -j RETURN"));
     line(out, format_args!("-A {chain} -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN"));
     if let Some(port) = plan.port {
+        // Not what goes to a container with such a port of its own.
+        let wireguard = format!("-p udp --dport {port} -m addrtype --dst-type LOCAL");
         match &firewall.wireguard_from {
-            None => line(out, format_args!("-A {chain} -p udp --dport {port} -j ACCEPT")),
+            None => line(out, format_args!("-A {chain} {wireguard} -j ACCEPT")),
             Some(from) => {
                 for prefix in of_family(from, is_v4) {
-                    line(out, format_args!("-A {chain} -s {prefix} -p udp --dport {port} -j ACCEPT"));
+                    line(out, format_args!("-A {chain} -s {prefix} {wireguard} -j ACCEPT"));
                 }
-                line(out, format_args!("-A {chain} -p udp --dport {port} -j DROP"));
+                line(out, format_args!("-A {chain} {wireguard} -j DROP"));
             }
         }
     }

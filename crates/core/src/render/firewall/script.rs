@@ -1,40 +1,180 @@
 //! The script around the table: `up` loads it and lets the overlay in where chains of others refuse, `down` undoes both.
 //!
-//! Chains of others are found when it runs: those of iptables in both its variants, and base chains of nftables. What it
-//! puts there comes first, never at a position that may not exist, and carries a comment by which it is found again.
+//! Chains of others are found when it runs: all base chains of nftables, those that iptables has there among them, and
+//! the chains of the old iptables. What it puts there comes first, never at a position that may not exist, and carries
+//! a comment by which it is found again. What nftables has is changed in one transaction, so that a second `up` leaves no
+//! moment without rules. Rules of ufw are found by their comment too: ufw does not add a rule that an administrator has
+//! already, and such a rule is not ours to remove.
 
 use super::{mark, nftables, outside_openings};
+use crate::network::PortRange;
 use crate::plan::{Firewall, NodePlan};
 
 /// The script of a host with nftables.
 pub(super) fn nftables(plan: &NodePlan, firewall: &Firewall) -> String {
-    let table = nftables::table(plan);
-    let name = nftables::name(plan);
-    let (device, mark) = (plan.device.as_str(), mark(plan));
     let openings = outside_openings(plan, firewall);
-    let iptables: String = openings
-        .iter()
-        .map(|(protocol, (first, last), _)| {
-            format!("            put \"$command\" INPUT -p {protocol} --dport {first}:{last}\n")
-        })
-        .collect();
-    let native: String = openings.iter().map(|(protocol, (first, last), _)| {
-        format!("            nft insert rule \"$family\" \"$table\" \"$chain\" {protocol} dport {first}-{last} accept comment \"\\\"$mark\\\"\"\n")
-    }).collect();
+    let native = openings.iter().map(|(protocol, range, _)| {
+        let ports = range_text(range, '-');
+        format!("        echo '{protocol} dport {ports}'\n")
+    });
+    let legacy = openings.iter().map(|(protocol, range, _)| {
+        let ports = range_text(range, ':');
+        format!("        put \"$command\" INPUT -p {protocol} --dport {ports}\n")
+    });
     let words = [
-        ("@COMMANDS@", COMMANDS),
-        ("@DEVICE@", device),
-        ("@MARK@", &mark),
-        ("@NAME@", &name),
-        ("@IPTABLES@", &iptables),
-        ("@NATIVE@", &native),
-        ("@TABLE@", &table),
+        ("@DEVICE@", plan.device.to_string()),
+        ("@MARK@", mark(plan)),
+        ("@NAME@", nftables::name(plan)),
+        ("@NATIVE@", native.collect()),
+        ("@LEGACY@", legacy.collect()),
+        ("@TABLE@", nftables::table(plan)),
     ];
-    words.iter().fold(SCRIPT.to_owned(), |text, (word, value)| text.replace(word, value))
+    filled(NFTABLES, &words)
 }
 
-/// Words between @ are filled in.
-const SCRIPT: &str = r#"# The firewall of @DEVICE@: `up` sets it, `down` removes it and nothing else. Both may be repeated.
+/// The script of a host with ufw: what is let in goes through its own commands, so that it is seen in `ufw status` and
+/// outlives `ufw reload`.
+pub(super) fn ufw(plan: &NodePlan, firewall: &Firewall) -> String {
+    let (device, mark) = (plan.device.as_str(), mark(plan));
+    let mut rules: Vec<String> = Vec::new();
+    for (protocol, range, from) in outside_openings(plan, firewall) {
+        let port = range_text(&range, ':');
+        let from: Vec<String> = from.iter().map(ToString::to_string).collect();
+        let from = if from.is_empty() { vec!["any".to_owned()] } else { from };
+        let rule = |from: &String| format!("prepend allow proto {protocol} from {from} to any port {port}");
+        rules.extend(from.iter().map(rule));
+    }
+    rules.push(format!("prepend allow in on {device}"));
+    rules.push(format!("prepend allow out on {device}"));
+    rules.push(format!("route prepend allow in on {device}"));
+    rules.push(format!("route prepend allow out on {device}"));
+    let words = [
+        ("@DEVICE@", device.to_owned()),
+        ("@NAME@", nftables::name(plan)),
+        ("@ALLOW@", rules.iter().map(|rule| format!("    ufw {rule} comment \"$mark\"\n")).collect()),
+        ("@MARK@", mark),
+        ("@TABLE@", nftables::table(plan)),
+    ];
+    filled(UFW, &words)
+}
+
+/// A text with words between @ filled in.
+fn filled(text: &str, words: &[(&str, String)]) -> String {
+    words.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value))
+}
+
+fn range_text((first, last): &PortRange, between: char) -> String {
+    if first == last { first.to_string() } else { format!("{first}{between}{last}") }
+}
+
+const NFTABLES: &str = r#"# The firewall of @DEVICE@: `up` sets it, `down` removes it and nothing else. Both may be repeated.
+set -eu
+mark='@MARK@'
+
+table() {
+    cat <<'END'
+@TABLE@END
+}
+
+# Family, table, chain and hook of others' chains that a packet has to pass, and of the one that Docker asks first.
+chains() {
+    nft list chains | awk '
+        /^table / { family = $2; table = $3; known = family ~ /^(ip|ip6|inet)$/ && table !~ /^wayleave-/ }
+        $1 == "chain" { chain = $2 }
+        known && $1 == "chain" && chain == "DOCKER-USER" { print family, table, chain, "forward" }
+        known && /type filter hook (input|forward|output) / { print family, table, chain, $4 }'
+}
+
+# What is let in at a hook. The table of our own refuses what is not to pass.
+matches() {
+    case "$1" in
+    input)
+@NATIVE@        echo 'iifname "@DEVICE@"'
+        ;;
+    forward)
+        echo 'iifname "@DEVICE@"'
+        echo 'oifname "@DEVICE@"'
+        ;;
+    output)
+        echo 'oifname "@DEVICE@"'
+        ;;
+    esac
+}
+
+# Rules before all others of each chain.
+openings() {
+    chains | while read -r family table chain hook; do
+        matches "$hook" | while read -r match; do
+            echo "insert rule $family $table $chain $match accept comment \"$mark\""
+        done
+    done
+}
+
+# Commands that remove the rules of ours which are there.
+removals() {
+    nft -a list ruleset | awk -v mark="comment \"$mark\" # handle " '
+        /^table / { family = $2; table = $3 }
+        $1 == "chain" { chain = $2 }
+        index($0, mark) && table !~ /^wayleave-/ { print "delete rule", family, table, chain, "handle", $NF }'
+}
+
+# The variants of the old iptables that are in use. Others are not asked: that alone would make tables.
+legacy() {
+    for command in iptables ip6tables; do
+        grep -qs '^filter$' "/proc/net/${command%tables}_tables_names" || continue
+        if command -v "$command-legacy" >/dev/null; then
+            echo "$command-legacy"
+        elif command -v "$command" >/dev/null && ! "$command" -V | grep -q nf_tables; then
+            echo "$command"
+        fi
+    done
+}
+
+put() {
+    command=$1 chain=$2
+    shift 2
+    "$command" -w -I "$chain" 1 "$@" -m comment --comment "$mark" -j ACCEPT
+}
+
+open_legacy() {
+    for command in $(legacy); do
+@LEGACY@        put "$command" INPUT -i '@DEVICE@'
+        put "$command" OUTPUT -o '@DEVICE@'
+        for chain in FORWARD DOCKER-USER; do
+            "$command" -w -S "$chain" >/dev/null 2>&1 || continue
+            put "$command" "$chain" -o '@DEVICE@'
+            put "$command" "$chain" -i '@DEVICE@'
+        done
+    done
+}
+
+close_legacy() {
+    for command in $(legacy); do
+        "$command" -w -S | grep -F -e "--comment \"$mark\"" | sed 's/^-A /-D /' | xargs -r -L1 "$command" -w
+    done
+}
+
+case "${1-}" in
+up)
+    all=$(table && openings && removals)
+    printf '%s\n' "$all" | nft -f -
+    close_legacy
+    open_legacy
+    ;;
+down)
+    all=$(removals && echo 'table inet @NAME@' && echo 'delete table inet @NAME@')
+    printf '%s\n' "$all" | nft -f -
+    close_legacy
+    ;;
+*)
+    echo "usage: $0 up|down" >&2
+    exit 64
+    ;;
+esac
+"#;
+
+const UFW: &str = r#"# The firewall of @DEVICE@: `up` sets it, `down` removes it and nothing else. Both may be repeated.
+# What is refused is a table of its own, what is let in are rules of ufw.
 set -eu
 mark='@MARK@'
 
@@ -43,155 +183,29 @@ load() {
 @TABLE@END
 }
 
-@COMMANDS@
-# Rules that let the overlay in, before all others. The table above refuses what is not to pass.
-put() {
-    command=$1 chain=$2
-    shift 2
-    "$command" -w -I "$chain" 1 "$@" -m comment --comment "$mark" -j ACCEPT
-}
+# A rule that is there already, without the comment, is somebody else's and stays so.
+allow() {
+@ALLOW@}
 
-open_iptables() {
-    for command in $(commands); do
-        if has "$command" INPUT; then
-@IPTABLES@            put "$command" INPUT -i '@DEVICE@'
-        fi
-        for chain in FORWARD DOCKER-USER; do
-            has "$command" "$chain" || continue
-            put "$command" "$chain" -o '@DEVICE@'
-            put "$command" "$chain" -i '@DEVICE@'
-        done
-    done
-}
-
-# Family, table, chain and hook of base chains that are neither ours nor made by iptables.
-chains() {
-    nft list ruleset | awk '
-        /^table / { family = $2; table = $3 }
-        $1 == "chain" { chain = $2 }
-        /type filter hook (input|forward) / {
-            ours = table ~ /^wayleave-/
-            theirs = table == "filter" && chain ~ /^(INPUT|FORWARD)$/
-            if (!ours && !theirs && (family == "ip" || family == "ip6" || family == "inet"))
-                print family, table, chain, $4
-        }'
-}
-
-open_nftables() {
-    chains | while read -r family table chain hook; do
-        if [ "$hook" = input ]; then
-@NATIVE@        else
-            nft insert rule "$family" "$table" "$chain" oifname '"@DEVICE@"' accept comment "\"$mark\""
-        fi
-        nft insert rule "$family" "$table" "$chain" iifname '"@DEVICE@"' accept comment "\"$mark\""
-    done
-}
-
-close_all() {
-    for command in $(commands); do
-        "$command" -w -S | grep -F -e "--comment \"$mark\"" | sed 's/^-A /-D /' | xargs -r -L1 "$command" -w
-    done
-    nft -a list ruleset | awk -v mark="comment \"$mark\" # handle " '
-        /^table / { family = $2; table = $3 }
-        $1 == "chain" { chain = $2 }
-        index($0, mark) && table !~ /^wayleave-/ { print "delete rule", family, table, chain, "handle", $NF }' | nft -f -
+forget() {
+    ufw show added | grep -F "comment '$mark'" | sed "s/ comment '.*//; s/^ufw route /route delete /; s/^ufw /delete /" |
+        xargs -r -L1 ufw
 }
 
 case "${1-}" in
 up)
     load
-    close_all
-    open_iptables
-    open_nftables
-    ;;
-down)
-    close_all
-    nft list table inet '@NAME@' >/dev/null 2>&1 && nft delete table inet '@NAME@'
-    ;;
-*)
-    echo "usage: $0 up|down" >&2
-    exit 64
-    ;;
-esac
-exit 0
-"#;
-
-/// The variants of iptables that are in use. Those that are not are not asked: that alone would make tables and chains.
-const COMMANDS: &str = r#"commands() {
-    for family in ip ip6; do
-        if ! nft list table "$family" filter >/dev/null 2>&1; then
-            :
-        elif command -v "${family}tables-nft" >/dev/null; then
-            echo "${family}tables-nft"
-        elif command -v "${family}tables" >/dev/null && "${family}tables" -V | grep -q nf_tables; then
-            echo "${family}tables"
-        fi
-        if command -v "${family}tables-legacy" >/dev/null && grep -qs '^filter$' "/proc/net/${family}_tables_names"; then
-            echo "${family}tables-legacy"
-        fi
-    done
-}
-
-# Whether a chain is there already.
-has() {
-    case "$1" in
-    *-legacy) "$1" -w -S "$2" >/dev/null 2>&1 ;;
-    ip6*) nft list chain ip6 filter "$2" >/dev/null 2>&1 ;;
-    *) nft list chain ip filter "$2" >/dev/null 2>&1 ;;
-    esac
-}
-"#;
-
-/// The script of a host with ufw: what is let in goes through its own commands, so that it is seen in `ufw status` and
-/// outlives `ufw reload`.
-pub(super) fn ufw(plan: &NodePlan, firewall: &Firewall) -> String {
-    let table = nftables::table(plan);
-    let name = nftables::name(plan);
-    let (device, mark) = (plan.device.as_str(), mark(plan));
-    let mut rules: Vec<(&str, String)> = Vec::new();
-    for (protocol, (first, last), from) in outside_openings(plan, firewall) {
-        let port = if first == last { first.to_string() } else { format!("{first}:{last}") };
-        let from: Vec<String> = from.iter().map(ToString::to_string).collect();
-        let from = if from.is_empty() { vec!["any".to_owned()] } else { from };
-        rules.extend(from.iter().map(|from| ("", format!("allow proto {protocol} from {from} to any port {port}"))));
-    }
-    rules.push(("", format!("allow in on {device}")));
-    rules.push(("route ", format!("allow in on {device}")));
-    rules.push(("route ", format!("allow out on {device}")));
-    let add: String =
-        rules.iter().map(|(route, rule)| format!("    ufw {route}prepend {rule} comment '{mark}'\n")).collect();
-    let remove: String = rules.iter().map(|(route, rule)| format!("    ufw {route}delete {rule}\n")).collect();
-    format!(
-        r#"# The firewall of {device}: `up` sets it, `down` removes it and nothing else. Both may be repeated.
-# What is refused is a table of its own, what is let in are rules of ufw.
-set -eu
-
-load() {{
-    nft -f - <<'END'
-{table}END
-}}
-
-allow() {{
-{add}}}
-
-forget() {{
-{remove}}}
-
-case "${{1-}}" in
-up)
-    load
+    forget
     allow
     ;;
 down)
     forget
-    nft list table inet '{name}' >/dev/null 2>&1 && nft delete table inet '{name}'
+    echo 'table inet @NAME@
+delete table inet @NAME@' | nft -f -
     ;;
 *)
     echo "usage: $0 up|down" >&2
     exit 64
     ;;
 esac
-exit 0
-"#
-    )
-}
+"#;
