@@ -25,12 +25,15 @@ const EXAMPLES: [(&str, &str); 7] = [
 ];
 
 /// What else is rendered of an example, as options of `wayleave render`.
-const MORE: [(&str, &str); 11] = [
+const MORE: [(&str, &str); 14] = [
     ("dn42", "vps --platform commands"),
     ("edgeproxy", "nrt --platform cloud-init"),
     ("edgeproxy", "sin --platform container"),
     ("edgeproxy", "hkg --platform commands"),
     ("edgeproxy", "--names"),
+    ("policy", "db --platform commands"),
+    ("policy", "gate --platform networkd"),
+    ("policy", "git --platform cloud-init"),
     ("multi-region", "vpn-ireland --platform networkd"),
     ("multi-region", "vpn-singapore --platform commands"),
     ("multi-region", "--routes"),

@@ -209,3 +209,57 @@ fn networkd_understands_every_line() {
         assert!(networkd_reads(&desk, "out/hub/30-*").contains("Unknown key 'Destinatoin'"));
     }
 }
+
+/// A server that only its owner's laptop may log in to.
+const GUARDED: &str = r#"[network]
+name = "guarded"
+prefixes = ["10.9.0.0/24"]
+policy = "deny"
+
+[nodes.server]
+endpoint = "192.0.2.1"
+entry = true
+
+[clients.laptop]
+
+[[allow]]
+from = ["laptop"]
+to = ["server"]
+ports = ["tcp/22"]
+"#;
+
+#[test]
+fn every_platform_brings_its_firewall() {
+    let test = "every_platform_brings_its_firewall";
+    if !can_run(test, true, &[&PROGRAMS[..], &["nft", "cloud-init", "systemd-analyze"]].concat()) {
+        return;
+    }
+    let desk = Desk::with("network.toml", GUARDED);
+    desk.wayleave("key make").expect(0);
+    for platform in ["commands", "container", "cloud-init", "networkd"] {
+        desk.wayleave(&format!("render network.toml server --platform {platform} -o {platform}")).expect(0);
+    }
+    let wanted = desk.read("commands/server/wg0.firewall");
+    let table = "nft list table inet wayleave-wg0";
+    let script = format!(
+        "mount -t tmpfs none /etc/wireguard; cp keys/server.key /etc/wireguard/wg0.key
+sh commands/server/wg0.sh up; {table}; sh commands/server/wg0.sh down; ! {table} 2>/dev/null"
+    );
+    let by_commands = apart(&desk, &script).expect(0).out;
+    assert!(by_commands.contains("tcp dport 22 accept"), "{by_commands}");
+    let script = format!("WG_PRIVATE_KEY=$(cat keys/server.key) sh container/server/entrypoint.sh {table}");
+    assert_eq!(apart(&desk, &script).expect(0).out, by_commands);
+    // A machine that is made by user-data has the script where its wg-quick file runs it, and what the script calls.
+    desk.program("cloud-init schema -c cloud-init/server/user-data.yaml", "").expect(0);
+    let data = desk.read("cloud-init/server/user-data.yaml");
+    assert!(
+        data.contains("\n  - nftables\n") && data.contains("PostUp = sh /etc/wireguard/%i.firewall up\n"),
+        "{data}"
+    );
+    let entry = data.split("  - path: /etc/wireguard/wg0.firewall\n").nth(1).unwrap();
+    let lines = entry.lines().skip(3).take_while(|line| line.is_empty() || line.starts_with("      "));
+    let written: String = lines.map(|line| format!("{}\n", line.strip_prefix("      ").unwrap_or_default())).collect();
+    assert_eq!(written, wanted);
+    let ran = desk.program("systemd-analyze verify networkd/server/wayleave-wg0.service", "").expect(0);
+    assert_eq!(ran.err, "", "{ran}");
+}

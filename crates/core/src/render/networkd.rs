@@ -11,8 +11,8 @@ use super::file::{KeySource, Opening, RenderError, RenderedFile, joined, line, o
 use super::wg_quick::{RULE_PRIORITY, why_standby};
 use crate::plan::{NodePlan, PeerPlan, host};
 
-/// Renders one member's files: `30-DEVICE.netdev`, `30-DEVICE.network` and, if it needs one, `60-DEVICE.conf` for
-/// sysctl.d.
+/// Renders one member's files: `30-DEVICE.netdev`, `30-DEVICE.network` and, if it needs them, `60-DEVICE.conf` for sysctl.d
+/// and `wayleave-DEVICE.service`, which runs the firewall's script.
 ///
 /// # Errors
 /// If a peer has no public key, or the private key is not the member's.
@@ -26,7 +26,23 @@ pub fn networkd(plan: &NodePlan, key: &KeySource<'_>) -> Result<Vec<RenderedFile
         let text: String = settings.iter().flat_map(|setting| [setting, "\n"]).collect();
         RenderedFile::new(plan, format!("60-{device}.conf"), Opening::Header, &text)
     });
-    Ok([netdev.with_secret(key.is_secret()), network].into_iter().chain(sysctl).collect())
+    let unit = plan.firewall.as_ref().map(|_| {
+        let name = format!("wayleave-{device}.service");
+        RenderedFile::new(plan, name, Opening::Header, &firewall_unit(device.as_str()))
+    });
+    Ok([netdev.with_secret(key.is_secret()), network].into_iter().chain(sysctl).chain(unit).collect())
+}
+
+/// A unit that sets the firewall before there is a network, and after what begins by removing all rules.
+fn firewall_unit(device: &str) -> String {
+    let script = format!("/etc/wireguard/{device}.firewall");
+    format!(
+        "[Unit]\nDescription=Firewall of {device}\nWants=network-pre.target\nBefore=network-pre.target\n\
+         After=nftables.service netfilter-persistent.service ufw.service\n\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\n\
+         ExecStart=/bin/sh {script} up\nExecStop=/bin/sh {script} down\n\n\
+         [Install]\nWantedBy=multi-user.target\n"
+    )
 }
 
 /// What the kernel is to be told, as lines of sysctl.d(5).

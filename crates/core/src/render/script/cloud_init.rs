@@ -1,14 +1,16 @@
 //! User-data for cloud-init: one file that makes a new virtual machine a member.
 //!
-//! cloud-init installs the package, writes a wg-quick file and a small script, and runs the script, which checks the key,
+//! cloud-init installs the packages, writes a wg-quick file, the firewall's script if there is one and a small script, and runs the script, which checks the key,
 //! enables the service, starts it and shows its state; all of it is logged. No file is made by text tools: each is
 //! written whole. Without a private key a placeholder stands in its file, and the script says so instead of starting.
 
 use zeroize::Zeroizing;
 
 use super::super::file::{KeySource, Opening, RenderError, RenderedFile, line};
+use super::super::firewall::firewall_script;
 use super::super::wg_quick::wg_quick;
 use super::sysctls;
+use crate::network::FirewallForm;
 use crate::plan::NodePlan;
 
 /// Where everything that happens is logged.
@@ -27,6 +29,7 @@ pub fn cloud_init(plan: &NodePlan, key: &KeySource<'_>) -> Result<RenderedFile, 
     let mut body = Zeroizing::new(String::with_capacity(4_096 + 256 * plan.peers.len()));
     let out = &mut *body;
     line(out, format_args!("package_update: true\npackages:\n  - wireguard-tools"));
+    firewall_packages(plan).iter().for_each(|package| line(out, format_args!("  - {package}")));
     line(out, format_args!("output:\n  all: \"| tee -a {LOG}\"\nwrite_files:"));
     let secret = Zeroizing::new(match key {
         KeySource::Inline(private) => format!("{}\n", *private.reveal()),
@@ -35,6 +38,9 @@ pub fn cloud_init(plan: &NodePlan, key: &KeySource<'_>) -> Result<RenderedFile, 
     file(&key_path, "0600", &secret, out);
     let config = wg_quick(plan, &KeySource::File(&key_path))?;
     file(&format!("/etc/wireguard/{device}.conf"), "0600", &config.text, out);
+    if let Some(script) = firewall_script(plan) {
+        file(&format!("/etc/wireguard/{}", script.name), "0755", &script.text, out);
+    }
     let settings: String = sysctls(plan).iter().map(|(setting, value)| format!("{setting} = {value}\n")).collect();
     let sysctl_path = format!("/etc/sysctl.d/60-wayleave-{device}.conf");
     if !settings.is_empty() {
@@ -46,6 +52,16 @@ pub fn cloud_init(plan: &NodePlan, key: &KeySource<'_>) -> Result<RenderedFile, 
     line(out, format_args!("runcmd:\n  - [{join_path}]"));
     let file = RenderedFile::new(plan, "user-data.yaml".to_owned(), Opening::Line("#cloud-config"), &body);
     Ok(file.with_secret(key.is_secret()))
+}
+
+/// What the firewall's script calls.
+fn firewall_packages(plan: &NodePlan) -> &'static [&'static str] {
+    match plan.firewall.as_ref().map(|firewall| firewall.form) {
+        None | Some(FirewallForm::None) => &[],
+        Some(FirewallForm::Nftables) => &["nftables"],
+        Some(FirewallForm::Iptables) => &["iptables"],
+        Some(FirewallForm::Ufw) => &["nftables", "ufw"],
+    }
 }
 
 /// An entry of `write_files`, its content as a literal block.

@@ -1,12 +1,12 @@
 //! Plain `ip` and `wg` commands (ip(8), wg(8)), as a script that brings the device up and down.
 //!
-//! Up either does everything or leaves nothing behind. Down takes away what up added but for sysctls, which others may
+//! Up either does everything or leaves nothing behind; a firewall stands before there is a device. Down takes away what up added but for sysctls, which others may
 //! rely on by then.
 
 use zeroize::Zeroizing;
 
 use super::super::file::{KeySource, Opening, RenderError, RenderedFile, line, on_device};
-use super::{make_device, rules, set_up, sysctls};
+use super::{firewall, make_device, rules, set_up, sysctls};
 use crate::plan::NodePlan;
 
 /// Renders one member's script, `DEVICE.sh`.
@@ -21,8 +21,9 @@ pub fn commands(plan: &NodePlan, key: &KeySource<'_>) -> Result<RenderedFile, Re
     line(out, format_args!("# Usage: {name} up | down | show. It needs wg, ip (of iproute2) and root.\nset -eu\n"));
     line(out, format_args!("fail() {{\n    echo \"{name}: $*\" >&2\n    exit 1\n}}\n"));
     make_device(plan, out);
-    up(plan, key, out)?;
-    down(plan, out);
+    let guarded = firewall(plan, out);
+    up(plan, key, guarded, out)?;
+    down(plan, guarded, out);
     let device = &plan.device;
     line(
         out,
@@ -34,7 +35,7 @@ pub fn commands(plan: &NodePlan, key: &KeySource<'_>) -> Result<RenderedFile, Re
     Ok(RenderedFile::new(plan, name, Opening::Line("#!/bin/sh"), &body).with_secret(key.is_secret()))
 }
 
-fn up(plan: &NodePlan, key: &KeySource<'_>, out: &mut String) -> Result<(), RenderError> {
+fn up(plan: &NodePlan, key: &KeySource<'_>, guarded: bool, out: &mut String) -> Result<(), RenderError> {
     let device = &plan.device;
     line(out, format_args!("up() {{"));
     line(out, format_args!("    if ip link show dev {device} >/dev/null 2>&1; then"));
@@ -42,6 +43,9 @@ fn up(plan: &NodePlan, key: &KeySource<'_>, out: &mut String) -> Result<(), Rend
     if let KeySource::File(path) = key {
         let path = on_device(path, plan);
         line(out, format_args!("    [ -r {path} ] || fail \"the private key of {} is to be in {path}\"", plan.name));
+    }
+    if guarded {
+        line(out, format_args!("    firewall up"));
     }
     line(
         out,
@@ -64,11 +68,15 @@ fn up(plan: &NodePlan, key: &KeySource<'_>, out: &mut String) -> Result<(), Rend
     Ok(())
 }
 
-fn down(plan: &NodePlan, out: &mut String) {
+fn down(plan: &NodePlan, guarded: bool, out: &mut String) {
     line(out, format_args!("down() {{"));
     for (family, rule) in rules(plan) {
         line(out, format_args!("    ip {family} rule del {rule} 2>/dev/null || true"));
     }
     // Addresses, routes and a userspace implementation go with the device.
-    line(out, format_args!("    ip link delete dev {}\n}}\n", plan.device));
+    line(out, format_args!("    ip link delete dev {}", plan.device));
+    if guarded {
+        line(out, format_args!("    firewall down"));
+    }
+    line(out, format_args!("}}\n"));
 }

@@ -4,7 +4,7 @@
 //! secrets. It is taken out of the environment before anything else is started, and never stands on a command line.
 
 use super::super::file::{KeySource, Opening, RenderError, RenderedFile, line};
-use super::{make_device, set_up, sysctls};
+use super::{firewall, make_device, set_up, sysctls};
 use crate::plan::NodePlan;
 
 /// Renders one member's entrypoint, `entrypoint.sh`. A private key that is handed in is checked and not written.
@@ -32,8 +32,13 @@ fail() {{
         ),
     );
     make_device(plan, out);
+    let guarded = firewall(plan, out);
     take_key(plan, out);
-    line(out, format_args!("up() {{\n    make_device"));
+    line(out, format_args!("up() {{"));
+    if guarded {
+        line(out, format_args!("    firewall up"));
+    }
+    line(out, format_args!("    make_device"));
     line(out, format_args!("    printf '%s\\n' \"$private\" | wg set {device} private-key /dev/stdin"));
     set_up(plan, out)?;
     for (setting, value) in sysctls(plan) {

@@ -12,6 +12,7 @@ pub use commands::commands;
 pub use container::container;
 
 use super::file::{RenderError, joined, line, public_key, routes_any};
+use super::firewall::firewall_script;
 use super::wg_quick::{RULE_PRIORITY, why_standby};
 use crate::plan::{NodePlan, PeerPlan, host};
 
@@ -39,6 +40,14 @@ make_device() {{
 "#
         ),
     );
+}
+
+/// The function `firewall`, to be called with `up` or `down`; whether there is one.
+fn firewall(plan: &NodePlan, out: &mut String) -> bool {
+    let Some(script) = firewall_script(plan) else { return false };
+    line(out, format_args!("# The firewall's own script, which reads its text from here.\nfirewall() {{"));
+    line(out, format_args!("    sh -s \"$1\" <<'FIREWALL'\n{}FIREWALL\n}}\n", *script.text));
+    true
 }
 
 /// Everything of a device but its private key, which must be set before: one command a line, indented.
