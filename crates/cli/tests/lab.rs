@@ -7,6 +7,8 @@
 
 mod desk;
 
+#[path = "lab/dhcp.rs"]
+mod dhcp;
 #[path = "lab/engine.rs"]
 mod engine;
 #[path = "lab/examples.rs"]

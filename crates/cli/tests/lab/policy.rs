@@ -105,14 +105,17 @@ fn a_road_warrior_gets_past_a_reject_and_the_rules_are_left_as_they_were() {
     assert!(!pings(&lab, "alice", "192.168.77.10"));
 }
 
-/// The status that a web server answers a path with.
+/// The status that a web server answers a path with, asked for exactly as it is written.
 fn status(lab: &Running<'_>, from: &str, url: &str) -> String {
-    let ran: Ran = lab.lab(&format!("exec {from} -- curl -s -o /dev/null -m 3 -w %{{http_code}} {url}"));
+    let ran: Ran = lab.lab(&format!("exec {from} -- curl -s --path-as-is -o /dev/null -m 3 -w %{{http_code}} {url}"));
     ran.out
 }
 
+/// Without a master, so that nothing outlives the process that is ended; on both families at once, so that it sees
+/// IPv4 addresses inside IPv6 ones.
 const NGINX: &str = r#"
 daemon off;
+master_process off;
 pid nginx.pid;
 error_log stderr;
 events {}
@@ -121,7 +124,7 @@ http {
     client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5;
     include out/git/gitlab.nginx-http.conf;
     server {
-        listen 80;
+        listen [::]:80 ipv6only=off;
         include out/git/gitlab.nginx-server.conf;
         location / { return 200 "fine"; }
     }
@@ -171,6 +174,12 @@ fn a_service_is_hidden_but_for_its_public_path() {
             ("db", outside.to_owned(), "403"),
             ("db", format!("{outside}.well-known/acme-challenge/token"), "200"),
             ("db", format!("{outside}.well-known/acme-challenge/../../secret"), "403"),
+            ("db", format!("{outside}.well-known/acme-challenge/%2e%2e/%2e%2e/secret"), "403"),
+            ("db", format!("{outside}.well-known/acme-challenge/..%2f..%2fsecret"), "403"),
+            ("db", format!("{outside}secret/.well-known/acme-challenge/"), "403"),
+            ("db", format!("{outside}secret?/.well-known/acme-challenge/"), "403"),
+            ("db", format!("{outside}.well-known/acme-challenged"), "403"),
+            ("db", format!("{outside}.well-known//acme-challenge/token"), "200"),
             ("db", format!("{outside}.well-known/"), "403"),
             ("alice", format!("{inside}secret"), "200"),
         ] {
