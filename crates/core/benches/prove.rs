@@ -1,6 +1,6 @@
 //! How proving scales: all pairs of large networks, with the target beside each figure.
 //!
-//! `cargo bench -p wayleave-core --bench prove [-- all-pairs|survive]`. Planning is not part of a figure, making the model
+//! `cargo bench -p wayleave-core --bench prove [-- all-pairs|survive|policy]`. Planning is not part of a figure, making the model
 //! from the plan is. Each row is the best of some runs, since other work on the machine only ever adds.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a bench reads the clock")]
@@ -22,6 +22,10 @@ fn main() {
         all_pairs(1_000, 10, 5, "1");
         all_pairs(5_000, 10, 1, "20");
         all_pairs(5_000, 50, 1, "20");
+    }
+    if wants("policy") {
+        policy(50, "1");
+        policy(10_000, "");
     }
     if wants("survive") {
         let network = read(&regional(1_000, 10));
@@ -45,6 +49,40 @@ fn all_pairs(nodes: usize, regions: usize, runs: usize, target: &str) {
         begin.elapsed()
     };
     print_row(&format!("all pairs of {nodes} nodes, {regions} regions, 2 hubs each"), best(runs, once), target);
+}
+
+/// All pairs with a policy that denies by default: half of its rules are between groups of fifty, half between single nodes.
+fn policy(rules: usize, target: &str) {
+    let text =
+        regional(1_000, 10).replacen("\n[regions", "\npolicy = \"deny\"\n[regions", 1) + &allow_rules(1_000, rules);
+    let begin = Instant::now();
+    let network = read(&text);
+    print_row(&format!("reading {rules} rules over 1000 nodes"), begin.elapsed(), "");
+    let begin = Instant::now();
+    let (plan, ..) = plan(network, &Ledger::default(), &LinkStates::default());
+    print_row("planning them", begin.elapsed(), "");
+    let once = || {
+        let begin = Instant::now();
+        let proof = reachability(Hosts::from_plan(&plan));
+        assert!(proof.is_clean(), "the policy does not hold");
+        begin.elapsed()
+    };
+    print_row("all their pairs", best(3, once), target);
+}
+
+fn allow_rules(nodes: usize, rules: usize) -> String {
+    let mut text = "[groups]\n".to_owned();
+    for group in 0..nodes / 50 {
+        let members: Vec<String> = (0..50).map(|at| format!("n{}", (group + at * 20) % nodes)).collect();
+        let _ = writeln!(text, "g{group} = {members:?}");
+    }
+    for rule in 0..rules {
+        let name =
+            |at: usize| if rule % 2 == 0 { format!("g{}", at % (nodes / 50)) } else { format!("n{}", at % nodes) };
+        let (from, to, port) = (name(rule * 7), name(rule * 13 + 1), 1_000 + rule % 40);
+        let _ = writeln!(text, "[[allow]]\nfrom = [\"{from}\"]\nto = [\"{to}\"]\nports = [\"tcp/{port}\"]");
+    }
+    text
 }
 
 fn best(runs: usize, mut once: impl FnMut() -> Duration) -> Duration {

@@ -131,9 +131,13 @@ fn isolated_nodes_have_no_prefix_of_each_other() {
     let plan = simply(text);
     assert_eq!(path(&plan, "a", "b"), "none");
     assert_eq!(peers(&plan, "a"), "c: 10.50.0.3/32 dials");
-    let hub = text.replace("[nodes.b]", "hub = true\n[nodes.b]");
-    let said = "WL204 a is a hub and relays for others, so it can't be kept apart from b by addresses alone";
-    assert_eq!(found(&hub), [said]);
+    let hub = text.replace("[nodes.b]", "hub = true\n[nodes.b]\nfirewall = \"none\"");
+    assert_eq!(found(&hub), [""; 0], "the other's addresses do it");
+    let hubs = hub.replace("[nodes.b]", "firewall = \"none\"\n[nodes.b]\nhub = true");
+    let said =
+        "WL204 a and b are hubs and relay for others, so it takes a firewall to keep them apart, and neither has one";
+    assert_eq!(found(&hubs), [said]);
+    assert_eq!(found(&hubs.replacen("firewall = \"none\"\n", "", 1)), [""; 0]);
 }
 
 #[test]

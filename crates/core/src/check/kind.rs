@@ -39,12 +39,14 @@ pub enum Kind {
         /// How many others there are.
         others: usize,
     },
-    /// A hub is isolated from a node, which addresses can't enforce.
-    #[error("{hub} is a hub and relays for others, so it can't be kept apart from {other} by addresses alone")]
+    /// Two hubs are isolated from each other, which addresses can't enforce, and neither has a firewall.
+    #[error(
+        "{hub} and {other} are hubs and relay for others, so it takes a firewall to keep them apart, and neither has one"
+    )]
     HubIsolated {
-        /// The hub.
+        /// The first hub.
         hub: String,
-        /// The node it is isolated from.
+        /// The other.
         other: String,
     },
     /// No free address is left in a pool.

@@ -154,13 +154,22 @@ impl Policy {
 
     /// The ports that one party may open at another. Nodes that are isolated are not asked about here.
     pub fn permits(&self, from: Party, to: Party) -> Ports {
+        self.permits_by(&self.rules_to(to), from, to)
+    }
+
+    /// The rules that allow something at a party, for [`Policy::permits_by`].
+    pub fn rules_to(&self, to: Party) -> Vec<&Permission> {
+        self.allowed.iter().filter(|rule| rule.to.has(to)).collect()
+    }
+
+    /// The same as [`Policy::permits`], where many ask about one party and its rules were looked up before.
+    pub fn permits_by(&self, rules: &[&Permission], from: Party, to: Party) -> Ports {
         if self.denied.iter().any(|denial| denial.is_about(from, to)) {
             return Ports::default();
         }
         let unasked =
             if self.denies_by_default { Ports::default() } else { Ports::all().without(&self.restricted(to)) };
-        let rules = self.allowed.iter().filter(|rule| rule.from.has(from) && rule.to.has(to));
-        rules.fold(unasked, |ports, rule| ports.or(&rule.ports))
+        rules.iter().filter(|rule| rule.from.has(from)).fold(unasked, |ports, rule| ports.or(&rule.ports))
     }
 }
 
@@ -192,12 +201,16 @@ impl Network {
         }
     }
 
-    /// The ports that one party may open at another, isolation of nodes included.
-    pub fn permits(&self, from: Party, to: Party) -> Ports {
-        let apart = match (self.doors(&from).first(), self.doors(&to).first()) {
+    /// Whether two parties are kept apart with the nodes by which they are in the overlay.
+    pub fn are_apart(&self, from: Party, to: Party) -> bool {
+        match (self.doors(&from).first(), self.doors(&to).first()) {
             (Some(a), Some(b)) => a != b && self.is_isolated(*a, *b),
             _ => false,
-        };
-        if apart { Ports::default() } else { self.policy.permits(from, to) }
+        }
+    }
+
+    /// The ports that one party may open at another, isolation of nodes included.
+    pub fn permits(&self, from: Party, to: Party) -> Ports {
+        if self.are_apart(from, to) { Ports::default() } else { self.policy.permits(from, to) }
     }
 }

@@ -4,6 +4,7 @@
 //! not touching), so equal sets are equal values. A port is the destination's, of the packet that opens a connection;
 //! answers are no business of rules.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -86,7 +87,8 @@ impl PortClasses {
     /// refuses that many.
     pub fn new<'a>(sets: impl Iterator<Item = &'a Ports>) -> PortClasses {
         let mut classes = vec![Ports::all()];
-        for set in sets {
+        // Thousands of rules share few sets.
+        for set in sets.collect::<BTreeSet<&Ports>>() {
             if classes.len() > PORT_CLASSES_MAX {
                 break;
             }

@@ -119,7 +119,7 @@ impl Plan {
             label: "probes of links".to_owned(),
         }));
         for allowed in &policy.allowed {
-            let to: Vec<Party> = guarded.iter().copied().filter(|party| allowed.to.has(*party)).collect();
+            let to = among(&guarded, &allowed.to);
             if to.is_empty() || allowed.ports.is_empty() || (allowed.from.list.is_empty() && !allowed.from.everybody) {
                 continue;
             }
@@ -176,19 +176,20 @@ impl Plan {
         };
         for denial in &network.policy.denied {
             for (one, other) in [(&denial.one, &denial.other), (&denial.other, &denial.one)] {
-                let to: Vec<Party> = guarded.iter().copied().filter(|party| other.has(*party)).collect();
-                refuse(&one.list, &to);
+                refuse(&one.list, &among(guarded, other));
             }
         }
+        // All others are kept apart by the allowed addresses of the one that is no hub.
         let at = |door: NodeIx| -> Vec<Party> {
             network.parties().filter(|party| network.doors(party).first() == Some(&door)).collect()
         };
-        let apart = network.isolated.iter().filter(|(a, b)| *a == node || *b == node);
-        let others: Vec<NodeIx> = apart.map(|(a, b)| if *a == node { *b } else { *a }).collect();
-        let from: Vec<Party> = others.into_iter().flat_map(at).collect();
-        // Where the policy refuses everybody, it refuses these as well.
-        if !network.policy.denies_by_default {
-            refuse(&from, &at(node));
+        let is_hub = |ix: NodeIx| network.node(ix).hub;
+        let apart = network.node_numbers().filter(|other| is_hub(node) && is_hub(*other));
+        let others: Vec<NodeIx> = apart.filter(|other| network.is_isolated(node, *other)).collect();
+        if !others.is_empty() {
+            let (here, there) = (at(node), others.into_iter().flat_map(at).collect::<Vec<Party>>());
+            refuse(&there, &here);
+            refuse(&here, &there);
         }
         rules
     }
@@ -218,7 +219,7 @@ impl Plan {
         let ports = |service: &crate::network::Service| OutsidePorts {
             label: format!("service {}", service.name),
             ports: service.ports.clone(),
-            from: if service.is_public() { everywhere.to_vec() } else { service.outside.clone() },
+            from: if service.is_public() { everywhere.to_vec() } else { merge(service.outside.clone()) },
         };
         here.map(ports).collect()
     }
@@ -237,6 +238,14 @@ impl Plan {
         }
         found
     }
+}
+
+/// Those of a sorted list who are among some parties. The shorter list is walked: there may be thousands of rules.
+fn among(list: &[Party], parties: &Parties) -> Vec<Party> {
+    if parties.everybody || list.len() < parties.list.len() {
+        return list.iter().copied().filter(|party| parties.has(*party)).collect();
+    }
+    parties.list.iter().copied().filter(|party| list.binary_search(party).is_ok()).collect()
 }
 
 impl Firewall {

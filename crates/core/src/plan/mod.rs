@@ -33,7 +33,7 @@ pub use states::{LinkState, LinkStates};
 use crate::check::{Finding, Findings, Kind};
 use crate::keys::PublicKey;
 use crate::names::Name;
-use crate::network::{Network, NodeIx};
+use crate::network::{FirewallForm, Network, Node, NodeIx};
 
 /// Pairs without a path that a finding names before it only counts.
 const PAIRS_NAMED_MAX: usize = 6;
@@ -363,12 +363,18 @@ fn report_unreachable(network: &Network, paths: &Paths, owned: &[allowed::Owned]
     findings.push(finding);
 }
 
+/// Hubs that are to be kept apart, and neither has a firewall that does it.
 fn report_hub_isolation(network: &Network, findings: &mut Findings) {
     for (a, b) in &network.isolated {
-        let Some(hub) = [a, b].into_iter().find(|ix| network.node(**ix).hub) else { continue };
-        let (node, other) = (network.node(*hub), if hub == a { network.node(*b) } else { network.node(*a) });
-        let kind = Kind::HubIsolated { hub: node.name.to_string(), other: other.name.to_string() };
-        findings.push(Finding::new(kind, node.place).with_fix("Keep them apart with a firewall on the hub."));
+        let (node, other) = (network.node(*a), network.node(*b));
+        let bare = |node: &Node| node.firewall.form == FirewallForm::None;
+        if node.hub && other.hub && bare(node) && bare(other) {
+            let kind = Kind::HubIsolated { hub: node.name.to_string(), other: other.name.to_string() };
+            let fix = format!("Give {} or {} a firewall.", node.name, other.name);
+            findings.push(
+                Finding::new(kind, node.place).with_related(other.place, "the other hub".to_owned()).with_fix(fix),
+            );
+        }
     }
 }
 

@@ -67,3 +67,19 @@ fn a_closed_node_that_nobody_can_log_in_to_is_warned_of() {
         "#,
     );
 }
+
+#[test]
+fn more_kinds_of_traffic_than_a_proof_can_tell_apart_are_refused() {
+    let ports: Vec<String> =
+        (1..200).map(|port| format!("[[allow]]\nfrom = [\"*\"]\nto = [\"a\"]\nports = [\"tcp/{port}\"]")).collect();
+    let text = format!(
+        "[network]\nname = \"n\"\nprefixes = [\"10.50.0.0/16\"]\npolicy = \"deny\"\n[nodes.a]\n{}",
+        ports.join("\n")
+    );
+    check_sources(
+        &[("n", &text)],
+        r#"
+        error WL120 n:6:1 129 kinds of traffic that rules tell apart are more than 128 => Use the same lists of ports in more rules.
+        "#,
+    );
+}

@@ -65,8 +65,9 @@ fn summary(proof: &Proof, from: usize, to: usize) -> String {
     }
 }
 
-/// An end by its name (a site's with or without the word), or by an address of it.
+/// An end by its name (a site's with or without the word, or as in selectors), or by an address of it.
 fn find(proof: &Proof, text: &str) -> anyhow::Result<usize> {
+    let text = text.strip_prefix("site:").unwrap_or(text);
     let ends = &proof.hosts.ends;
     let named = |name: &str| ends.iter().position(|end| end.name == name);
     let address: Option<IpAddr> = text.parse().ok();

@@ -4,6 +4,8 @@
 //! them may talk: such pairs join [`Network::isolated`]. All else is for firewalls. What no firewall can enforce, since
 //! neither the host that is to be protected nor the one that lets packets in has one, becomes a finding.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ipnet::IpNet;
 
 use super::Context;
@@ -146,15 +148,17 @@ fn usage(service: &Service) -> Permission {
 
 /// A site, its gateways and the gateways' other sites reach each other without the overlay.
 fn local(network: &Network) -> Vec<Permission> {
+    let mut behind: BTreeMap<NodeIx, Vec<Party>> = BTreeMap::new();
+    for (site, at) in network.sites.iter().zip(0..) {
+        site.gateways.iter().for_each(|gateway| behind.entry(*gateway).or_default().push(Party::Site(at)));
+    }
     let mut rules = Vec::new();
     for (at, site) in network.sites.iter().enumerate() {
         let gateways: Vec<Party> = site.gateways.iter().copied().map(Party::Node).collect();
-        let beside = network.sites.iter().enumerate().filter(|(other, beside)| {
-            *other != at && beside.gateways.iter().any(|gateway| site.gateways.contains(gateway))
-        });
         let mut near = gateways.clone();
-        near.extend(beside.map(|(other, _)| Party::Site(other as u32)));
-        near.sort_unstable();
+        near.extend(
+            site.gateways.iter().flat_map(|gateway| &behind[gateway]).filter(|party| **party != Party::Site(at as u32)),
+        );
         let rule = |from: Vec<Party>, to: Vec<Party>| {
             let parties = |mut list: Vec<Party>| {
                 list.sort_unstable();
@@ -176,8 +180,13 @@ fn idle_rules(policy: &Policy, findings: &mut Findings) {
     if policy.denies_by_default {
         return;
     }
+    let served: BTreeSet<Party> =
+        policy.services.iter().flat_map(|service| &service.on).copied().map(Party::Node).collect();
+    let restricted: BTreeMap<Party, Ports> =
+        served.into_iter().map(|party| (party, policy.restricted(party))).collect();
     let needed = |rule: &Permission| {
-        let overrides = |to: &Party| !policy.restricted(*to).and(&rule.ports).is_empty();
+        let overrides =
+            |to: &Party| restricted.get(to).is_some_and(|restricted| !restricted.and(&rule.ports).is_empty());
         // What names nothing has a finding of its own.
         rule.to.list.is_empty() || rule.from.list.is_empty() || rule.to.list.iter().any(overrides)
     };
@@ -197,6 +206,7 @@ pub(super) fn firewalls(context: &Context<'_>, network: &Network, findings: &mut
     }
     let mut serves = vec![false; network.nodes.len()];
     network.policy.services.iter().flat_map(|service| &service.on).for_each(|node| serves[node.at()] = true);
+    let guards = hub_guards(network);
     let wish = |(ix, (_, table)): (NodeIx, &&crate::file::Named<NodeTable>)| {
         let node = network.node(ix);
         let table = &table.value;
@@ -210,9 +220,8 @@ pub(super) fn firewalls(context: &Context<'_>, network: &Network, findings: &mut
             (closed, "is closed from outside"),
         ];
         let task = tasks.into_iter().find(|(there, _)| *there).map(|(_, what)| what);
-        let routers = [Platform::Edgeos, Platform::Vyos, Platform::Routeros];
-        let capable = node.platform != Platform::App && !routers.contains(&node.platform);
-        let wanted = refuses || serves[ix.at()] || task.is_some();
+        let capable = takes_firewall(node.platform);
+        let wanted = refuses || serves[ix.at()] || guards[ix.at()] || task.is_some();
         let form = match first(given) {
             Some(form) if capable => form,
             None if wanted && capable => FirewallForm::Nftables,
@@ -232,6 +241,20 @@ pub(super) fn firewalls(context: &Context<'_>, network: &Network, findings: &mut
         FirewallWish { form, wireguard_from: addresses, closed }
     };
     network.node_numbers().zip(&context.names.nodes).map(wish).collect()
+}
+
+/// Whether hosts of a platform can have a firewall of ours.
+fn takes_firewall(platform: Platform) -> bool {
+    ![Platform::App, Platform::Edgeos, Platform::Vyos, Platform::Routeros].contains(&platform)
+}
+
+/// Hubs whose firewall keeps them apart from other hubs: both relay for others, so addresses can't.
+fn hub_guards(network: &Network) -> Vec<bool> {
+    let mut guards = vec![false; network.nodes.len()];
+    for (a, b) in network.isolated.iter().filter(|(a, b)| network.node(*a).hub && network.node(*b).hub) {
+        [a, b].into_iter().for_each(|ix| guards[ix.at()] = true);
+    }
+    guards
 }
 
 /// Nodes that dial another from addresses which its firewall can't know.
@@ -308,10 +331,9 @@ pub(super) fn unenforced(network: &Network, findings: &mut Findings) {
     let bare: Vec<Party> = network.parties().filter(|party| !network.doors(party).iter().all(has)).collect();
     let mut exposed: Vec<(Party, Party)> = Vec::new();
     for to in &bare {
+        let rules = network.policy.rules_to(*to);
         let open = |from: &&Party| {
-            let apart = network.doors(from).first().zip(network.doors(to).first());
-            let apart = apart.is_some_and(|(a, b)| a != b && network.is_isolated(*a, *b));
-            **from != *to && !apart && !network.permits(**from, *to).is_all()
+            **from != *to && !network.are_apart(**from, *to) && !network.policy.permits_by(&rules, **from, *to).is_all()
         };
         exposed.extend(bare.iter().find(open).map(|from| (*to, *from)));
     }
@@ -334,8 +356,14 @@ pub(super) fn shut_out(network: &Network, findings: &mut Findings) {
     for (ix, node) in network.node_numbers().zip(&network.nodes).filter(|(_, node)| node.firewall.closed) {
         let here = network.policy.services.iter().filter(|service| service.on.binary_search(&ix).is_ok());
         let from_outside = here.into_iter().any(|service| service.ports.contains(&ssh) && !service.outside.is_empty());
-        let mut others = network.parties().filter(|party| *party != Party::Node(ix));
-        if !from_outside && !others.any(|other| network.permits(other, Party::Node(ix)).contains(&ssh)) {
+        let own = Party::Node(ix);
+        let rules = network.policy.rules_to(own);
+        let enters = |other: Party| {
+            other != own
+                && !network.are_apart(other, own)
+                && network.policy.permits_by(&rules, other, own).contains(&ssh)
+        };
+        if !from_outside && !network.parties().any(enters) {
             let kind = Meaning::ShutOut { node: node.name.to_string() };
             findings.push(Finding::new(kind, node.place).with_fix(
                 "Add a service with tcp/22 and the addresses that may use it in outside, or allow it inside.",

@@ -23,7 +23,12 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
 }
 
 fn return_route(view: &View<'_>, site: &Site, gateway: &Node, findings: &mut Findings) {
-    let list: Vec<String> = view.network.prefixes.iter().map(IpNet::to_string).collect();
+    // Where the gateway speaks for the overlay, answers go to the gateway anyway.
+    let shows = |prefix: &&IpNet| !site.masquerade[usize::from(prefix.addr().is_ipv6())];
+    let list: Vec<String> = view.network.prefixes.iter().filter(shows).map(IpNet::to_string).collect();
+    if list.is_empty() {
+        return;
+    }
     let from = list.join(" and ");
     let (site_name, gateway) = (format!("site {}", site.name), gateway.name.to_string());
     let fix = format!("On the router of {site_name}: route {from} to the LAN address of {gateway}.");
