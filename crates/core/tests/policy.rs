@@ -11,9 +11,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use wayleave_core::check::Findings;
 use wayleave_core::file::load_with;
+use wayleave_core::names::Name;
 use wayleave_core::network::resolve::resolve;
 use wayleave_core::network::{Network, Ports};
-use wayleave_core::plan::{Ledger, LinkStates, plan};
+use wayleave_core::plan::{Ledger, LinkStates, NodePlan, plan};
 use wayleave_core::prove::{Hosts, Proof, Verdict, reachability};
 
 use random::{Dice, network_text, read, with_clients};
@@ -261,4 +262,28 @@ fn hubs_are_kept_apart_by_a_firewall_and_relay_all_the_same() {
     let bare = network.replace("POLICY", "").replace("MORE", "firewall = \"none\"");
     let (of_hubs, relayed) = verdicts(&bare);
     assert_eq!((of_hubs[0], of_hubs[3], relayed), ([Verdict::NotApart; 2], [Verdict::Apart; 2], open));
+}
+
+#[test]
+fn nodes_that_never_talk_are_not_told_of_each_other_and_need_no_firewall() {
+    let text = "[network]\nname = \"n\"\nprefixes = [\"10.50.0.0/16\"]\npolicy = \"deny\"
+        [nodes.hub]\nendpoint = \"192.0.2.1\"\nhub = true
+        [nodes.a]\nendpoint = \"192.0.2.2\"\nplatform = \"edgeos\"\nprefixes = [\"192.168.1.0/24\"]
+        [nodes.b]\nfirewall = \"none\"\n[nodes.c]\nfirewall = \"none\"
+        [[allow]]\nfrom = [\"a\", \"site:a\"]\nto = [\"c\"]\n[[allow]]\nfrom = [\"c\"]\nto = [\"a\", \"site:a\"]\n";
+    let network = Arc::new(read(text));
+    let (plan, ..) = plan(network.clone(), &Ledger::default(), &LinkStates::default());
+    let told = |name: &str| plan.of(plan.find(&Name::new(name).unwrap()).unwrap());
+    let (a, b) = (told("a"), told("b"));
+    assert!(a.firewall.is_none() && b.firewall.is_none());
+    let knows = |one: &NodePlan, address| one.routes.iter().any(|prefix| prefix.contains(&address));
+    assert!(!knows(&a, b.addresses[0]) && !knows(&b, a.addresses[0]) && !knows(&b, "192.168.1.7".parse().unwrap()));
+    assert!(knows(&a, told("c").addresses[0]));
+    let proof = reachability(Hosts::from_plan(&plan));
+    let end = |name: &str| proof.hosts.ends.iter().position(|end| end.name == name).unwrap();
+    let verdicts = [("a", "b"), ("b", "site a"), ("site a", "b"), ("a", "c"), ("c", "site a")];
+    let found = verdicts.map(|(from, to)| proof.verdict(end(from), end(to)));
+    let (denied, fine) = (Verdict::Denied, Verdict::Fine);
+    assert_eq!(found, [denied, denied, denied, fine, fine]);
+    assert!(proof.is_clean());
 }

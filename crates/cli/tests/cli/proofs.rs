@@ -52,7 +52,11 @@ fn a_pair_is_told_hop_by_hop() {
     says(&ran, "server: delivered", "laptop and server reach each other, both ways over the same hosts");
     let ran = desk.wayleave("explain network.toml archive laptop").expect(0);
     says(&ran, "server: 10.9.0.", "reach each other");
+    // A site is called as in the table, by its name, or as in selectors; its gateway may have the same name.
+    let site = desk.wayleave("explain network.toml laptop site:server").expect(0);
+    says(&site, "laptop (10.9.0.", "laptop and site server reach each other");
     desk.wayleave("explain network.toml archive nobody").expect(64);
+    desk.wayleave("explain network.toml archive site:archive").expect(64);
 }
 
 #[test]

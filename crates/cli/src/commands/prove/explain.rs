@@ -67,7 +67,6 @@ fn summary(proof: &Proof, from: usize, to: usize) -> String {
 
 /// An end by its name (a site's with or without the word, or as in selectors), or by an address of it.
 fn find(proof: &Proof, text: &str) -> anyhow::Result<usize> {
-    let text = text.strip_prefix("site:").unwrap_or(text);
     let ends = &proof.hosts.ends;
     let named = |name: &str| ends.iter().position(|end| end.name == name);
     let address: Option<IpAddr> = text.parse().ok();
@@ -76,7 +75,12 @@ fn find(proof: &Proof, text: &str) -> anyhow::Result<usize> {
         let holding = all.filter(|(_, prefix)| address.is_some_and(|address| prefix.contains(&address)));
         holding.max_by_key(|(at, prefix)| (prefix.prefix_len(), std::cmp::Reverse(*at))).map(|(at, _)| at)
     };
-    named(text).or_else(|| named(&format!("site {text}"))).or_else(holding).ok_or_else(|| {
+    let site = |name: &str| named(&format!("site {name}"));
+    let found = match text.strip_prefix("site:") {
+        Some(name) => site(name),
+        None => named(text).or_else(|| site(text)).or_else(holding),
+    };
+    found.ok_or_else(|| {
         let names: Vec<&str> = ends.iter().map(|end| end.name.as_str()).take(20).collect();
         let meant = files::meant(text, ends.iter().map(|end| end.name.as_str()));
         files::usage(format!("{text} is no node, client or site of the network; {meant}there are {}", names.join(", ")))
