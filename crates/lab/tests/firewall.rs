@@ -124,6 +124,26 @@ const OLD_REJECT: Others = Others {
     publishes: false,
 };
 
+/// A host that has no other iptables than the old one; its table of translations was used before.
+const OLD_IPTABLES: Others = Others {
+    name: "a REJECT where iptables is the old one",
+    script: "mkdir -p \"$WAYLEAVE_RUN_DIRECTORY/bin\"
+        for command in iptables ip6tables; do
+            for program in $command $command-save $command-restore; do
+                ln -s \"$(command -v xtables-legacy-multi)\" \"$WAYLEAVE_RUN_DIRECTORY/bin/$program\"
+            done
+            $command-legacy -t nat -A POSTROUTING -o nowhere0 -j MASQUERADE
+            $command-legacy -A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT
+            $command-legacy -A FORWARD -j REJECT
+            $command-legacy -A INPUT -i lo -j ACCEPT
+            $command-legacy -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT
+            $command-legacy -A INPUT -p ipv6-icmp -j ACCEPT
+            $command-legacy -A INPUT -j REJECT
+        done",
+    keeps_out: true,
+    publishes: false,
+};
+
 const DOCKER: Others = Others {
     name: "Docker's chains",
     script: "docker() {
@@ -337,9 +357,9 @@ fn a_table_of_our_own_works_among_rules_of_others_and_leaves_no_trace() {
 fn chains_of_our_own_work_among_rules_of_others_and_leave_no_trace() {
     let test = "firewall::chains_of_our_own_work_among_rules_of_others_and_leave_no_trace";
     let Some(_turn) = turn(test) else { return };
-    if can_run(test, &["ip", "nft", "iptables-nft", "iptables"]) {
+    if can_run(test, &["ip", "nft", "iptables-nft", "iptables", "xtables-legacy-multi"]) {
         // Chains of iptables stand beside its own rules only; what other tables drop they can't let in.
-        [&NOTHING, &REJECT, &DOCKER].into_iter().for_each(|others| check("iptables", others));
+        [&NOTHING, &REJECT, &OLD_IPTABLES, &DOCKER].into_iter().for_each(|others| check("iptables", others));
     }
 }
 
