@@ -177,7 +177,7 @@ impl Place {
         let script = "nft list ruleset 2>/dev/null | sed 's/packets [0-9]* bytes [0-9]*/counted/'
             for command in iptables-nft-save ip6tables-nft-save; do $command 2>/dev/null; done | grep -v '^#'
             for family in ip ip6; do
-                [ -s /proc/net/${family}_tables_names ] && ${family}tables-legacy-save | grep -v '^#'
+                grep -q . /proc/net/${family}_tables_names && ${family}tables-legacy-save | grep -v '^#'
             done
             [ -d \"$UFW_FILES\" ] && cat \"$UFW_FILES\"/*.rules
             exit 0";

@@ -89,8 +89,11 @@ close() {
 case "${1-}" in
 up)
     note_absent
-    v4 | renewed iptables | iptables-restore -w --noflush
-    v6 | renewed ip6tables | ip6tables-restore -w --noflush
+    # First one, then the other: the old iptables lets nobody ask while rules are being restored.
+    v4=$(v4 | renewed iptables)
+    v6=$(v6 | renewed ip6tables)
+    printf '%s\n' "$v4" | iptables-restore -w --noflush
+    printf '%s\n' "$v6" | ip6tables-restore -w --noflush
     v4 | grep -q '^\*nat$' || close iptables nat
     v6 | grep -q '^\*nat$' || close ip6tables nat
     ;;
