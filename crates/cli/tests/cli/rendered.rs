@@ -41,6 +41,40 @@ fn a_file_that_says_the_same_is_left_alone_and_one_that_was_opened_is_closed() {
 }
 
 #[test]
+fn what_an_earlier_run_rendered_goes_and_what_is_somebody_elses_stays() {
+    let desk = office();
+    desk.wayleave("render -o out").expect(0);
+    // Another platform: the old file is removed, and said to be.
+    let ran = desk.wayleave("render network.toml server -o out --platform networkd").expect(0);
+    assert!(ran.err.contains("out/server/wg0.conf removed: it was rendered for server earlier"), "{ran}");
+    assert!(!desk.path("out/server/wg0.conf").exists() && desk.path("out/server/30-wg0.netdev").exists());
+    assert!(desk.path("out/printer/wg0.conf").exists(), "only who was rendered is looked after");
+    // What was edited, what has no header, another member's and another network's files, and links stay.
+    let other = desk.read("out/printer/wg0.conf");
+    let edited = desk.read("out/server/30-wg0.netdev").replace("ListenPort=51820", "ListenPort=51821");
+    desk.write("out/server/30-wg0.netdev", edited);
+    desk.write("out/server/notes.txt", "mine");
+    desk.write("out/server/printer.conf", &other);
+    desk.write("out/server/far.conf", desk.read("out/server/30-wg0.network").replace("of network ", "of network x"));
+    std::os::unix::fs::symlink(desk.path("out/printer/wg0.conf"), desk.path("out/server/link.conf")).unwrap();
+    let ran = desk.wayleave("render -o out").expect(0);
+    assert!(ran.err.contains("out/server/30-wg0.netdev is left where it is"), "{ran}");
+    for kept in ["30-wg0.netdev", "notes.txt", "printer.conf", "far.conf", "link.conf", "wg0.conf"] {
+        assert!(fs::symlink_metadata(desk.path(&format!("out/server/{kept}"))).is_ok(), "{kept} is gone");
+    }
+    assert!(!desk.path("out/server/30-wg0.network").exists());
+    // A member that the network has no more, once all are rendered.
+    let without = desk.read("network.toml").replace("[nodes.archive]", "[nodes.vault]");
+    desk.write("network.toml", without);
+    desk.wayleave("key make").expect(0);
+    let ran = desk.wayleave("render -o out").expect(0);
+    assert!(ran.err.contains("out/archive/wg0.conf removed") && ran.err.contains("has it no more"), "{ran}");
+    assert!(!desk.path("out/archive").exists() && desk.path("out/vault/wg0.conf").exists());
+    let ran = desk.wayleave("render -o out").expect(0);
+    assert!(!ran.err.contains("removed"), "{ran}");
+}
+
+#[test]
 fn a_wrong_or_missing_key_writes_nothing() {
     let desk = office();
     fs::copy(desk.path("keys/server.key"), desk.path("keys/printer.key")).unwrap();

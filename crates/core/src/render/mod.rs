@@ -16,7 +16,7 @@ mod wg_quick;
 mod zones;
 
 pub use drawing::{dot, mermaid};
-pub use file::{KeySource, RenderError, RenderedFile};
+pub use file::{KeySource, Recognised, RenderError, RenderedFile, recognised};
 pub use firewall::{firewall_script, nftables_table, service_snippets};
 pub use lan::{lan_routes, option_121};
 pub use networkd::networkd;

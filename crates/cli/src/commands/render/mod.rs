@@ -1,8 +1,12 @@
 //! `wayleave render`: configuration files for hosts that run nothing of ours.
 //!
 //! Everything is rendered before the first file is written, so that a missing key or a mistake in the network file leaves
-//! all files as they were. Files with private keys are readable by their owner only.
+//! all files as they were. Files with private keys are readable by their owner only. What an earlier run left behind is
+//! [`leftovers`]' business.
 
+mod leftovers;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -50,7 +54,12 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<Exit> {
         Ok(files.into_iter().map(|file| (Some(name.clone()), file)).collect())
     });
     match &args.output {
-        Some(directory) => write_all(whole.chain(parts), directory)?,
+        Some(directory) => {
+            let written = write_all(whole.chain(parts), directory)?;
+            if !is_whole {
+                leftovers::remove(directory, plan, &members, &written)?;
+            }
+        }
         None => print_all(whole.chain(parts), args)?,
     }
     Ok(Exit::Fine)
@@ -150,7 +159,10 @@ fn check_keys(plan: &Plan, members: &[Member], args: &RenderArgs) -> anyhow::Res
 
 /// Writes all files under other names, makes sure that they are on the disk, and only then gives them their names: one
 /// wait for the disk instead of one per file, and each file is whole at any moment.
-fn write_all(files: impl Iterator<Item = anyhow::Result<Vec<Placed>>>, directory: &Path) -> anyhow::Result<()> {
+fn write_all(
+    files: impl Iterator<Item = anyhow::Result<Vec<Placed>>>,
+    directory: &Path,
+) -> anyhow::Result<BTreeSet<PathBuf>> {
     let mut pending: Vec<(PathBuf, PathBuf)> = Vec::new();
     let written = write_beside(files, directory, &mut pending);
     let all = match written.and_then(|all| files::settle(directory, &pending).map(|()| all)) {
@@ -161,23 +173,24 @@ fn write_all(files: impl Iterator<Item = anyhow::Result<Vec<Placed>>>, directory
             return Err(error);
         }
     };
-    eprintln!("{} below {}, {} changed", count(all, "file"), directory.display(), pending.len());
-    Ok(())
+    eprintln!("{} below {}, {} changed", count(all.len(), "file"), directory.display(), pending.len());
+    Ok(all)
 }
 
-/// Writes what changed beside what it is to replace; returns how many files there are in all.
+/// Writes what changed beside what it is to replace; returns all files.
 fn write_beside(
     files: impl Iterator<Item = anyhow::Result<Vec<Placed>>>,
     directory: &Path,
     pending: &mut Vec<(PathBuf, PathBuf)>,
-) -> anyhow::Result<usize> {
-    let mut all = 0;
+) -> anyhow::Result<BTreeSet<PathBuf>> {
+    let mut all = BTreeSet::new();
     for files in files {
         for (folder, file) in files? {
             let folder = folder.map_or_else(|| directory.to_owned(), |name| directory.join(name.as_str()));
             fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-            write_if_new(&folder.join(&file.name), &file, pending)?;
-            all += 1;
+            let path = folder.join(&file.name);
+            write_if_new(&path, &file, pending)?;
+            all.insert(path);
         }
     }
     Ok(all)
