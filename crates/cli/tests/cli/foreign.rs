@@ -45,6 +45,19 @@ fn s1_as_printed_is_proved_defective_with_the_lines_to_blame() {
 }
 
 #[test]
+fn s1_as_printed_is_checked_with_both_defects() {
+    let ran = s1().wayleave("check s1").expect(1);
+    for said in [
+        "error[WL301]: nrt can't reach sin, and another pair alike: nrt has no route to 10.50.4.2",
+        "error[WL302]: nrt loses what it sends to gru, and 3 pairs alike: gru does not allow 10.50.4.1 for peer ec2 in wg0",
+        "s1/backend/entrypoint.sh:18:1",
+    ] {
+        assert!(ran.err.contains(said), "nothing of {said:?} in {ran}");
+    }
+    assert!(!ran.err.contains("WL503"), "a script is no host that nobody knows: {ran}");
+}
+
+#[test]
 fn s1_as_printed_explains_which_line_drops_a_packet() {
     let desk = s1();
     is_golden(&desk.wayleave("explain s1 nrt gru").expect(4), "s1-explain.txt");

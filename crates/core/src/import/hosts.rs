@@ -308,6 +308,12 @@ impl Device {
         self.public_key.as_ref().map(|key| key.value)
     }
 
+    /// Whether it is of a script that leaves open which host it makes.
+    pub fn is_template(&self) -> bool {
+        let says_nothing = self.public_key.is_none() && self.key_path.is_none() && self.port.is_none();
+        self.format == Format::Shell && self.addresses.is_empty() && says_nothing && !self.peers.is_empty()
+    }
+
     /// What hooks do when the device comes up.
     pub fn effects_up(&self) -> impl Iterator<Item = &Effect> {
         let up = self.hooks.iter().filter(|hook| matches!(hook.moment, Moment::PreUp | Moment::PostUp));

@@ -31,6 +31,8 @@ pub struct Model {
     pub hosts: Hosts,
     /// Hosts of which nothing says whether they forward, each with the family (IPv6 or not).
     pub assumed: Vec<(u32, bool)>,
+    /// Hosts that a script makes, whose own files were not read.
+    pub made: BTreeSet<u32>,
     /// Peers whose own files were not read.
     pub unread: Vec<String>,
     /// What is odd about the whole.
@@ -90,9 +92,10 @@ pub fn prove_read(read: &Read) -> (Proof, Model, Findings) {
     (proof, model, findings)
 }
 
-/// Proves hosts as they are.
-pub fn proved(read: &Read) -> Proof {
-    proof(&model(read))
+/// Proves hosts as they are, and says which of them a script makes.
+pub fn proved(read: &Read) -> (Proof, BTreeSet<u32>) {
+    let model = model(read);
+    (proof(&model), model.made)
 }
 
 fn proof(model: &Model) -> Proof {
@@ -166,7 +169,9 @@ impl<'r> Builder<'_, 'r> {
             let place = Some(template.place);
             let host =
                 prove::Host { name: member.name.to_string(), devices: vec![device], place, ..Default::default() };
-            self.at.insert(at, (self.model.hosts.hosts.len() as u32, 0));
+            let number = self.model.hosts.hosts.len() as u32;
+            self.at.insert(at, (number, 0));
+            self.model.made.insert(number);
             self.model.hosts.hosts.push(host);
             made.push(member.name.to_string());
         }

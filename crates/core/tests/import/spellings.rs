@@ -161,6 +161,8 @@ fn peers_in_files() {
         ("PublicKey = PUB\nAllowedIPs = 0.0.0.0/1, 128.0.0.0/1", "key 0.0.0.0/1,128.0.0.0/1", &[]),
         ("PublicKey = PUB\nAllowedIPs = 192.168.1.1/24", "key 192.168.1.1/24", &["WL407"]),
         ("PublicKey = PUB\nAllowedIPs = 10.0.0.300/32", "key", &["WL404"]),
+        ("PublicKey = PUB\nAllowedIPs = is the address of my desktop PC", "key", &["WL404"]),
+        ("PublicKey = PUB\nAllowedIPs = 10.0.0.2/32, see below, 10.0.0.3", "key 10.0.0.2/32,10.0.0.3/32", &["WL404"]),
         ("PublicKey = PUB\nAllowedIPs = +10.0.0.2/32", "key 10.0.0.2/32", &[]),
         ("PublicKey = PUB\nAllowedIPs = 10.0.0.2/32, -10.0.0.2/32", "key", &[]),
         ("PublicKey = PUB\nPersistentKeepalive = 25", "key ka=25", &["WL411"]),

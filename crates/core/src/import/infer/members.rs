@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::Taken;
 use crate::check::{Finding, Findings, Imported};
-use crate::import::hosts::{Device, Format, Host, Peer};
+use crate::import::hosts::{Device, Host, Peer};
 use crate::import::rules::{device_label, peer_label};
 use crate::keys::PublicKey;
 use crate::names::Name;
@@ -57,7 +57,7 @@ impl<'r> World<'r> {
             if device.peers.is_empty() && device.addresses.is_empty() {
                 continue;
             }
-            if is_template(device) {
+            if device.is_template() {
                 let what = format!("the host that {} makes", device_label(host, device));
                 let why = "neither its key nor its address is known before it runs".to_owned();
                 findings.push(Finding::new(Imported::Unexpressed { what, why }, device.place));
@@ -149,12 +149,6 @@ impl<'r> World<'r> {
             }
         }
     }
-}
-
-/// Whether a script leaves open which host it makes.
-fn is_template(device: &Device) -> bool {
-    let says_nothing = device.public_key.is_none() && device.key_path.is_none() && device.port.is_none();
-    device.format == Format::Shell && device.addresses.is_empty() && says_nothing && !device.peers.is_empty()
 }
 
 /// Link-local addresses are no overlay's.

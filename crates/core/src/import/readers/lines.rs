@@ -4,6 +4,7 @@
 //! from as a whole.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -168,6 +169,15 @@ impl Notes<'_> {
             Some(value) => Some(Spanned { value, span: text.span }),
             None => self.bad(key, text.span, "this is no address or prefix"),
         }
+    }
+
+    /// All of a list of allowed prefixes. Of several that are none, only the first is told: the others are words of a sentence.
+    pub fn allowed_list(&mut self, key: &str, items: &[Spanned<&str>]) -> Vec<Spanned<IpNet>> {
+        let is_prefix =
+            |item: &&Spanned<&str>| item.value.parse::<IpNet>().is_ok() || item.value.parse::<IpAddr>().is_ok();
+        let first_bad = items.iter().position(|item| !is_prefix(&item));
+        let told = items.iter().enumerate().filter(|(at, item)| is_prefix(item) || Some(*at) == first_bad);
+        told.filter_map(|(_, item)| self.allowed(key, item)).collect()
     }
 
     /// An allowed prefix; host bits are a finding.

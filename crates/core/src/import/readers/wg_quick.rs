@@ -220,15 +220,13 @@ impl Reader<'_, '_> {
             "allowedips" if value.value == "(none)" => {}
             "allowedips" => {
                 // `+` and `-` change the list of a running device; in a file `+` says nothing new.
-                for item in parts(value) {
-                    match item.value.strip_prefix('-') {
-                        None => {
-                            let bare = Spanned { value: item.value.trim_start_matches('+'), span: item.span };
-                            peer.allowed.extend(notes.allowed("AllowedIPs", &bare));
-                        }
-                        Some(gone) => peer.allowed.retain(|prefix| gone.parse() != Ok(prefix.value)),
-                    }
-                }
+                let items = parts(value);
+                let (gone, kept): (Vec<&Spanned<&str>>, Vec<&Spanned<&str>>) =
+                    items.iter().partition(|item| item.value.starts_with('-'));
+                let bare =
+                    kept.iter().map(|item| Spanned { value: item.value.trim_start_matches('+'), span: item.span });
+                peer.allowed.extend(notes.allowed_list("AllowedIPs", &bare.collect::<Vec<_>>()));
+                peer.allowed.retain(|prefix| gone.iter().all(|gone| gone.value[1..].parse() != Ok(prefix.value)));
             }
             "persistentkeepalive" => peer.keepalive_s = notes.keepalive("PersistentKeepalive", value),
             _ => notes.push(Imported::UnknownKey { section: "Peer".into(), key: key.value.to_owned() }, key.span),

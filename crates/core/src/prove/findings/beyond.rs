@@ -5,21 +5,33 @@
 //! that somebody sends and that are lost further on, answers that are lost, ways that differ, and circles. What a peer
 //! does whose own file was not read is not known, and is no finding.
 
+use std::collections::BTreeSet;
+
 use super::super::hosts::EndKind;
 use super::super::reach::{Example, Proof, Sent, Tally, Verdict};
 use super::super::walk::{Drop, Outcome, Reason, Trace};
 use crate::check::Findings;
 
 impl Proof {
-    /// Findings about what only a walk through several hosts shows.
-    pub fn beyond_pairs(mut self) -> Findings {
+    /// Findings about what only a walk through several hosts shows. Hosts that one script makes are meant to reach each other.
+    pub fn beyond_pairs(mut self, made: &BTreeSet<u32>) -> Findings {
         let drops = std::mem::take(&mut self.drops);
-        self.drops = drops.into_iter().filter(|(drop, tally)| self.is_beyond(drop, tally.first)).collect();
+        self.drops = drops
+            .into_iter()
+            .filter(|(drop, tally)| self.is_beyond(drop, tally.first) || self.is_among(made, drop, tally))
+            .collect();
         if self.others.remove(&Verdict::OneWay).is_some() {
             let one_way = self.one_ways();
             self.others.extend(one_way.map(|tally| (Verdict::OneWay, tally)));
         }
         self.findings()
+    }
+
+    /// Whether hosts that one script makes have no way to each other.
+    fn is_among(&self, made: &BTreeSet<u32>, drop: &Drop, tally: &Tally) -> bool {
+        let is_made = |end: u32| self.hosts.ends[end as usize].at.iter().all(|host| made.contains(host));
+        let unrouted = matches!(drop.reason, Reason::NoRoute | Reason::NoOwner);
+        unrouted && is_made(tally.first.from) && is_made(tally.first.to)
     }
 
     /// Whether a loss concerns more than a host and its peer.

@@ -51,7 +51,8 @@ pub fn walked(read: &Read) -> Findings {
         findings.push(Finding::new(kind, None).with_fix("Run `wayleave prove` on the same folders."));
         return findings;
     }
-    proved(read).beyond_pairs()
+    let (proof, made) = proved(read);
+    proof.beyond_pairs(&made)
 }
 
 /// A device by its host's position and its own.
