@@ -41,21 +41,29 @@ pub fn are(paths: &[PathBuf]) -> bool {
 /// By its name, or by its content where the name says nothing. What is not there is taken for one, since that is what it
 /// mostly was to be.
 pub fn is_network_file(path: &Path) -> bool {
-    if path.is_dir() || path == Path::new("-") {
+    // What is read once, such as a pipe of the shell, must not be read to be told apart.
+    let is_stream = fs::metadata(path).is_ok_and(|meta| !meta.is_file());
+    if is_stream || path == Path::new("-") {
         return false;
     }
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let is_docker = path.file_name().is_some_and(|name| name == "daemon.json");
+    let is_user_data = || head(path).is_some_and(|text| text.starts_with("#cloud-config"));
     if ["toml", "yaml", "yml", "json"].contains(&extension) && !is_docker {
-        return true;
+        return !is_user_data();
     }
-    let Ok(file) = fs::File::open(path) else { return true };
-    let mut head = Vec::new();
-    let _ = file.take(HEAD_BYTES).read_to_end(&mut head);
-    String::from_utf8_lossy(&head).lines().map(str::trim).any(|line| {
+    let Some(head) = head(path) else { return true };
+    head.lines().map(str::trim).any(|line| {
         line.starts_with("[network]")
             || line.strip_prefix("network").is_some_and(|rest| rest.trim_start().starts_with('='))
     })
+}
+
+/// How a file begins.
+fn head(path: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    let _ = fs::File::open(path).ok()?.take(HEAD_BYTES).read_to_end(&mut head);
+    Some(String::from_utf8_lossy(&head).into_owned())
 }
 
 /// Reads all files below some paths.

@@ -108,6 +108,7 @@ fn a_key_in_user_data_is_its_hosts_and_is_never_shown() {
         assert_eq!(desk.read(&format!("again/{name}.key")).trim(), private.trim());
         assert!(!ran.out.contains(private.trim()) && !ran.err.contains(private.trim()));
     }
+    desk.wayleave("import hosts/a/user-data.yaml").expect(0);
     // A mistake in it is shown where it stands, with the key blotted out.
     let text = desk.read("hosts/b/user-data.yaml").replace("PersistentKeepalive = 25", "PersistentKeepalive = often");
     desk.write("hosts/b/user-data.yaml", text);
@@ -208,4 +209,6 @@ fn stdin_is_a_file_like_any_other() {
     assert!(ran.out.contains("10.7.0.1"), "{ran}");
     let ran = desk.wayleave_fed("import -", &text).expect(0);
     assert!(ran.out.contains("10.7.0.1"), "{ran}");
+    // What can be read once is not read to be told apart.
+    says(&desk.wayleave_fed("check /dev/stdin", &text).expect(0), "1 host, 1 device");
 }

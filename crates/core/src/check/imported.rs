@@ -188,6 +188,18 @@ pub enum Imported {
         /// The limit.
         max: usize,
     },
+    /// A peer with two sections.
+    #[error("{peer} is written twice: what the first section allows it is lost")]
+    PeerTwice {
+        /// The peer.
+        peer: String,
+    },
+    /// A key with two values where one counts.
+    #[error("{key} is given twice; the last one counts")]
+    ValueTwice {
+        /// The key.
+        key: String,
+    },
     /// Hosts whose own files are missing, and that a script seems to have made.
     #[error("{} taken to run this script, since their own files were not named", whose(.hosts))]
     RunsScript {
@@ -242,6 +254,8 @@ impl Imported {
             Imported::PairApart { .. } => ("WL419", Warning),
             Imported::NotKnownYet { .. } => ("WL420", Note),
             Imported::TooMuch { .. } => ("WL421", Error),
+            Imported::PeerTwice { .. } => ("WL422", Warning),
+            Imported::ValueTwice { .. } => ("WL423", Warning),
             Imported::RunsScript { .. } => ("WL430", Note),
             Imported::ForwardingAssumed { .. } => ("WL431", Warning),
         }

@@ -108,6 +108,9 @@ fn interfaces() {
         ("Jc = 4\nJmin = 40\nH1 = 1", "", &["WL401", "WL401", "WL401"]),
         ("Port = 51820", "", &["WL401"]),
         ("nonsense", "", &["WL403"]),
+        ("ListenPort = 1\nListenPort = 2", "port=2", &["WL423"]),
+        ("MTU = 1420\nmtu = 1380\nMTU = 1300", "mtu=1300", &["WL423", "WL423"]),
+        ("ListenPort = 1\n[Interface]\nListenPort = 2", "port=2", &[]),
         ("PrivateKey = short", "", &["WL405"]),
         ("PrivateKey = <your key>", "", &["WL405"]),
         ("PrivateKey =", "", &["WL405"]),
@@ -180,6 +183,12 @@ fn peers_in_files() {
         ("# this is only a remark about what follows here.\nPublicKey = PUB", "key", &[]),
         ("# AllowedIPs = 10.9.9.9/32\nPublicKey = PUB", "key", &[]),
         ("PublicKey = PUB\nHostname = x", "key", &["WL401"]),
+        ("PublicKey = PUB\nEndpoint = a.example:1\nEndpoint = b.example:2", "key b.example:2", &["WL423"]),
+        (
+            "PublicKey = PUB\nAllowedIPs = 10.0.0.2/32\n[Peer]\nPublicKey = PUB\nAllowedIPs = 10.0.0.3/32",
+            "key; key 10.0.0.3/32",
+            &["WL422"],
+        ),
     ];
     for (lines, expected, found) in rows {
         check(&format!("[Interface]\n\n[Peer]\n{lines}\n"), peers, expected, found);

@@ -4,11 +4,15 @@
 //! programs (exporters, installers, web interfaces) are known. Keys of the telephone apps that say nothing about the
 //! network are understood and left behind.
 
+use std::collections::BTreeMap;
+
 use super::hooks;
 use super::lines::{Line, Notes, items, unquoted};
-use crate::check::{Imported, Span};
+use crate::check::{Finding, Imported, Span};
 use crate::file::Spanned;
 use crate::import::hosts::{Device, Format, Hook, Moment, Peer, Table, table_number};
+use crate::import::rules::peer_label;
+use crate::keys::PublicKey;
 use crate::limits::{IMPORT_PEERS_MAX, IMPORT_REMARK_WORDS_MAX};
 
 /// Which section a line is in.
@@ -34,6 +38,8 @@ struct Reader<'n, 'f> {
     pending: Option<Remark>,
     /// Whether the section has no key yet.
     is_fresh: bool,
+    /// Which of [`ONCE`] the section has.
+    given: u16,
     notes: &'n mut Notes<'f>,
 }
 
@@ -45,17 +51,55 @@ pub(in crate::import) fn read<'t>(
     notes: &mut Notes<'_>,
 ) -> Device {
     let device = Device::new(name, Format::WgQuick, place);
-    let mut reader = Reader { device, section: Section::None, pending: None, is_fresh: true, notes };
+    let mut reader = Reader { device, section: Section::None, pending: None, is_fresh: true, given: 0, notes };
     for line in lines {
         reader.line(&line);
         if reader.notes.is_hopeless() {
             break;
         }
     }
+    peers_twice(&mut reader.device, reader.notes);
     reader.device
 }
 
+/// Of two sections of one peer wg takes the allowed prefixes of the last.
+fn peers_twice(device: &mut Device, notes: &mut Notes<'_>) {
+    let mut sections: BTreeMap<PublicKey, usize> = BTreeMap::new();
+    for at in 0..device.peers.len() {
+        let Some(earlier) = device.peers[at].key().and_then(|key| sections.insert(key, at)) else { continue };
+        let kind = Imported::PeerTwice { peer: peer_label(&device.peers[at]) };
+        let finding = Finding::new(kind, device.peers[at].place)
+            .with_related(device.peers[earlier].place, "the first one")
+            .with_fix("Make one section of the two.");
+        notes.findings.push(finding);
+        device.peers[earlier].allowed.clear();
+    }
+}
+
+/// Keys of which the last value counts; [`Reader::once`] notes the second.
+const ONCE: &[&str] = &[
+    "privatekey",
+    "listenport",
+    "mtu",
+    "table",
+    "fwmark",
+    "publickey",
+    "presharedkey",
+    "endpoint",
+    "persistentkeepalive",
+];
+
 impl Reader<'_, '_> {
+    /// Notes a key that was given before in this section.
+    fn once(&mut self, key: &Spanned<&str>) {
+        let lower = key.value.to_ascii_lowercase();
+        let Some(at) = ONCE.iter().position(|once| *once == lower) else { return };
+        if self.given & 1 << at != 0 {
+            self.notes.push(Imported::ValueTwice { key: key.value.to_owned() }, key.span);
+        }
+        self.given |= 1 << at;
+    }
+
     fn line(&mut self, line: &Line<'_>) {
         let text: &str = &line.text;
         let text = text.trim_start_matches('\u{feff}');
@@ -89,6 +133,7 @@ impl Reader<'_, '_> {
             return self.notes.push(Imported::UnknownLine { why }, line.part(content).span);
         };
         let (key, value) = (line.part(key.trim()), line.part(unquoted(value.trim())));
+        self.once(&key);
         match self.section {
             Section::Interface => self.interface(&key, &value),
             Section::Peer => self.peer(&key, &value, remark.and_then(|remark| named(line, remark))),
@@ -103,6 +148,7 @@ impl Reader<'_, '_> {
     fn open(&mut self, line: &Line<'_>, name: &str, content: &str) {
         let place = line.part(content).span;
         self.is_fresh = true;
+        self.given = 0;
         self.section = match name.to_ascii_lowercase().as_str() {
             "interface" => Section::Interface,
             "peer" if self.device.peers.len() >= IMPORT_PEERS_MAX => {
