@@ -29,3 +29,15 @@ pub const EVENTS_MAX: usize = 1_024;
 
 /// Changes that are logged one by one; of more, only how many there were.
 pub const CHANGES_LOGGED_MAX: usize = 12;
+
+/// Receive buffer of the pinger: answers of some thousands of targets that arrive while it's not scheduled.
+pub const PING_RECEIVE_BYTES: i32 = 4 << 20;
+
+/// Targets of one pinger: their numbers travel in sixteen bits of the echo's sequence.
+pub const PING_TARGETS_MAX: usize = 65_536;
+
+/// Probes sent to one target in one call.
+pub const PING_COUNT_MAX: u32 = 100_000;
+
+/// A message over a link's own address: what fits into the smallest MTU that IPv6 allows.
+pub const LINK_MESSAGE_BYTES_MAX: usize = 1_280;

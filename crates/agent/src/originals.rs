@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use wayleave_core::host::{Change, HostState, Sysctl};
 
-use crate::directory::{DirectoryError, refusal};
+use crate::system::directory::{DirectoryError, refusal};
 
 /// Its presence says that something of a network is, or was about to be, on the host.
 const FILE: &str = "originals.json";

@@ -12,9 +12,9 @@ use wayleave_core::host::{Actual, Change, HostState, diff, nothing};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::{DeviceName, Name};
 
-use crate::directory::{self, DirectoryError};
 use crate::host::{Choice, Host, HostError, Refused};
 use crate::originals::Originals;
+use crate::system::directory::{self, DirectoryError};
 
 /// Why a host was not brought to where it should be.
 #[derive(Debug, thiserror::Error)]

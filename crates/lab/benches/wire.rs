@@ -8,8 +8,8 @@ use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use wayleave_agent::ping::{PingOptions, PingTarget, ping_many};
 use wayleave_lab::host::{Namespace, Netlink, Route, tun};
-use wayleave_lab::ping::{PingOptions, PingTarget, ping_many};
 use wayleave_lab::wire::{LinkModel, PortId, UnderlayId, Wire, WireOptions};
 
 type Failure = Box<dyn std::error::Error>;

@@ -64,15 +64,6 @@ pub const WIRE_PRIORITY: i32 = 40;
 /// How long a caller waits for the wire to answer. The wire answers in microseconds unless its machine has stopped.
 pub const WIRE_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Receive buffer of the pinger: answers of some thousands of targets that arrive while it's not scheduled.
-pub const PING_RECEIVE_BYTES: i32 = 4 << 20;
-
-/// Targets of one pinger: their numbers travel in sixteen bits of the echo's sequence.
-pub const PING_TARGETS_MAX: usize = 65_536;
-
-/// Probes sent to one target in one call.
-pub const PING_COUNT_MAX: u32 = 100_000;
-
 /// Time slice asked for where realtime scheduling is refused; the shortest that Linux grants.
 pub const WIRE_SLICE: Duration = Duration::from_micros(100);
 

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use wayleave_agent::directory::{self, DirectoryError};
+use wayleave_agent::system::directory::{self, DirectoryError};
 use wayleave_core::names::Name;
 
 /// What can go wrong with a lab's directory.

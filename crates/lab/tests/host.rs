@@ -5,8 +5,8 @@ mod bed;
 use bed::{describe, turn};
 use std::os::fd::AsFd;
 use std::time::Duration;
+use wayleave_agent::ping::{PingOptions, PingTarget, ping_many};
 use wayleave_lab::host::{Namespace, Netlink, Route, Rule, tun};
-use wayleave_lab::ping::{PingOptions, PingTarget, ping_many};
 
 fn devices() -> Vec<String> {
     let table = std::fs::read_to_string("/proc/thread-self/net/dev").expect("/proc is mounted");

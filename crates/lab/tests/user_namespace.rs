@@ -9,9 +9,9 @@ use std::ffi::CStr;
 use std::io::Write;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
+use wayleave_agent::ping::{PingOptions, PingTarget, ping_many};
 use wayleave_lab::host::user_namespace::{Privilege, UserNamespaceError, enter_if_needed};
 use wayleave_lab::host::{Namespace, Netlink, Route, tun};
-use wayleave_lab::ping::{PingOptions, PingTarget, ping_many};
 use wayleave_lab::wire::{LinkModel, UnderlayId, Wire, WireOptions};
 
 const CASE: &str = "WAYLEAVE_TEST_CASE";

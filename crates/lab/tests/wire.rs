@@ -5,7 +5,7 @@ mod bed;
 use bed::{bed, receive, seen_by};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
-use wayleave_lab::ping::{PingOptions, PingTarget, ping_many};
+use wayleave_agent::ping::{PingOptions, PingTarget, ping_many};
 use wayleave_lab::wire::{LinkModel, NatConfig, NatFiltering, UnderlayId};
 
 const MS: Duration = Duration::from_millis(1);

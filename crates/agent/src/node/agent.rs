@@ -8,19 +8,20 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use wayleave_core::host::{Actual, Dialler, HostState, wanted};
+use wayleave_core::host::{Actual, Backend, Change, Dialler, HostState, wanted};
 use wayleave_core::names::Name;
 use wayleave_core::network::Host;
 use wayleave_core::plan::{LinkStates, Member, NodePlan, Plan, plan};
 
+use super::failover::Failover;
 use super::names::Names;
 use super::{AgentError, Event, Options, Reading, Weight, chain, log, sources};
 use crate::control::server::Asked;
 use crate::control::{Request, Response};
 use crate::limits::CHANGES_LOGGED_MAX;
 use crate::reconcile::Reconciler;
-use crate::signals::Signal;
-use crate::systemd;
+use crate::system::signals::Signal;
+use crate::system::systemd;
 
 /// Between looks at a host where nothing seems to happen: WireGuard's own changes are told to nobody.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
@@ -45,8 +46,9 @@ pub struct Agent {
     pub(super) started: Instant,
     /// What is wrong now, by what it is about.
     pub(super) problems: std::collections::BTreeMap<&'static str, String>,
+    pub(super) failover: Failover,
+    pub(super) events: SyncSender<Event>,
     dialler: Dialler,
-    events: SyncSender<Event>,
     /// When to reconcile next, and by how much longer to wait after each failure.
     look_at: Instant,
     retry: Duration,
@@ -68,6 +70,7 @@ impl Agent {
         let mut reconciler = Reconciler::open(&part.network, options.choice.clone())?;
         reconciler.set_key(part.device.clone(), key);
         let now = Instant::now();
+        let failover = Failover::new(&reading.network, &options.node);
         let mut agent = Agent {
             options,
             reconciler,
@@ -80,8 +83,9 @@ impl Agent {
             names: Names::default(),
             started: now,
             problems: Default::default(),
-            dialler: Dialler::default(),
+            failover,
             events,
+            dialler: Dialler::default(),
             look_at: now,
             retry: RETRY_MIN,
             dial_at: now,
@@ -114,10 +118,15 @@ impl Agent {
         while !self.ends {
             let now = Instant::now();
             let mut wake = self.look_at.min(self.dial_at);
-            wake = [self.read_at, self.back.as_ref().map(|back| back.0), watchdog.map(|interval| now + interval)]
-                .into_iter()
-                .flatten()
-                .fold(wake, Instant::min);
+            wake = [
+                self.read_at,
+                self.links_wake(),
+                self.back.as_ref().map(|back| back.0),
+                watchdog.map(|interval| now + interval),
+            ]
+            .into_iter()
+            .flatten()
+            .fold(wake, Instant::min);
             match events.recv_timeout(wake.saturating_duration_since(now)) {
                 Ok(event) => self.handle(event),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -148,6 +157,8 @@ impl Agent {
                     self.look_at = Instant::now();
                 }
             }
+            Event::LinkMessage { from, bytes } => self.handle_message(from, bytes),
+            Event::Echoed { tag } => self.handle_echo(tag),
             Event::Asked(Asked { request, answer }) => {
                 let response = self.answer(request);
                 // Whoever asked may be gone.
@@ -173,6 +184,7 @@ impl Agent {
         if now >= self.look_at {
             self.reconcile();
         }
+        self.tend_links();
     }
 
     fn answer(&mut self, request: Request) -> Response {
@@ -240,22 +252,21 @@ impl Agent {
             log(Weight::Notice, &format!("network file read: generation {}", part.generation));
         }
         (self.reading, self.plan, self.part) = (reading, plan, part);
+        self.adopt_links();
         self.set_endpoints();
         self.reconcile();
         Ok(())
     }
 
     /// Brings the host to the plan.
-    fn reconcile(&mut self) {
+    pub(super) fn reconcile(&mut self) {
         let before = std::mem::take(&mut self.wanted);
         let wanted = wanted(&self.part, self.reconciler.backend(), &self.dialler.chosen());
+        let (mut done, mut is_remade) = (0, false);
         let outcome = self.reconciler.propose(&wanted, Some(&before)).and_then(|proposal| {
-            if proposal.changes.is_empty() {
-                return Ok(proposal.actual);
-            }
-            let mut done = 0;
             let outcome = self.reconciler.carry_out(&wanted, &proposal, |change| {
                 done += 1;
+                is_remade |= matches!(change, Change::AddDevice { .. } | Change::RemakeDevice { .. });
                 if done <= CHANGES_LOGGED_MAX {
                     log(Weight::Info, &change.to_string());
                 }
@@ -263,15 +274,19 @@ impl Agent {
             if done > CHANGES_LOGGED_MAX {
                 log(Weight::Info, &format!("and {} more changes", done - CHANGES_LOGGED_MAX));
             }
-            outcome?;
-            Ok(self.reconciler.propose(&wanted, Some(&wanted))?.actual)
+            outcome.map(|()| proposal.actual)
         });
+        if is_remade {
+            self.failover.forget_sockets();
+        }
         let now = Instant::now();
         self.wanted = wanted;
         match outcome {
             Ok(actual) => {
                 self.actual = actual;
-                (self.look_at, self.retry) = (now + LOOK_INTERVAL, RETRY_MIN);
+                // What was changed is looked at again: done is what can be seen, not what was asked for.
+                let again = if done > 0 { SETTLE } else { LOOK_INTERVAL };
+                (self.look_at, self.retry) = (now + again, RETRY_MIN);
                 self.set_problem("host", None);
             }
             Err(error) => {
@@ -335,7 +350,7 @@ impl Agent {
     }
 
     /// Notes what is wrong, or that it no longer is; says so when that is new.
-    fn set_problem(&mut self, about: &'static str, problem: Option<String>) {
+    pub(super) fn set_problem(&mut self, about: &'static str, problem: Option<String>) {
         match problem {
             Some(problem) => {
                 if self.problems.get(about) != Some(&problem) {
@@ -353,6 +368,9 @@ impl Agent {
 
     fn end(&mut self) {
         systemd::notify("STOPPING=1");
+        if !self.options.cleanup && self.reconciler.backend() == Backend::Kernel {
+            self.leave_links();
+        }
         let _ = std::fs::remove_file(self.socket_path());
         if !self.options.cleanup {
             return log(Weight::Notice, "ended; what was set up stays");
@@ -365,7 +383,7 @@ impl Agent {
 }
 
 /// The plan of a reading, and which member this node is in it.
-fn planned(reading: &Reading, states: &LinkStates, node: &Name) -> Result<(Plan, Member), AgentError> {
+pub(super) fn planned(reading: &Reading, states: &LinkStates, node: &Name) -> Result<(Plan, Member), AgentError> {
     let (plan, ..) = plan(reading.network.clone(), &reading.ledger, states);
     let member = plan.find(node).ok_or_else(|| AgentError::NoNode(node.clone()))?;
     Ok((plan, member))

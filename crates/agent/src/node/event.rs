@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::control::server::Asked;
-use crate::signals::Signal;
+use crate::system::signals::Signal;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -20,6 +20,18 @@ pub enum Event {
         name: String,
         /// Its addresses, or why there are none.
         addresses: Result<Vec<IpAddr>, String>,
+    },
+    /// A message came over a link's own address.
+    LinkMessage {
+        /// From whom: an address that only one peer of the device may send from.
+        from: IpAddr,
+        /// What it says.
+        bytes: Vec<u8>,
+    },
+    /// Somebody answered an echo request.
+    Echoed {
+        /// The tag of the request.
+        tag: u32,
     },
     /// Somebody asks.
     Asked(Asked),

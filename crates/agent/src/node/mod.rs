@@ -7,6 +7,8 @@
 
 mod agent;
 mod event;
+mod failover;
+mod links;
 mod names;
 mod report;
 mod sources;
@@ -21,11 +23,11 @@ use wayleave_core::plan::{Ledger, NodePlan};
 
 pub use event::Event;
 
-use crate::directory::DirectoryError;
 use crate::host::Choice;
 use crate::netlink::NetlinkError;
 use crate::reconcile::ReconcileError;
-use crate::signals::Signals;
+use crate::system::directory::DirectoryError;
+use crate::system::signals::Signals;
 
 /// A network file as it was read.
 #[derive(Debug, Clone)]

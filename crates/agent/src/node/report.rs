@@ -6,12 +6,15 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use wayleave_core::keys::PublicKey;
+use wayleave_core::node::{Health as LinkHealth, LinkReport};
 use wayleave_core::plan::{Member, MemberKind, PeerPlan};
 use wayleave_engine::PeerDescription;
 
 use super::agent::Agent;
 use crate::control::{DeviceSnapshot, Health, MemberSnapshot, Snapshot};
 
+/// The word for a path that is one link.
+const DIRECT: &str = "direct";
 /// A session ends so long after its handshake (`REJECT_AFTER_TIME` of the WireGuard paper).
 pub(super) const SESSION: Duration = Duration::from_secs(180);
 
@@ -27,8 +30,10 @@ impl Agent {
             .collect();
         let own = self.plan.find(&self.part.name);
         let others = self.plan.members().filter(|member| Some(*member) != own);
-        let mut members: Vec<MemberSnapshot> =
-            others.map(|member| self.member(own.unwrap_or(member), member, &peers)).collect();
+        let reports = self.failover.reports(self.time());
+        let view =
+            |member: Member| self.member(own.unwrap_or(member), member, &peers, reports.get(self.plan.name(member)));
+        let mut members: Vec<MemberSnapshot> = others.map(view).collect();
         members.sort_by(|a, b| (a.health, &a.name).cmp(&(b.health, &b.name)));
         let problems: Vec<String> = self.problems.values().cloned().collect();
         let worst = members.iter().map(|member| member.health).filter(|health| *health != Health::Idle).min();
@@ -54,20 +59,26 @@ impl Agent {
         }
     }
 
-    fn member(&self, own: Member, member: Member, peers: &BTreeMap<PublicKey, PeerDescription>) -> MemberSnapshot {
+    fn member(
+        &self,
+        own: Member,
+        member: Member,
+        peers: &BTreeMap<PublicKey, PeerDescription>,
+        report: Option<&LinkReport>,
+    ) -> MemberSnapshot {
         let name = self.plan.name(member);
         let link = self.part.peers.iter().find(|peer| peer.name == *name);
         let peer = link.and_then(|link| peers.get(&link.public_key?));
         let path = self.plan.path(own, member);
         let via = path.as_deref().map(|path| match path {
-            [_, _] | [_] => "direct".to_owned(),
+            [_, _] | [_] => DIRECT.to_owned(),
             [_, next, ..] => self.plan.name(*next).to_string(),
             [] => String::new(),
         });
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         // The clock may have been set back since the handshake.
         let age = peer.and_then(|peer| Some(now.saturating_sub(peer.last_handshake?)));
-        let (health, reason) = judge(link, via.as_deref(), age);
+        let (health, reason) = judge(link, via.as_deref(), age, report);
         let region = match member {
             Member::Node(ix) => self.plan.network.node(ix).region,
             Member::Client(_) => None,
@@ -81,8 +92,10 @@ impl Agent {
             public_key: self.plan.public_key(member).map(|key| key.to_string()),
             endpoint: peer.and_then(|peer| peer.endpoint),
             handshake_age_s: age.map(|age| age.as_secs()),
-            rtt_ms: None,
-            loss: None,
+            rtt_ms: report.and_then(|report| Some(report.rtt_us? as f64 / 1_000.0)),
+            loss: report
+                .filter(|report| report.rtt_us.is_some())
+                .map(|report| f64::from(report.loss_permille) / 1_000.0),
             received_bytes: peer.map_or(0, |peer| peer.rx_bytes),
             sent_bytes: peer.map_or(0, |peer| peer.tx_bytes),
             keepalive_s: peer.map_or(0, |peer| peer.persistent_keepalive_s),
@@ -93,16 +106,32 @@ impl Agent {
     }
 }
 
-fn judge(link: Option<&PeerPlan>, via: Option<&str>, age: Option<Duration>) -> (Health, String) {
-    let Some(via) = via else { return (Health::Down, "no path".into()) };
-    let Some(link) = link else { return (Health::Fine, format!("over {via}, as planned")) };
-    let is_client = link.kind == MemberKind::Client;
+/// How a member is, and why: by what is known of the link with it, or by the age of its session.
+fn judge(
+    link: Option<&PeerPlan>,
+    via: Option<&str>,
+    age: Option<Duration>,
+    report: Option<&LinkReport>,
+) -> (Health, String) {
+    let trouble = |report: &LinkReport| report.trouble.clone().unwrap_or_else(|| "the link is down".into());
+    match (via, report.map(|report| (report, report.health))) {
+        (None, Some((report, LinkHealth::Down))) => return (Health::Down, format!("no path: {}", trouble(report))),
+        (None, _) => return (Health::Down, "no path".into()),
+        (Some(via), Some((report, LinkHealth::Down))) if via != DIRECT => {
+            return (Health::Degraded, format!("over {via}: {}", trouble(report)));
+        }
+        (Some(_), Some((report, LinkHealth::Down))) => return (Health::Down, trouble(report)),
+        (Some(via), Some((_, LinkHealth::Up))) if via == DIRECT => return (Health::Fine, String::new()),
+        (Some(via), Some((_, LinkHealth::Up))) => return (Health::Fine, format!("over {via}, which is faster")),
+        (Some(via), None) if link.is_none() => return (Health::Fine, format!("over {via}, as planned")),
+        _ => {}
+    }
+    let is_client = link.is_some_and(|link| link.kind == MemberKind::Client);
     match age {
         Some(age) if age < SESSION => (Health::Fine, String::new()),
         Some(_) if is_client => (Health::Idle, "not connected".into()),
         None if is_client => (Health::Idle, "never connected".into()),
-        Some(age) if link.keepalive_s.is_some() => (Health::Down, format!("no handshake for {} s", age.as_secs())),
-        None if link.keepalive_s.is_some() => (Health::Down, "no handshake yet".into()),
-        _ => (Health::Idle, "no traffic".into()),
+        Some(age) => (Health::Down, format!("no handshake for {} s", age.as_secs())),
+        None => (Health::Idle, "no handshake yet".into()),
     }
 }

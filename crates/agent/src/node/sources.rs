@@ -10,14 +10,14 @@ use super::agent::Agent;
 use super::{AgentError, Event, Weight, log};
 use crate::control::server::{listen, serve};
 use crate::netlink::Watch;
-use crate::signals::Signals;
-use crate::watch_files::FileWatch;
+use crate::system::signals::Signals;
+use crate::system::watch_files::FileWatch;
 
 /// Starts all that last as long as the agent.
 pub fn start(agent: &Agent, events: &SyncSender<Event>, signals: Signals) -> Result<(), AgentError> {
     let mut kernel = Watch::open(ROUTE_PROTOCOL)?;
     let socket = agent.socket_path();
-    let listener = listen(&socket).map_err(crate::directory::refusal("listen at", &socket))?;
+    let listener = listen(&socket).map_err(crate::system::directory::refusal("listen at", &socket))?;
     let to = events.clone();
     thread("signals", move || {
         while let Ok(signal) = signals.wait() {

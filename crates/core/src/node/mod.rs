@@ -35,10 +35,10 @@ use crate::names::Name;
 use crate::network::Network;
 use crate::plan::{LinkState, LinkStates};
 
-/// UDP port of control messages, on link addresses only.
-pub const CONTROL_PORT: u16 = 51_820;
-/// Bytes of payload in an echo request: what is sent is subtracted from the device's counters.
-pub const ECHO_BYTES: usize = 8;
+/// UDP port of control messages, on link addresses only: not one that WireGuard listens on, since it does so on all addresses.
+pub const CONTROL_PORT: u16 = 51_818;
+/// Bytes of payload in an echo request, as many as the classic ping sends: what is sent is subtracted from the device's counters.
+pub const ECHO_BYTES: usize = 56;
 
 /// The network has no node of the name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

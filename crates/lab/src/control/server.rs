@@ -9,10 +9,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use wayleave_agent::signals::wait_readable;
+use wayleave_agent::system::signals::wait_readable;
 use wayleave_core::file::nearest;
 
-pub use wayleave_agent::signals::Signals;
+pub use wayleave_agent::system::signals::Signals;
 
 use super::{Entry, Envelope, Request, Response, Status, VERSION};
 use crate::limits::{CONTROL_REQUEST_BYTES_MAX, CONTROL_TIMEOUT, PING_COUNT_CONTROL_MAX};
@@ -156,7 +156,7 @@ fn entry(lab: &Lab, name: &str) -> Result<Entry, String> {
     Ok(Entry {
         pid: std::process::id(),
         network_fd: namespace.as_fd().as_raw_fd(),
-        in_user_namespace: wayleave_agent::directory::in_user_namespace(),
+        in_user_namespace: wayleave_agent::system::directory::in_user_namespace(),
         uapi,
     })
 }

@@ -13,7 +13,7 @@ use wayleave_core::plan::Member;
 
 use super::{Lab, LabError};
 use crate::host::Namespace;
-use crate::ping::{PingOptions, PingResult, PingTarget, ping_many};
+use wayleave_agent::ping::{PingOptions, PingResult, PingTarget, ping_many};
 
 /// Probes a second that the machine carries without delaying them noticeably.
 const PROBES_PER_S: f64 = 1_200.0;

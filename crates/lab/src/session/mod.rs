@@ -115,7 +115,7 @@ pub enum LabError {
         member: String,
         /// Why.
         #[source]
-        source: crate::ping::PingError,
+        source: wayleave_agent::ping::PingError,
     },
     /// No random bytes for keys.
     #[error("asking the kernel for random bytes")]

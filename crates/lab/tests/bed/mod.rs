@@ -10,8 +10,8 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use wayleave_agent::ping::{PingOptions, PingResult, PingTarget, ping_many};
 use wayleave_lab::host::{Namespace, Netlink, Route, tun};
-use wayleave_lab::ping::{PingOptions, PingResult, PingTarget, ping_many};
 use wayleave_lab::wire::{PortId, UnderlayId, Wire, WireOptions};
 
 static MACHINE: Mutex<()> = Mutex::new(());

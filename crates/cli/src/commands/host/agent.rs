@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use wayleave_agent::control::{Request, Response, client::ask};
 use wayleave_agent::node::{Options, Reading, run as run_agent};
 use wayleave_agent::reconcile::place;
-use wayleave_agent::signals::Signals;
+use wayleave_agent::system::signals::Signals;
 use wayleave_core::names::Name;
 
 use super::apply::one_network;
@@ -69,7 +69,7 @@ fn read_again(network: &std::path::Path) -> Result<Reading, String> {
 /// Whether an agent runs on a network of this host: a dead one leaves its socket behind, but no lock.
 pub fn runs(network: &Name) -> bool {
     let place = place(network);
-    place.join("control.sock").exists() && wayleave_agent::directory::is_locked(&place)
+    place.join("control.sock").exists() && wayleave_agent::system::directory::is_locked(&place)
 }
 
 /// Asks the agent of a network, the named one or the only one.

@@ -122,7 +122,7 @@ pub fn confirmed(network: Option<&str>) -> anyhow::Result<Exit> {
     if super::agent::runs(&network) {
         return super::agent::tell(Some(network.as_str()), Request::Confirm);
     }
-    if !wayleave_agent::directory::is_locked(&place) {
+    if !wayleave_agent::system::directory::is_locked(&place) {
         bail!("nothing waits for a confirmation on {network}");
     }
     std::fs::write(place.join("confirmed"), "").with_context(|| format!("confirming in {}", place.display()))?;

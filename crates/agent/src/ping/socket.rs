@@ -8,7 +8,7 @@ use super::echo::PROBE_BYTES;
 use crate::limits;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 const ICMP_FILTER: libc::c_int = 1;
 const ICMPV6_FILTER: libc::c_int = 1;
@@ -44,6 +44,10 @@ impl AsRawFd for EchoSocket {
 }
 
 impl EchoSocket {
+    pub(super) fn borrowed(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
     pub(super) fn v4() -> Result<Self, PingError> {
         let socket = Self::open(libc::AF_INET, libc::IPPROTO_ICMP)?;
         let all_but_reply: u32 = !1;

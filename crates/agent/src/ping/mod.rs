@@ -8,6 +8,7 @@ mod echo;
 mod socket;
 
 use crate::limits;
+use crate::system::signals::wait_readable;
 use echo::Probe;
 use socket::EchoSocket;
 use std::io;
@@ -115,6 +116,52 @@ pub fn ping_many(targets: &[PingTarget], options: &PingOptions) -> Result<Vec<Pi
     let mut run = Run::new(targets, options)?;
     run.go()?;
     Ok(run.results())
+}
+
+/// Echo requests one by one, and whoever answers: for an owner who waits for other things as well.
+pub struct Echoes {
+    v4: EchoSocket,
+    /// None where the kernel has no IPv6.
+    v6: Option<EchoSocket>,
+    identity: echo::Identity,
+}
+
+impl Echoes {
+    /// Opens sockets in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// Without the right to raw sockets.
+    pub fn open() -> Result<Echoes, PingError> {
+        Ok(Echoes { v4: EchoSocket::v4()?, v6: EchoSocket::v6().ok(), identity: echo::Identity::fresh() })
+    }
+
+    /// Sends a request whose reply will name `tag`.
+    ///
+    /// # Errors
+    /// What the kernel says, such as that there is no route.
+    pub fn send(&self, destination: IpAddr, tag: u32) -> io::Result<()> {
+        let v4 = destination.is_ipv4();
+        let request = Probe { target: tag, round: 0 }.request(self.identity, v4);
+        let socket = if v4 { Some(&self.v4) } else { self.v6.as_ref() };
+        socket.ok_or(io::ErrorKind::Unsupported)?.send(None, destination, &request)
+    }
+
+    /// Waits for replies, at most so long, and hands over their tags.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn wait(&self, timeout_ms: i32) -> io::Result<Vec<u32>> {
+        let sockets = || [Some(&self.v4), self.v6.as_ref()].into_iter().flatten();
+        let descriptors: Vec<_> = sockets().map(EchoSocket::borrowed).collect();
+        wait_readable(&descriptors, timeout_ms)?;
+        let mut tags = Vec::new();
+        for (socket, v4) in sockets().zip([true, false]) {
+            while let Some((bytes, _)) = socket.receive() {
+                tags.extend(Probe::from_reply(&bytes, self.identity, v4).map(|probe| probe.target));
+            }
+        }
+        Ok(tags)
+    }
 }
 
 /// One call of [`ping_many`].

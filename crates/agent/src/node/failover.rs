@@ -1,0 +1,197 @@
+//! Links that are tried all the time, and paths that follow what comes of it.
+//!
+//! [`wayleave_core::node::Node`] decides; here it is told what happened (messages, replies, the device's counters) and what it
+//! wants done is done: messages and echo requests are sent, and new link states are planned with and carried out.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use wayleave_core::keys::PublicKey;
+use wayleave_core::names::Name;
+use wayleave_core::node::{Event as NodeEvent, LinkReport, Node, Output, Time};
+use wayleave_core::plan::LinkStates;
+
+use super::agent::{Agent, planned};
+use super::links::Links;
+use super::{Weight, chain, log};
+
+/// Between looks at the device's counters: what `core` asks for to notice within a fraction of a second that packets go out
+/// and none come back.
+const TRAFFIC_INTERVAL: Duration = Duration::from_millis(200);
+/// A look may take this share of the time at most: with thousands of peers they are looked at less often.
+const TRAFFIC_SHARE: u32 = 250;
+
+/// The links of a node, as far as it has any: clients have none.
+pub(super) struct Failover {
+    node: Option<Node>,
+    links: Option<Links>,
+    traffic_at: Instant,
+}
+
+impl Failover {
+    pub(super) fn new(network: &std::sync::Arc<wayleave_core::network::Network>, name: &Name) -> Failover {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        // Another number at each start is all that is asked for.
+        let boot = (now.as_micros() as u16) ^ (std::process::id() as u16);
+        let node = Node::new(network.clone(), name, boot, Time::default()).ok();
+        Failover { node, links: None, traffic_at: Instant::now() }
+    }
+
+    /// The device is made anew, or gone: sockets on it are of no use any more.
+    pub(super) fn forget_sockets(&mut self) {
+        self.links = None;
+    }
+
+    /// All own links by the other end's name.
+    pub(super) fn reports(&self, now: Time) -> BTreeMap<Name, LinkReport> {
+        let links = self.node.iter().flat_map(|node| node.links(now));
+        links.map(|report| (report.peer.clone(), report)).collect()
+    }
+}
+
+impl Agent {
+    /// The time as `core` takes it.
+    pub(super) fn time(&self) -> Time {
+        Time::from_us(self.started.elapsed().as_micros() as u64)
+    }
+
+    /// When something is to be done for the links, if nothing happens before.
+    pub(super) fn links_wake(&self) -> Option<Instant> {
+        let node = self.failover.node.as_ref().filter(|_| self.failover.links.is_some())?;
+        let wake = node.next_wake();
+        let wake = (wake != Time::NEVER).then(|| self.started + Duration::from_micros(wake.us()));
+        Some(wake.map_or(self.failover.traffic_at, |wake| wake.min(self.failover.traffic_at)))
+    }
+
+    /// A control message has come.
+    pub(super) fn handle_message(&mut self, from: IpAddr, bytes: Vec<u8>) {
+        let Some(peer) = self.part.peers.iter().find(|peer| peer.link_address == Some(from)) else { return };
+        self.tell(NodeEvent::Received { from: peer.name.clone(), bytes });
+    }
+
+    /// An echo reply has come.
+    pub(super) fn handle_echo(&mut self, tag: u32) {
+        let Some(peer) = self.part.peers.get(tag as usize) else { return };
+        self.tell(NodeEvent::EchoReply { from: peer.name.clone() });
+    }
+
+    /// Does what is due for the links.
+    pub(super) fn tend_links(&mut self) {
+        if self.failover.node.is_none() || !self.wanted.devices.contains_key(&self.part.device) {
+            return;
+        }
+        if self.failover.links.is_none() && !self.open_links() {
+            return;
+        }
+        if Instant::now() >= self.failover.traffic_at {
+            self.tell_traffic();
+        }
+        while let Some(output) = self.poll_node() {
+            self.carry(output);
+        }
+    }
+
+    /// Peers are told that the agent ends and the device stays.
+    pub(super) fn leave_links(&mut self) {
+        self.tell(NodeEvent::Leaving);
+        while let Some(output) = self.poll_node() {
+            if let Output::Send { .. } = output {
+                self.carry(output);
+            }
+        }
+    }
+
+    /// Goes over to another version of the network file.
+    pub(super) fn adopt_links(&mut self) {
+        let (now, network) = (self.time(), self.reading.network.clone());
+        if let Some(node) = &mut self.failover.node {
+            // A node that has become a client keeps what it had; its links are gone from the plan.
+            let _ = node.adopt(network, now);
+        }
+    }
+
+    fn poll_node(&mut self) -> Option<Output> {
+        let now = self.time();
+        self.failover.node.as_mut()?.poll(now)
+    }
+
+    fn tell(&mut self, event: NodeEvent) {
+        let now = self.time();
+        if let Some(node) = &mut self.failover.node {
+            node.handle(event, now);
+        }
+    }
+
+    fn open_links(&mut self) -> bool {
+        let Some(own) = self.part.link_address else { return false };
+        let opened = Links::open(own, self.part.device.as_str(), &self.events);
+        let problem =
+            opened.as_ref().err().map(|error| format!("links can't be tried, so nothing fails over: {error}"));
+        self.failover.links = opened.ok();
+        self.set_problem("links", problem);
+        self.failover.links.is_some()
+    }
+
+    fn carry(&mut self, output: Output) {
+        match output {
+            Output::Send { to, bytes } => {
+                let address = self.part.peers.iter().find(|peer| peer.name == to).and_then(|peer| peer.link_address);
+                if let (Some(links), Some(address)) = (&self.failover.links, address) {
+                    links.send(address, &bytes);
+                }
+            }
+            Output::SendEcho { to } => self.send_echo(&to),
+            Output::States { states, reasons } => {
+                reasons.iter().for_each(|reason| log(Weight::Notice, reason));
+                self.take_states(states);
+            }
+            Output::Log(line) => log(Weight::Info, &line),
+        }
+    }
+
+    /// To the link address if the peer has it, which none does that runs no agent: to its own address, then.
+    fn send_echo(&mut self, to: &Name) {
+        let Some(at) = self.part.peers.iter().position(|peer| peer.name == *to) else { return };
+        let member = self.plan.find(to);
+        let own = member.and_then(|member| self.plan.overlay_addresses(member).first().copied());
+        if let (Some(links), Some(address)) = (&self.failover.links, own) {
+            links.echo(address, at as u32);
+        }
+    }
+
+    /// Plans with what is known of all links, and brings the host to it.
+    fn take_states(&mut self, states: LinkStates) {
+        match planned(&self.reading, &states, &self.options.node) {
+            Ok((plan, member)) => {
+                let part = plan.of(member);
+                let is_same = part == self.part;
+                (self.states, self.plan, self.part) = (states, plan, part);
+                if !is_same {
+                    self.reconcile();
+                }
+            }
+            Err(error) => log(Weight::Error, &chain(&error)),
+        }
+    }
+
+    /// Tells how much has gone over each link, and how old its session is.
+    fn tell_traffic(&mut self) {
+        let begin = Instant::now();
+        let described = self.reconciler.host().describe(self.part.device.as_str());
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let names: BTreeMap<PublicKey, Name> =
+            self.part.peers.iter().filter_map(|peer| Some((peer.public_key?, peer.name.clone()))).collect();
+        for peer in described.iter().flat_map(|device| &device.peers) {
+            let Some(name) = names.get(&PublicKey::from_bytes(peer.public_key.0)) else { continue };
+            let age = peer.last_handshake.map(|at| wall.saturating_sub(at));
+            self.tell(NodeEvent::Handshake { with: name.clone(), age });
+            self.tell(NodeEvent::Traffic {
+                with: name.clone(),
+                sent_bytes: peer.tx_bytes,
+                received_bytes: peer.rx_bytes,
+            });
+        }
+        self.failover.traffic_at = begin + TRAFFIC_INTERVAL.max(begin.elapsed() * TRAFFIC_SHARE);
+    }
+}
