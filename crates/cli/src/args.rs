@@ -452,6 +452,12 @@ pub enum LabCommand {
         #[command(flatten)]
         what: LabTarget,
     },
+    /// Run a member's agent; the lab does this itself
+    #[command(hide = true)]
+    Agent {
+        /// The member's directory
+        directory: PathBuf,
+    },
     /// End a running lab
     Down {
         #[command(flatten)]
@@ -494,6 +500,9 @@ pub struct LabUpArgs {
     /// What kind of NAT members without a public endpoint are behind
     #[arg(long, value_enum, default_value_t = NatKind::EndpointIndependent)]
     pub nat: NatKind,
+    /// Run the real agent on every member, so that links fail over
+    #[arg(long)]
+    pub agents: bool,
     /// Seconds that a NAT remembers a silent flow
     #[arg(long, value_name = "S", default_value_t = 30)]
     pub nat_timeout_s: u64,

@@ -121,6 +121,9 @@ pub struct Timing {
     pub rekey_attempt_time: Duration,
     /// A peer that got data and sent nothing for this long sends a keepalive (10 s).
     pub keepalive_timeout: Duration,
+    /// How long a peer may go on sending from a prefix that was moved away from it. Nothing, as in the kernel, unless whoever
+    /// moves prefixes between paths asks for it.
+    pub source_grace: Duration,
 }
 
 impl Default for Timing {
@@ -132,6 +135,7 @@ impl Default for Timing {
             rekey_jitter: Duration::from_millis(334),
             rekey_attempt_time: Duration::from_secs(90),
             keepalive_timeout: Duration::from_secs(10),
+            source_grace: Duration::ZERO,
         }
     }
 }
@@ -153,3 +157,6 @@ impl Timing {
         self.reject_after.saturating_sub(self.keepalive_timeout)
     }
 }
+
+/// Prefixes whose former owners may still send from them: what a hub of a thousand nodes moves at once.
+pub const FORMER_OWNERS_MAX: usize = 4_096;

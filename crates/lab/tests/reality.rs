@@ -54,6 +54,7 @@ fn options(seed: u64) -> LabOptions {
         nat: NatChoice::Nat,
         nat_mapping: NatMapping::EndpointIndependent,
         nat_timeout: std::time::Duration::from_secs(120),
+        agents: None,
     }
 }
 

@@ -4,12 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use wayleave_core::host::Backend;
 use wayleave_engine::{ConfigureDevice, Device, DeviceDescription, DeviceOptions, Tun};
 
 use super::HostError;
 use crate::netlink::{Netlink, NetlinkError, WireGuard};
+
+/// How long packets of a path that was left are still taken: two spreads of news through the network and the longest way.
+/// The kernel's WireGuard has no such thing, and drops what is under way when a path changes.
+const SOURCE_GRACE: Duration = Duration::from_secs(2);
 
 /// Which back end to use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -67,7 +72,8 @@ impl Devices {
                 let tun = Tun::create(name).map_err(|source| HostError::Tun { device: name.into(), source })?;
                 let usual = wayleave_engine::uapi::default_path(name);
                 let socket = folder.as_ref().map_or(usual, |folder| folder.join(format!("{name}.sock")));
-                let options = DeviceOptions::new(tun).with_uapi(socket);
+                let mut options = DeviceOptions::new(tun).with_uapi(socket);
+                options.timing.source_grace = SOURCE_GRACE;
                 let device =
                     Device::start(options).map_err(|source| HostError::Engine { device: name.into(), source })?;
                 devices.insert(name.into(), device);

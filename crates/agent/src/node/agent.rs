@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use wayleave_core::host::{Actual, Backend, Change, Dialler, HostState, wanted};
 use wayleave_core::names::Name;
 use wayleave_core::network::Host;
-use wayleave_core::plan::{LinkStates, Member, NodePlan, Plan, plan};
+use wayleave_core::plan::{LinkStates, Member, NodePlan, Plan, merge, plan};
 
 use super::failover::Failover;
 use super::names::Names;
@@ -39,6 +39,8 @@ pub struct Agent {
     pub(super) reading: Reading,
     pub(super) plan: Plan,
     pub(super) part: NodePlan,
+    /// The same if all links worked.
+    intended: NodePlan,
     pub(super) states: LinkStates,
     pub(super) wanted: HostState,
     pub(super) actual: Actual,
@@ -66,6 +68,7 @@ impl Agent {
         let states = LinkStates::default();
         let (plan, member) = planned(&reading, &states, &options.node)?;
         let part = plan.of(member);
+        let intended = part.clone();
         let key = (options.key)(&part).map_err(AgentError::Key)?;
         let mut reconciler = Reconciler::open(&part.network, options.choice.clone())?;
         reconciler.set_key(part.device.clone(), key);
@@ -77,6 +80,7 @@ impl Agent {
             reading,
             plan,
             part,
+            intended,
             states,
             wanted: HostState::default(),
             actual: Actual::default(),
@@ -234,7 +238,8 @@ impl Agent {
                 reading.ledger.generation, self.reading.ledger.generation
             ));
         }
-        let (plan, member) = planned(&reading, &self.states, &self.options.node).map_err(|error| chain(&error))?;
+        let (plan, member) =
+            planned(&reading, &LinkStates::default(), &self.options.node).map_err(|error| chain(&error))?;
         let part = plan.of(member);
         if part.network != self.part.network {
             return Err(format!("it is of another network, {}: start another agent for it", part.network));
@@ -248,14 +253,25 @@ impl Agent {
         {
             log(Weight::Warning, &chain(&error));
         }
-        if part != self.part {
+        if part != self.intended {
             log(Weight::Notice, &format!("network file read: generation {}", part.generation));
         }
-        (self.reading, self.plan, self.part) = (reading, plan, part);
+        (self.reading, self.plan, self.part, self.intended) = (reading, plan, part.clone(), part);
         self.adopt_links();
+        self.plan_anew();
         self.set_endpoints();
         self.reconcile();
         Ok(())
+    }
+
+    /// Plans with what is known of the links.
+    pub(super) fn plan_anew(&mut self) {
+        let Ok((plan, member)) = planned(&self.reading, &self.states, &self.options.node) else { return };
+        let mut part = plan.of(member);
+        // Prefixes without a path stay routed into the device, which drops their packets: no other way would be a private one.
+        part.routes = merge(part.routes.iter().chain(&self.intended.routes).copied().collect());
+        part.generation = self.intended.generation;
+        (self.plan, self.part) = (plan, part);
     }
 
     /// Brings the host to the plan.

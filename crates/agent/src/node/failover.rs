@@ -12,9 +12,9 @@ use wayleave_core::names::Name;
 use wayleave_core::node::{Event as NodeEvent, LinkReport, Node, Output, Time};
 use wayleave_core::plan::LinkStates;
 
-use super::agent::{Agent, planned};
+use super::agent::Agent;
 use super::links::Links;
-use super::{Weight, chain, log};
+use super::{Weight, log};
 
 /// Between looks at the device's counters: what `core` asks for to notice within a fraction of a second that packets go out
 /// and none come back.
@@ -162,16 +162,11 @@ impl Agent {
 
     /// Plans with what is known of all links, and brings the host to it.
     fn take_states(&mut self, states: LinkStates) {
-        match planned(&self.reading, &states, &self.options.node) {
-            Ok((plan, member)) => {
-                let part = plan.of(member);
-                let is_same = part == self.part;
-                (self.states, self.plan, self.part) = (states, plan, part);
-                if !is_same {
-                    self.reconcile();
-                }
-            }
-            Err(error) => log(Weight::Error, &chain(&error)),
+        let before = self.part.clone();
+        self.states = states;
+        self.plan_anew();
+        if self.part != before {
+            self.reconcile();
         }
     }
 

@@ -91,7 +91,7 @@ impl Tunnel {
             None if change.update_only || self.is_own_key(&change.public_key) => return,
             None => self.add_peer(change.public_key),
         };
-        self.change_allowed_ips(id, change);
+        self.change_allowed_ips(now, id, change);
         self.with_peer(id, |peer, shared| {
             if let Some(psk) = &change.preshared_key {
                 peer.psk = psk.clone();
@@ -124,19 +124,25 @@ impl Tunnel {
         id
     }
 
-    fn change_allowed_ips(&mut self, id: PeerId, change: &ConfigurePeer) {
+    fn change_allowed_ips(&mut self, now: Now, id: PeerId, change: &ConfigurePeer) {
+        let grace = self.shared.timing.source_grace;
         let Some(Some(peer)) = self.peers.get_mut(id.0 as usize) else { return };
         if change.replace_allowed_ips {
             for (prefix, _) in std::mem::take(&mut peer.allowed_ips) {
                 self.shared.allowed_ips.remove(prefix);
+                self.shared.former.note(prefix, id, now.monotonic, grace);
             }
         }
         for prefix in change.remove_allowed_ips.iter().map(ipnet::IpNet::trunc) {
             if peer.allowed_ips.remove(&prefix).is_some() {
                 self.shared.allowed_ips.remove(prefix);
+                self.shared.former.note(prefix, id, now.monotonic, grace);
             }
         }
         for prefix in change.allowed_ips.iter().map(ipnet::IpNet::trunc) {
+            if let Some(owner) = self.shared.allowed_ips.covering(prefix).filter(|owner| *owner != id) {
+                self.shared.former.note(prefix, owner, now.monotonic, grace);
+            }
             let old = self.shared.allowed_ips.insert(prefix, id);
             if let Some(Some(loser)) = old.and_then(|old| self.peers.get_mut(old.0 as usize)) {
                 loser.allowed_ips.remove(&prefix);
@@ -153,6 +159,7 @@ impl Tunnel {
         for prefix in peer.allowed_ips.keys() {
             self.shared.allowed_ips.remove(*prefix);
         }
+        self.shared.former.forget_peer(id);
         self.shared.deadlines.disarm(id, &mut peer.timers);
         peer.clear_pending(&mut self.shared);
         let retired = peer.sessions.clear();

@@ -121,6 +121,7 @@ impl Tunnel {
         if packets.is_empty() {
             return;
         }
+        self.shared.former.forget_until(now.monotonic);
         let alive = self.with_peer(session.peer, |peer, shared| {
             peer.note_opened(now, session, source, shared);
             // The second packet says that the first was not the last: more says nothing new.
@@ -181,6 +182,12 @@ impl Tunnel {
 }
 
 impl Peer {
+    /// Whether the prefix of an address was moved away from it a moment ago.
+    #[cold]
+    fn had_until_now(&self, source: IpAddr, shared: &Shared) -> bool {
+        shared.former.may_send(source, shared.allowed_ips.matched_length(source), self.id)
+    }
+
     /// Judges and counts a padded packet that the peer sent; gives its length if it is for the interface.
     fn accept(&mut self, packet: &[u8], shared: &mut Shared) -> Option<usize> {
         let message_bytes = (packet.len() + KEEPALIVE_BYTES) as u64;
@@ -192,7 +199,7 @@ impl Peer {
             shared.out.counters.rx_not_ip += 1;
             return None;
         };
-        if shared.allowed_ips.lookup(header.source) != Some(self.id) {
+        if shared.allowed_ips.lookup(header.source) != Some(self.id) && !self.had_until_now(header.source, shared) {
             shared.out.counters.rx_source_not_allowed += 1;
             return None;
         }

@@ -24,7 +24,7 @@ mod timers;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use allowed_ips::AllowedIps;
+use allowed_ips::{AllowedIps, FormerOwners};
 use index::IndexTable;
 use load::{HandshakeQueue, KnownEndpoints, LoadMeter, PerSecond, RateLimiter};
 pub use peer::PeerId;
@@ -102,6 +102,7 @@ impl Outputs {
 struct Shared {
     identity: Option<Identity>,
     allowed_ips: AllowedIps,
+    former: FormerOwners,
     /// Of what was added last, be it a peer or a prefix.
     sequence: Sequence,
     indices: IndexTable,
@@ -148,6 +149,7 @@ impl Tunnel {
             shared: Shared {
                 identity: None,
                 allowed_ips: AllowedIps::default(),
+                former: FormerOwners::default(),
                 sequence: Sequence::default(),
                 indices: IndexTable::default(),
                 deadlines: Deadlines::default(),
@@ -179,6 +181,7 @@ impl Tunnel {
     /// What is due is done, and a few of the handshake messages that wait. May be called at any time.
     pub fn handle_timeout(&mut self, now: Now) {
         self.handle_waiting_handshakes(now);
+        self.shared.former.forget_until(now.monotonic);
         while let Some(id) = self.shared.deadlines.peek_due(now.monotonic) {
             let Some(Some(peer)) = self.peers.get_mut(id.0 as usize) else { return };
             self.shared.deadlines.disarm(id, &mut peer.timers);

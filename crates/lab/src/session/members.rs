@@ -5,16 +5,20 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
+use wayleave_agent::control::{MemberSnapshot, Snapshot};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
 use wayleave_core::plan::{Member, NodePlan, host};
 use wayleave_core::render::nftables_table;
 use wayleave_engine::{
-    ConfigureDevice, ConfigurePeer, Device, DeviceDescription, DeviceError, DeviceOptions, PublicKey, Tun,
+    ConfigureDevice, ConfigurePeer, Device, DeviceDescription, DeviceError, DeviceOptions, PeerDescription,
+    PresharedKey, PublicKey, Tun,
 };
 
+use super::agents::AgentProcess;
 use super::{Lab, LabError};
 use crate::host::{Namespace, NamespaceError, Netlink, NetlinkError, Route, firewall, tun};
 use crate::limits::TUN_QUEUE_PACKETS;
@@ -35,11 +39,19 @@ pub struct MemberHost {
     /// Where it is on the wire.
     pub port: PortId,
     device_name: String,
-    device: Device,
+    runner: Runner,
     configured: bool,
     routes: BTreeSet<IpNet>,
     /// Peers that the engine has.
     peers: BTreeSet<PublicKey>,
+}
+
+/// What runs a member's WireGuard device and sets its routes.
+enum Runner {
+    /// The lab's own hands.
+    Engine(Device),
+    /// The real agent.
+    Agent(AgentProcess),
 }
 
 /// Adds a member's name to errors.
@@ -76,9 +88,10 @@ impl MemberHost {
         }
         let addresses: Vec<IpAddr> = home.addresses.iter().map(|(address, _)| *address).collect();
         let sources = lab.underlay.sources(home);
-        let uapi_path = lab.state.member(&name)?.join(format!("{}.sock", plan.device));
+        let directory = lab.state.member(&name)?;
+        let uapi_path = directory.join(format!("{}.sock", plan.device));
+        let underlay = || configure_underlay(&addresses, &sources).map_err(|error| about.netlink(error));
         let work = || -> Result<Device, LabError> {
-            configure_underlay(&addresses, &sources).map_err(|error| about.netlink(error))?;
             let engine = |source| LabError::Engine { member: name.to_string(), source };
             let descriptor = tun::create(plan.device.as_str())
                 .map_err(|source| LabError::Tun { member: name.to_string(), source })?;
@@ -87,14 +100,23 @@ impl MemberHost {
             configure_device(&plan).map_err(|error| about.netlink(error))?;
             Ok(device)
         };
-        let device = namespace.run(work).map_err(|error| about.namespace(error))??;
+        namespace.run(underlay).map_err(|error| about.namespace(error))??;
+        let runner = match &lab.options.agents {
+            Some(agents) => Runner::Agent(lab.start_agent(agents, member, &namespace, &directory)?),
+            None => Runner::Engine(namespace.run(work).map_err(|error| about.namespace(error))??),
+        };
         let device_name = plan.device.to_string();
         let (routes, peers) = (BTreeSet::new(), BTreeSet::new());
-        Ok(MemberHost { name, namespace, port, device_name, device, configured: false, routes, peers })
+        Ok(MemberHost { name, namespace, port, device_name, runner, configured: false, routes, peers })
     }
 
     /// Brings device and routes to a plan: additions first, and nothing of a peer that stays as it is is touched.
     pub(super) fn apply(&mut self, plan: &NodePlan, key: &PrivateKey, underlay: &Underlay) -> Result<(), LabError> {
+        let Runner::Engine(device) = &self.runner else {
+            // An agent plans by itself.
+            self.configured = true;
+            return Ok(());
+        };
         let wanted: BTreeSet<IpNet> = plan.routes.iter().copied().collect();
         let new: Vec<IpNet> = wanted.difference(&self.routes).copied().collect();
         let old: Vec<IpNet> = self.routes.difference(&wanted).copied().collect();
@@ -116,7 +138,6 @@ impl MemberHost {
             Ok::<(), NetlinkError>(())
         };
         let about = About(&self.name);
-        let device = &self.device;
         let engine = |source| LabError::Engine { member: plan.name.to_string(), source };
         let first = !self.configured;
         let work = || -> Result<(), LabError> {
@@ -133,6 +154,14 @@ impl MemberHost {
         self.peers = peers;
         self.configured = true;
         Ok(())
+    }
+
+    /// What its agent reports; none if it has none, or that is being started again.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        match &self.runner {
+            Runner::Engine(_) => None,
+            Runner::Agent(agent) => agent.snapshot(),
+        }
     }
 
     /// Whether it passes on what is not its own, as its rendered file would switch it.
@@ -169,7 +198,8 @@ impl MemberHost {
         };
         let peers = plan.peers.iter().filter_map(peer).collect();
         let engine = |source| LabError::Engine { member: plan.name.to_string(), source };
-        self.device.configure(&ConfigureDevice { peers, ..ConfigureDevice::default() }).map_err(engine)
+        let Runner::Engine(device) = &self.runner else { return Ok(()) };
+        device.configure(&ConfigureDevice { peers, ..ConfigureDevice::default() }).map_err(engine)
     }
 
     /// Whether it has not been configured yet.
@@ -196,7 +226,37 @@ impl MemberHost {
     /// # Errors
     /// If the engine has stopped.
     pub fn describe(&self) -> Result<DeviceDescription, LabError> {
-        self.device.describe().map_err(|source| LabError::Engine { member: self.name.to_string(), source })
+        match &self.runner {
+            Runner::Engine(device) => {
+                device.describe().map_err(|source| LabError::Engine { member: self.name.to_string(), source })
+            }
+            // An agent that is being started again knows nothing yet.
+            Runner::Agent(agent) => Ok(agent.snapshot().map(|snapshot| described(&snapshot)).unwrap_or_default()),
+        }
+    }
+}
+
+/// What an agent reports of its device, as an engine would.
+fn described(snapshot: &Snapshot) -> DeviceDescription {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let peer = |member: &MemberSnapshot| {
+        let key = wayleave_core::keys::PublicKey::parse(member.public_key.as_deref()?).ok()?;
+        Some(PeerDescription {
+            public_key: PublicKey(*key.as_bytes()),
+            preshared_key: PresharedKey::default(),
+            endpoint: member.endpoint,
+            persistent_keepalive_s: member.keepalive_s,
+            last_handshake: member.handshake_age_s.map(|age| now.saturating_sub(Duration::from_secs(age))),
+            rx_bytes: member.received_bytes,
+            tx_bytes: member.sent_bytes,
+            allowed_ips: member.allowed.iter().filter_map(|prefix| prefix.parse().ok()).collect(),
+        })
+    };
+    DeviceDescription {
+        name: snapshot.device.name.clone(),
+        listen_port: snapshot.device.port,
+        peers: snapshot.members.iter().filter_map(peer).collect(),
+        ..DeviceDescription::default()
     }
 }
 

@@ -4,6 +4,7 @@
 //! different; [`Lab::measure`] asks every pair. [`Lab::fail`] and [`Lab::heal`] cut and mend the underlay. Dropping the
 //! lab ends it: engines stop, namespaces go with their descriptors, and nothing is left.
 
+pub mod agents;
 mod faults;
 mod lans;
 mod measure;
@@ -11,6 +12,8 @@ mod members;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +27,10 @@ pub use lans::Lan;
 pub use measure::{LinkReport, PairReport, Place};
 pub use members::MemberHost;
 
-use crate::host::{NamespaceError, NetlinkError};
+use agents::{AgentProcess, Briefing};
+
+use crate::control::Entry;
+use crate::host::{Namespace, NamespaceError, NetlinkError};
 use crate::scenario::{self, NatChoice, Underlay, UnderlayError};
 use crate::state::{StateDirectory, StateError};
 use crate::wire::{LinkModel, NatConfig, NatId, NatMapping, UnderlayId, Wire, WireError, WireOptions};
@@ -49,6 +55,17 @@ pub struct LabOptions {
     pub nat_mapping: NatMapping,
     /// How long they remember a silent flow.
     pub nat_timeout: Duration,
+    /// The real agent on every member, instead of the lab's own hands.
+    pub agents: Option<Agents>,
+}
+
+/// What agents of members need.
+#[derive(Debug, Clone)]
+pub struct Agents {
+    /// The program that runs them, by `lab agent DIRECTORY`.
+    pub program: PathBuf,
+    /// The network file.
+    pub file: PathBuf,
 }
 
 /// What can go wrong with a lab.
@@ -116,6 +133,15 @@ pub enum LabError {
         /// Why.
         #[source]
         source: wayleave_agent::ping::PingError,
+    },
+    /// An agent.
+    #[error("starting the agent of {member}")]
+    Agent {
+        /// Whose.
+        member: String,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// No random bytes for keys.
     #[error("asking the kernel for random bytes")]
@@ -221,9 +247,40 @@ impl Lab {
         Ok(())
     }
 
+    fn start_agent(
+        &self,
+        agents: &Agents,
+        member: Member,
+        namespace: &Namespace,
+        directory: &Path,
+    ) -> Result<AgentProcess, LabError> {
+        let name = self.plan.name(member);
+        let entry = Entry {
+            pid: std::process::id(),
+            network_fd: namespace.as_fd().as_raw_fd(),
+            in_user_namespace: false,
+            uapi: Some(directory.display().to_string()),
+        };
+        let briefing = Briefing {
+            file: agents.file.clone(),
+            member: name.clone(),
+            entry,
+            behind_nat: self.options.nat == NatChoice::Nat,
+            public_keys: agents::public_keys(self.keys.iter(), |member| self.plan.name(member).clone()),
+        };
+        let network = self.network.name.clone();
+        AgentProcess::start(&agents.program, directory, &briefing, network, &self.keys[&member])
+            .map_err(|source| LabError::Agent { member: name.to_string(), source })
+    }
+
     /// A member's host.
     pub fn host(&self, member: Member) -> Option<&MemberHost> {
         self.members.get(&member)
+    }
+
+    /// Whether members are run by agents.
+    pub fn has_agents(&self) -> bool {
+        self.options.agents.is_some()
     }
 
     /// The LANs of the sites that have hosts of their own.

@@ -1,5 +1,6 @@
 //! `wayleave lab`: a whole network on this machine.
 
+mod agent;
 mod others;
 mod up;
 
@@ -20,6 +21,7 @@ pub fn run(command: LabCommand) -> anyhow::Result<Exit> {
         LabCommand::Exec { which, member, command } => others::exec(&which, &member, &command),
         LabCommand::Fail { what, one_way, loss } => others::fail(&what, one_way, loss),
         LabCommand::Heal { what } => others::heal(&what),
+        LabCommand::Agent { directory } => agent::run(&directory),
         LabCommand::Down { which } => others::down(&which),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use serde_json::json;
 use wayleave_core::plan::LinkStates;
 use wayleave_lab::control::server::{Signals, serve, watch_while};
 use wayleave_lab::scenario::NatChoice;
-use wayleave_lab::session::{Lab, LabOptions, PairReport};
+use wayleave_lab::session::{Agents, Lab, LabOptions, PairReport};
 use wayleave_lab::wire::NatMapping;
 
 use super::{is_lost, pair_table, parse_name};
@@ -98,7 +99,15 @@ fn options(args: &LabUpArgs, network: &str) -> anyhow::Result<LabOptions> {
             NatKind::EndpointIndependent | NatKind::None => NatMapping::EndpointIndependent,
         },
         nat_timeout: Duration::from_secs(args.nat_timeout_s),
+        agents: args.agents.then(|| agents(&args.file)).transpose()?,
     })
+}
+
+/// This very program runs the agents.
+fn agents(file: &Path) -> anyhow::Result<Agents> {
+    let program = std::env::current_exe().context("finding this program")?;
+    let file = file.canonicalize().with_context(|| format!("finding {}", file.display()))?;
+    Ok(Agents { program, file })
 }
 
 /// Measured round-trip times in milliseconds by the names of both ends.
@@ -106,7 +115,8 @@ type HubRtts = BTreeMap<(String, String), f64>;
 
 /// Runs and measures everything over the main hub, if there is one, and then as planned.
 fn measure_all(lab: &mut Lab, probes: u32, progress: &mut Progress) -> anyhow::Result<Vec<PairReport>> {
-    let hub_rtts = measure_over_hub(lab, probes, progress)?;
+    // Agents carry out the plan as it is, and no other.
+    let hub_rtts = if lab.has_agents() { HubRtts::new() } else { measure_over_hub(lab, probes, progress)? };
     lab.apply(&LinkStates::default())?;
     wake(lab, progress)?;
     progress.step("measuring every pair");

@@ -4,9 +4,13 @@
 //! there are nested prefixes and branches on the way, and remembers the last owner it saw: the longest match. Nodes live in
 //! one vector and name each other by index; freed ones are used again.
 
+mod former;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+
+pub use former::FormerOwners;
 
 use super::peer::PeerId;
 
@@ -30,6 +34,20 @@ impl AllowedIps {
             IpAddr::V4(v4) => self.v4.lookup(u128::from(v4.to_bits()) << 96),
             IpAddr::V6(v6) => self.v6.lookup(v6.to_bits()),
         }
+    }
+
+    /// The length of the prefix that an address belongs to.
+    pub fn matched_length(&self, address: IpAddr) -> Option<u8> {
+        match address {
+            IpAddr::V4(v4) => self.v4.matched_length(u128::from(v4.to_bits()) << 96),
+            IpAddr::V6(v6) => self.v6.matched_length(v6.to_bits()),
+        }
+    }
+
+    /// The peer that a whole prefix belongs to but for longer ones inside it.
+    pub fn covering(&mut self, prefix: IpNet) -> Option<PeerId> {
+        let (trie, key, len) = self.locate(prefix);
+        Some(PeerId(trie.longest_up_to(key, len)?.owner))
     }
 
     /// Gives the prefix to a peer; returns who had it before. Bits beyond the prefix length are ignored.
@@ -84,20 +102,35 @@ impl Trie {
     }
 
     fn lookup(&self, address: u128) -> Option<PeerId> {
-        let (mut at, mut best) = (self.root, NONE);
+        Some(PeerId(self.longest(address)?.owner))
+    }
+
+    fn matched_length(&self, address: u128) -> Option<u8> {
+        Some(self.longest(address)?.len)
+    }
+
+    /// The node of the longest prefix with an owner that covers an address.
+    fn longest(&self, address: u128) -> Option<&Node> {
+        self.longest_up_to(address, 128)
+    }
+
+    /// The same among prefixes up to a length.
+    #[inline]
+    fn longest_up_to(&self, address: u128, len: u8) -> Option<&Node> {
+        let (mut at, mut best) = (self.root, None);
         while let Some(node) = self.nodes.get(at as usize) {
-            if common_bits(node.key, address) < node.len {
+            if node.len > len || common_bits(node.key, address) < node.len {
                 break;
             }
             if node.owner != NONE {
-                best = node.owner;
+                best = Some(node);
             }
             if node.len == 128 {
                 break;
             }
             at = node.children[bit(address, node.len)];
         }
-        (best != NONE).then_some(PeerId(best))
+        best
     }
 
     fn insert(&mut self, key: u128, len: u8, owner: PeerId) -> Option<PeerId> {

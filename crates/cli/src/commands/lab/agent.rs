@@ -1,0 +1,49 @@
+//! `wayleave lab agent`: one member's agent in a lab, started by the lab itself.
+//!
+//! The same agent as on a host, after this process has moved into the member's namespaces; the network file is the lab's,
+//! with the lab's throw-away keys in it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use wayleave_agent::host::Choice;
+use wayleave_agent::node::{Options, Reading, run as run_agent};
+use wayleave_agent::system::signals::Signals;
+use wayleave_lab::control::enter::enter;
+use wayleave_lab::session::agents::{Briefing, key_path};
+
+use crate::commands::key;
+use crate::exit::Exit;
+use crate::files;
+use crate::report;
+
+/// Enters the member and runs its agent.
+pub fn run(directory: &Path) -> anyhow::Result<Exit> {
+    let path = Briefing::path(directory);
+    let text = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    let briefing: Briefing = serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
+    enter(&briefing.entry)?;
+    let signals = Signals::block().context("preparing to be interrupted")?;
+    let key_path = key_path(directory);
+    let node = briefing.member.clone();
+    let options = Options {
+        node,
+        choice: Choice::Engine,
+        cleanup: false,
+        read: Box::new(move || read(&briefing).map_err(|error| format!("{error:#}"))),
+        key: Box::new(move |_| key::read_private(&key_path).map_err(|error| format!("{error:#}"))),
+    };
+    run_agent(options, signals)?;
+    Ok(Exit::Fine)
+}
+
+fn read(briefing: &Briefing) -> anyhow::Result<Reading> {
+    let planned = files::plan(&briefing.file)?.without_missing_keys();
+    let plan = planned.plan.as_ref().filter(|_| planned.findings.errors() == 0);
+    let plan = plan.with_context(|| report::errors_text(&planned.findings, &planned.sources))?;
+    let network = Arc::new(briefing.network(&plan.network)?);
+    let sources = planned.sources.0.iter().map(|source| (&source.name).into());
+    let files = sources.chain([files::ledger_path(&briefing.file)]).collect();
+    Ok(Reading { network, ledger: planned.ledger, files })
+}
