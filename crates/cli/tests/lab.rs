@@ -13,6 +13,8 @@ mod dhcp;
 mod engine;
 #[path = "lab/examples.rs"]
 mod examples;
+#[path = "lab/failover.rs"]
+mod failover;
 #[path = "lab/leftovers.rs"]
 mod leftovers;
 #[path = "lab/ordinary_user.rs"]

@@ -17,6 +17,8 @@ pub struct Snapshot {
     pub node: String,
     /// The plan's generation.
     pub generation: u64,
+    /// The agent's process.
+    pub pid: u32,
     /// Seconds since the agent started.
     pub uptime_s: u64,
     /// Worst of all members, or of the agent itself.

@@ -44,6 +44,7 @@ impl Agent {
             network: self.part.network.to_string(),
             node: self.part.name.to_string(),
             generation: self.part.generation,
+            pid: std::process::id(),
             uptime_s: self.started.elapsed().as_secs(),
             health: worst.unwrap_or(Health::Fine).min(own_health),
             problems,

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use wayleave_agent::control::{Health, MemberSnapshot};
 use wayleave_core::keys::{KEY_BYTES, PrivateKey};
 use wayleave_core::names::Name;
 use wayleave_core::network::{Network, NodeIx};
@@ -281,6 +282,14 @@ impl Lab {
     /// Whether members are run by agents.
     pub fn has_agents(&self) -> bool {
         self.options.agents.is_some()
+    }
+
+    /// How many members' agents find every node as it should be, of how many.
+    pub fn agents_ready(&self) -> (usize, usize) {
+        let is_well = |member: &MemberSnapshot| member.kind != "node" || member.health > Health::Degraded;
+        let is_ready =
+            |host: &&MemberHost| host.snapshot().is_some_and(|snapshot| snapshot.members.iter().all(is_well));
+        (self.members.values().filter(is_ready).count(), self.members.len())
     }
 
     /// The LANs of the sites that have hosts of their own.

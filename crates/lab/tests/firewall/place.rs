@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use wayleave_agent::ping::{PingOptions, PingTarget, ping_many};
 use wayleave_lab::host::{Namespace, Netlink};
-use wayleave_lab::ping::{PingOptions, PingTarget, ping_many};
 
 /// How long an answer may take; what is dropped takes as long.
 const ANSWER_MAX: Duration = Duration::from_millis(600);

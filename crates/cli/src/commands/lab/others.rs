@@ -96,7 +96,13 @@ pub fn exec(which: &LabName, member: &str, command: &[String]) -> anyhow::Result
     };
     enter(&entry).with_context(|| format!("entering {member}"))?;
     let Some((program, arguments)) = command.split_first() else { bail!("no program is named") };
-    let error = Command::new(program).args(arguments).env("WAYLEAVE_LAB_MEMBER", member).exec();
+    let mut command = Command::new(program);
+    command.args(arguments).env("WAYLEAVE_LAB_MEMBER", member);
+    if let Some(directory) = &entry.uapi {
+        // A member's agent is found there: `wayleave status` works as on a host.
+        command.env("WAYLEAVE_RUNTIME_DIR", directory);
+    }
+    let error = command.exec();
     Err(error).with_context(|| format!("running {program}"))
 }
 

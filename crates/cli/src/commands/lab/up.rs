@@ -25,6 +25,9 @@ use crate::report::count;
 /// Wire lateness beyond which measurements are not to be trusted.
 const LATENESS_TRUSTED: Duration = Duration::from_millis(5);
 
+/// How long agents may take until they find everybody: some initiations are repeated after five seconds.
+const AGENTS_MAX: Duration = Duration::from_secs(40);
+
 /// Progress on stderr: one line that changes on a terminal, whole lines elsewhere.
 struct Progress {
     start: Instant,
@@ -147,7 +150,23 @@ fn measure_over_hub(lab: &mut Lab, probes: u32, progress: &mut Progress) -> anyh
 fn wake(lab: &Lab, progress: &mut Progress) -> anyhow::Result<()> {
     let (up, all) = lab.wake_links(&mut |up, all| progress.step(&format!("links up {up}/{all}")))?;
     progress.done(&format!("{up} of {all} links up"));
+    if lab.has_agents() {
+        wait_for_agents(lab, progress);
+    }
     Ok(())
+}
+
+/// Until all agents are content, or for so long: whatever is wrong then is shown by the measurement.
+fn wait_for_agents(lab: &Lab, progress: &mut Progress) {
+    let begin = Instant::now();
+    loop {
+        let (ready, all) = lab.agents_ready();
+        if ready == all || begin.elapsed() > AGENTS_MAX {
+            return progress.done(&format!("{ready} of {all} agents find all nodes well"));
+        }
+        progress.step(&format!("agents ready {ready}/{all}"));
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// Prints the table or its JSON and a summary; returns how many pairs are not as they should be.
