@@ -36,7 +36,7 @@ public_key = "$(cat b.pub)"
 prefixes = ["192.168.9.0/24"]
 T
 on() { n=$1; shift; WAYLEAVE_RUNTIME_DIR=$PWD/run-$n nsenter --net=/run/netns/$n "$@"; }
-until_true() { i=0; while ! eval "$1" > /dev/null 2>&1; do i=$((i + 1)); [ $i -lt 100 ] || { echo "never: $1"; cat *.log; exit 1; }; sleep 0.1; done; }
+until_true() { i=0; while ! eval "$1" > /dev/null 2>&1; do i=$((i + 1)); [ $i -lt 300 ] || { echo "never: $1"; cat *.log; exit 1; }; sleep 0.1; done; }
 agent() {
     n=$1; shift
     (export WAYLEAVE_RUNTIME_DIR=$PWD/run-$n; exec nsenter --net=/run/netns/$n unshare -m sh -c \
