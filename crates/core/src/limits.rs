@@ -145,6 +145,10 @@ pub const PROBE_PATIENCE_MS: u64 = 500;
 /// Seconds after which a silent peer's handshake says that it is gone: WireGuard's sessions live 180 s (whitepaper
 /// section 6.1), and a new one may need a try more.
 pub const HANDSHAKE_STALE_S: u64 = 200;
+/// Seconds between two tries of a handshake, and one more (whitepaper section 6.1: 5 s, and up to a third of one).
+pub const HANDSHAKE_RETRY_S: u64 = 6;
+/// Seconds after a handshake from which on another one is not the renewal of its session (at 120 s) but a new beginning.
+pub const SESSION_ENDED_S: u64 = 150;
 /// Seconds of silence after which a session may have ended, so that a first round trip contains a handshake.
 pub const SESSION_FRESH_S: u64 = 100;
 /// Probes before losses are believed.
@@ -173,6 +177,11 @@ pub const HOLD_DOUBLINGS_MAX: u32 = 6;
 pub const HOLD_FORGET_S: u64 = 1_200;
 /// Bytes on WireGuard's counters from which on something was carried: an empty TCP segment has 80, a keepalive 32.
 pub const TRAFFIC_BYTES_MIN: u64 = 80;
+/// Milliseconds after which a node that has started hands out its first link states, if its neighbours have told theirs:
+/// two round trips over a long link, and a handshake.
+pub const FIRST_STATES_MS_MIN: u64 = 700;
+/// The same if nobody has told any.
+pub const FIRST_STATES_MS_MAX: u64 = 3_000;
 /// Milliseconds between two changes of link states that are handed out, after the first: planning takes some of them, and a
 /// hub's end is told by all its neighbours.
 pub const STATES_EVERY_MS: u64 = 50;

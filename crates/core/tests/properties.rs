@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use wayleave_core::names::Name;
 use wayleave_core::network::{Network, NodeIx};
-use wayleave_core::plan::{Ledger, LinkState, LinkStates, Member, NodePlan, Plan, plan};
+use wayleave_core::plan::{Ledger, LinkState, LinkStates, Member, NodePlan, Plan, part, plan};
 
 use random::{network_text, random_network, random_states, read};
 
@@ -98,6 +98,16 @@ fn cost_of(network: &Network, states: &LinkStates, path: &[NodeIx]) -> (u64, u32
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_members_part_alone_is_what_the_whole_plan_gives_it(seed: u64) {
+        let network = random_network(seed);
+        let states = random_states(&network, seed);
+        let (plan, ledger, _) = plan(network.clone(), &Ledger::default(), &states);
+        for member in plan.members() {
+            prop_assert_eq!(part(network.clone(), &ledger, &states, member), plan.of(member));
+        }
+    }
 
     #[test]
     fn packets_take_the_planned_path_both_ways(seed: u64) {

@@ -25,7 +25,8 @@ pub enum Event {
         /// The peer.
         from: Name,
     },
-    /// The device's counters of a peer. To be told at least every 200 ms while it may carry packets, all peers at once.
+    /// The device's counters of a peer. To be told every 200 ms, for peers whose counters have changed: failures of links
+    /// that carry packets are found that much later. Tell [`Event::Handshake`] of the same reading first.
     Traffic {
         /// The peer.
         with: Name,

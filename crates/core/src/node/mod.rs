@@ -3,7 +3,9 @@
 //! [`Node::new`] takes the network and the node's name. Then, for ever: [`Node::handle`] what has happened, [`Node::poll`]
 //! until nothing more comes out, sleep until [`Node::next_wake`] or the next event. Out come messages and echo requests to
 //! send, and [`Output::States`] whenever what is known of links has changed; the caller then plans with these states
-//! ([`crate::plan::plan`]) and applies its part, additions first.
+//! ([`crate::plan::part`]) and applies its part, additions first. The first comes, whatever the states, when
+//! neighbours have told theirs: after 0.7 s, or 3 s at the latest. A host that carries packets by an earlier plan leaves it
+//! alone until then, one that has none yet begins with no states.
 //! Links are judged in `links`, news spread in [`exchange`], both ends' views joined in `surroundings`. Every node
 //! plans over the same states, so all parts agree when they have spread.
 //! No clock is read and nothing sent from here: time is an argument, on any node-local clock. `docs/failover.md` has the
@@ -30,7 +32,7 @@ use links::traffic::sealed_bytes;
 use links::{Due, Heard, Link};
 use surroundings::Surroundings;
 
-use crate::limits::{REASONS_NAMED_MAX, STATES_EVERY_MS};
+use crate::limits::{FIRST_STATES_MS_MAX, FIRST_STATES_MS_MIN, REASONS_NAMED_MAX, STATES_EVERY_MS};
 use crate::names::Name;
 use crate::network::Network;
 use crate::plan::{LinkState, LinkStates};
@@ -62,6 +64,9 @@ pub struct Node {
     unnamed: usize,
     is_changed: bool,
     states_at: Option<Time>,
+    /// Since when it runs, and whether states have been handed out.
+    started: Time,
+    has_begun: bool,
     is_leaving: bool,
     counters: Counters,
 }
@@ -88,6 +93,8 @@ impl Node {
             unnamed: 0,
             is_changed: false,
             states_at: None,
+            started: now,
+            has_begun: false,
             is_leaving: false,
             counters: Counters::default(),
         };
@@ -106,13 +113,9 @@ impl Node {
                     link.handle_echo(now);
                 });
             }
-            Event::Traffic { with, sent_bytes, received_bytes } => self.with_link(&with, now, |link| {
-                let sends = link.sent.handle_counter(sent_bytes);
-                let receives = link.received.handle_counter(received_bytes);
-                if sends || receives {
-                    link.handle_traffic(sends, now);
-                }
-            }),
+            Event::Traffic { with, sent_bytes, received_bytes } => {
+                self.with_link(&with, now, |link| link.handle_counters(sent_bytes, received_bytes, now));
+            }
             Event::Handshake { with, age } => self.with_link(&with, now, |link| link.handle_handshake(age, now)),
             Event::Leaving => self.handle_leaving(now),
         }
@@ -140,7 +143,9 @@ impl Node {
             return Time::default();
         }
         let links = self.wakes.first().map_or(Time::NEVER, |(at, _)| *at);
-        if self.is_changed { links.min(self.states_due()) } else { links }
+        let begin = if self.has_begun { Time::NEVER } else { self.begin_at() };
+        let states = if self.is_changed && self.has_begun { self.states_due() } else { Time::NEVER };
+        links.min(begin).min(states)
     }
 
     /// Goes over to another version of the network file. Links that stay keep their state.
@@ -334,8 +339,7 @@ impl Node {
             let (digest, boot) = (self.exchange.records().digest(), self.boot);
             let header = Header { poll: due.poll || asks, digest, boot, leaving: self.is_leaving, ..link.header(now) };
             let bytes = encode(&header, parts);
-            link.hearing.handle_sent(now);
-            link.sent.handle_own(sealed_bytes(bytes.len(), is_ipv6));
+            link.handle_own(sealed_bytes(bytes.len(), is_ipv6), true, now);
             if asks {
                 link.expect_answer(now);
             }
@@ -343,7 +347,7 @@ impl Node {
             self.outputs.push_back(Output::Send { to: to.clone(), bytes });
         }
         if due.echo {
-            self.links[at].sent.handle_own(sealed_bytes(ECHO_BYTES, is_ipv6));
+            self.links[at].handle_own(sealed_bytes(ECHO_BYTES, is_ipv6), false, now);
             self.outputs.push_back(Output::SendEcho { to });
         }
     }
@@ -362,7 +366,22 @@ impl Node {
         self.states_at.map_or(Time::default(), |at| at.plus(Duration::from_millis(STATES_EVERY_MS)))
     }
 
+    /// When the first states are handed out: as soon as the neighbours' records are here, with what they remember of this
+    /// node's own.
+    fn begin_at(&self) -> Time {
+        let agree = |(at, link): (usize, &Link)| !link.is_heard() || self.exchange.agrees(at);
+        let have_told = self.links.iter().any(Link::is_heard) && self.links.iter().enumerate().all(agree);
+        self.started.plus(Duration::from_millis(if have_told { FIRST_STATES_MS_MIN } else { FIRST_STATES_MS_MAX }))
+    }
+
     fn poll_states(&mut self, now: Time) -> Option<Output> {
+        if !self.has_begun && self.begin_at() <= now {
+            (self.has_begun, self.is_changed) = (true, true);
+            self.reasons.insert(0, "the node has looked around".to_owned());
+        }
+        if !self.has_begun {
+            return None;
+        }
         if !self.is_changed || self.states_due() > now {
             return None;
         }

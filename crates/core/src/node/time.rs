@@ -26,6 +26,12 @@ impl Time {
         Time(self.0.saturating_add(u64::try_from(later.as_micros()).unwrap_or(u64::MAX)))
     }
 
+    /// The moment so much earlier, not before the clock's beginning.
+    #[must_use]
+    pub fn before(self, earlier: Duration) -> Time {
+        Time(self.0.saturating_sub(u64::try_from(earlier.as_micros()).unwrap_or(u64::MAX)))
+    }
+
     /// How long after an earlier moment; nothing if it is not earlier.
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))

@@ -95,6 +95,34 @@ struct Shared {
     owners: BTreeSet<NodeIx>,
 }
 
+/// What makes single nodes differ from others of their class.
+struct Peculiar {
+    /// Whom each must not reach.
+    isolated: BTreeMap<NodeIx, Vec<NodeIx>>,
+    /// Nodes that clients connect to.
+    carriers: BTreeSet<NodeIx>,
+    /// Prefixes of the sites that each is a gateway of.
+    local: BTreeMap<NodeIx, Vec<IpNet>>,
+}
+
+impl Peculiar {
+    fn new(network: &Network) -> Peculiar {
+        let mut isolated: BTreeMap<NodeIx, Vec<NodeIx>> = BTreeMap::new();
+        for (a, b) in &network.isolated {
+            isolated.entry(*a).or_default().push(*b);
+            isolated.entry(*b).or_default().push(*a);
+        }
+        let mut local: BTreeMap<NodeIx, Vec<IpNet>> = BTreeMap::new();
+        for site in &network.sites {
+            for gateway in &site.gateways {
+                local.entry(*gateway).or_default().extend(&site.prefixes);
+            }
+        }
+        let carriers = network.clients.iter().flat_map(|client| client.via.iter().copied()).collect();
+        Peculiar { isolated, carriers, local }
+    }
+}
+
 /// The best way from a class to each class.
 struct Ways(Vec<Option<(Cost, Hop)>>);
 
@@ -143,39 +171,37 @@ impl<'a> Destinations<'a> {
         for node in self.network.node_numbers() {
             by_class[self.paths.class_of[node.at()] as usize].push(node);
         }
-        let mut isolated: BTreeMap<NodeIx, Vec<NodeIx>> = BTreeMap::new();
-        for (a, b) in &self.network.isolated {
-            isolated.entry(*a).or_default().push(*b);
-            isolated.entry(*b).or_default().push(*a);
-        }
-        let carriers: BTreeSet<NodeIx> = self.network.clients.iter().flat_map(|client| client.via.clone()).collect();
-        let mut secondary: BTreeMap<NodeIx, Vec<IpNet>> = BTreeMap::new();
-        for site in &self.network.sites {
-            for gateway in &site.gateways {
-                secondary.entry(*gateway).or_default().extend(&site.prefixes);
-            }
-        }
-        let mut owned: Vec<Owned> = Vec::with_capacity(self.network.nodes.len());
-        for (class, members) in by_class.iter().enumerate() {
-            let ways = self.ways(class);
-            let mut shared: BTreeMap<Width, Shared> = BTreeMap::new();
-            for node in members {
-                let no_isolation = Vec::new();
-                let is_hub = self.paths.classes[class].hub.is_some();
-                // A hub relays for those it must not talk to, which addresses alone can't tell apart.
-                let isolated = if is_hub { &no_isolation } else { isolated.get(node).unwrap_or(&no_isolation) };
-                let width = match (isolated.is_empty(), is_hub || carriers.contains(node)) {
-                    (false, _) => Width::Exact,
-                    (true, true) => Width::Region,
-                    (true, false) => Width::Overlay,
-                };
-                let shared = shared.entry(width).or_insert_with(|| self.shared(&ways, width));
-                let local = secondary.get(node).map_or(&[][..], Vec::as_slice);
-                owned.push(self.owned_by(*node, &ways, shared, isolated, local));
-            }
-        }
+        let peculiar = Peculiar::new(self.network);
+        let classes = by_class.iter().enumerate();
+        let mut owned: Vec<Owned> =
+            classes.flat_map(|(class, members)| self.owned_in(class, members, &peculiar)).collect();
         owned.sort_by_key(|owned| owned.node);
         owned
+    }
+
+    /// The owners in one node's device.
+    pub fn owned_at(&self, node: NodeIx) -> Vec<Owned> {
+        self.owned_in(self.paths.class_of[node.at()] as usize, &[node], &Peculiar::new(self.network))
+    }
+
+    /// The owners in the devices of some nodes of a class.
+    fn owned_in(&self, class: usize, members: &[NodeIx], peculiar: &Peculiar) -> Vec<Owned> {
+        let ways = self.ways(class);
+        let mut shared: BTreeMap<Width, Shared> = BTreeMap::new();
+        let is_hub = self.paths.classes[class].hub.is_some();
+        let of_node = |node: &NodeIx| {
+            // A hub relays for those it must not talk to, which addresses alone can't tell apart.
+            let isolated = peculiar.isolated.get(node).filter(|_| !is_hub).map_or(&[][..], Vec::as_slice);
+            let width = match (isolated.is_empty(), is_hub || peculiar.carriers.contains(node)) {
+                (false, _) => Width::Exact,
+                (true, true) => Width::Region,
+                (true, false) => Width::Overlay,
+            };
+            let shared = shared.entry(width).or_insert_with(|| self.shared(&ways, width));
+            let local = peculiar.local.get(node).map_or(&[][..], Vec::as_slice);
+            self.owned_by(*node, &ways, shared, isolated, local)
+        };
+        members.iter().map(of_node).collect()
     }
 
     fn ways(&self, class: usize) -> Ways {

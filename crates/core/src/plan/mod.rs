@@ -3,7 +3,8 @@
 //! [`plan`] takes a [`Network`], the [`Ledger`] of earlier allocations and the [`LinkStates`], and returns a [`Plan`],
 //! the ledger to keep, and findings. A plan is compact inside, since a full mesh of a thousand nodes has a million
 //! peers; [`Plan::of`] unfolds one member's part into a [`NodePlan`] that needs nothing else. After the plan nothing
-//! is left to choose: renderers and the agent only carry it out.
+//! is left to choose: renderers and the agent only carry it out. [`part`] makes one member's [`NodePlan`] alone, for
+//! nodes that plan again whenever link states change.
 
 mod addresses;
 mod allowed;
@@ -84,22 +85,55 @@ pub struct Plan {
 /// be carried out.
 pub fn plan(network: Arc<Network>, ledger: &Ledger, states: &LinkStates) -> (Plan, Ledger, Findings) {
     let mut findings = Findings::default();
-    let (addresses, mut ledger) = addresses::allocate(&network, ledger, &mut findings);
+    let (mut plan, mut ledger) = decide(network, ledger, states, None, &mut findings);
+    plan.digest = digest::digest(&plan);
+    if ledger.digest != plan.digest {
+        ledger.digest.clone_from(&plan.digest);
+        ledger.generation += 1;
+        plan.generation = ledger.generation;
+    }
+    (plan, ledger, findings)
+}
+
+/// One member's part of the plan that [`plan`] makes of the same inputs, without everybody else's: what a node works out
+/// when link states change. Its generation is the ledger's, since the file is the same.
+pub fn part(network: Arc<Network>, ledger: &Ledger, states: &LinkStates, member: Member) -> NodePlan {
+    decide(network, ledger, states, Some(member), &mut Findings::default()).0.of(member)
+}
+
+/// Decides everything, or all that one member needs; generation and digest are those before.
+fn decide(
+    network: Arc<Network>,
+    ledger: &Ledger,
+    states: &LinkStates,
+    only: Option<Member>,
+    findings: &mut Findings,
+) -> (Plan, Ledger) {
+    let (addresses, ledger) = addresses::allocate(&network, ledger, findings);
     let paths = Paths::new(&network, states);
     let destinations = allowed::Destinations::new(&network, &paths, &addresses);
-    let owned = destinations.owned();
-    report_unreachable(&network, &paths, &owned, &mut findings);
-    report_hub_isolation(&network, &mut findings);
+    let owned = match only {
+        None => destinations.owned(),
+        Some(Member::Node(node)) => destinations.owned_at(node),
+        Some(Member::Client(_)) => Vec::new(),
+    };
+    if only.is_none() {
+        report_unreachable(&network, &paths, &owned, findings);
+        report_hub_isolation(&network, findings);
+    }
     let behind = network.node_numbers().map(|node| destinations.behind(node).clone()).collect();
     let client_allowed = client_allowed(&network, &addresses);
     let node_peers = node_peers(&network, owned, &client_allowed);
-    let client_peers = client_peers(&network, &destinations, &client_allowed);
+    let client_peers = match only {
+        Some(Member::Node(_)) => vec![Vec::new(); network.clients.len()],
+        None | Some(Member::Client(_)) => client_peers(&network, &destinations, &client_allowed),
+    };
     let key = |own: Option<PublicKey>, name: &Name| own.or_else(|| ledger.public_keys.get(name).copied());
     let node_keys: Vec<_> = network.nodes.iter().map(|node| key(node.public_key, &node.name)).collect();
     let client_keys: Vec<_> = network.clients.iter().map(|client| key(client.public_key, &client.name)).collect();
-    report_missing_keys(&network, &node_keys, &client_keys, &mut findings);
+    report_missing_keys(&network, &node_keys, &client_keys, findings);
     let (site_prefixes, forwards) = forwarding(&network);
-    let mut plan = Plan {
+    let plan = Plan {
         network,
         generation: ledger.generation,
         digest: String::new(),
@@ -113,13 +147,7 @@ pub fn plan(network: Arc<Network>, ledger: &Ledger, states: &LinkStates) -> (Pla
         site_prefixes,
         forwards,
     };
-    plan.digest = digest::digest(&plan);
-    if ledger.digest != plan.digest {
-        ledger.digest.clone_from(&plan.digest);
-        ledger.generation += 1;
-        plan.generation = ledger.generation;
-    }
-    (plan, ledger, findings)
+    (plan, ledger)
 }
 
 impl Plan {
@@ -259,11 +287,14 @@ fn client_allowed(network: &Network, addresses: &Addresses) -> Vec<Arc<[IpNet]>>
     all.collect()
 }
 
-/// Joins each node's links (all of them, standby ones too) with what the peers at their ends own.
+/// Joins the links of the nodes that `owned` is about (all of them, standby ones too) with what the peers at their ends
+/// own. Other nodes have no peers.
 fn node_peers(network: &Network, owned: Vec<allowed::Owned>, client_allowed: &[Arc<[IpNet]>]) -> Vec<Vec<Peer>> {
+    let mut wanted = vec![false; network.nodes.len()];
+    owned.iter().for_each(|owned| wanted[owned.node.at()] = true);
     let mut linked: Vec<Vec<NodeIx>> = vec![Vec::new(); network.nodes.len()];
     let is_hub = |node: NodeIx| network.node(node).hub;
-    for link in &network.links {
+    for link in network.links.iter().filter(|link| wanted[link.a.at()] || wanted[link.b.at()]) {
         // Who must not reach each other needs no link, unless one relays for the other.
         if network.is_isolated(link.a, link.b) && !is_hub(link.a) && !is_hub(link.b) {
             continue;
@@ -272,10 +303,11 @@ fn node_peers(network: &Network, owned: Vec<allowed::Owned>, client_allowed: &[A
         linked[link.b.at()].push(link.a);
     }
     let nothing: Arc<[IpNet]> = Arc::from([]);
-    let mut peers: Vec<Vec<Peer>> = Vec::with_capacity(linked.len());
-    for (owned, mut others) in owned.into_iter().zip(linked) {
-        others.sort_unstable();
+    let mut peers: Vec<Vec<Peer>> = vec![Vec::new(); network.nodes.len()];
+    for owned in owned {
         let node = owned.node;
+        let mut others = std::mem::take(&mut linked[node.at()]);
+        others.sort_unstable();
         let allowed = |other: NodeIx| {
             let found = owned.peers.binary_search_by_key(&other, |(peer, _)| *peer);
             found.map_or_else(|_| nothing.clone(), |at| owned.peers[at].1.clone())
@@ -285,10 +317,10 @@ fn node_peers(network: &Network, owned: Vec<allowed::Owned>, client_allowed: &[A
             keepalive_s: if needs_keepalive(network, node, other) { network.node(node).keepalive_s } else { 0 },
             allowed: allowed(other),
         };
-        peers.push(others.into_iter().map(peer).collect());
+        peers[node.at()] = others.into_iter().map(peer).collect();
     }
     for (at, client) in network.clients.iter().enumerate() {
-        for (rank, via) in client.via.iter().enumerate() {
+        for (rank, via) in client.via.iter().enumerate().filter(|(_, via)| wanted[via.at()]) {
             let allowed = if rank == 0 { client_allowed[at].clone() } else { nothing.clone() };
             peers[via.at()].push(Peer { who: Member::Client(at as u32), keepalive_s: 0, allowed });
         }

@@ -13,7 +13,7 @@ use blake2::{Blake2s256, Digest};
 
 use super::{LinkState, LinkStates};
 use crate::names::Name;
-use crate::network::{Network, NodeIx};
+use crate::network::{Link, Network, NodeIx};
 
 /// What a path costs; compared field by field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,8 +103,9 @@ impl Paths {
         let mut attached: Vec<Vec<(HubNo, Cost)>> = vec![Vec::new(); network.nodes.len()];
         let mut leaf_links: Vec<Vec<(NodeIx, u64)>> = vec![Vec::new(); network.nodes.len()];
         let mut linked = vec![false; network.nodes.len()];
+        let known = numbered(network, states);
         for link in &network.links {
-            let Some(rtt_us) = rtt_of(network, states, link.a, link.b) else { continue };
+            let Some(rtt_us) = rtt_of(network, &known, link) else { continue };
             linked[link.a.at()] = true;
             linked[link.b.at()] = true;
             match (number[link.a.at()], number[link.b.at()]) {
@@ -214,11 +215,21 @@ impl Paths {
     }
 }
 
+/// States by numbers; those of links between nodes that are not in the network mean nothing.
+fn numbered(network: &Network, states: &LinkStates) -> BTreeMap<(NodeIx, NodeIx), LinkState> {
+    let number = |(a, b, state): (&Name, &Name, LinkState)| {
+        let (a, b) = network.find_node(a).zip(network.find_node(b))?;
+        Some(((a.min(b), a.max(b)), state))
+    };
+    states.iter().filter_map(number).collect()
+}
+
 /// A link's round-trip time under the states, or none while it is down.
-fn rtt_of(network: &Network, states: &LinkStates, a: NodeIx, b: NodeIx) -> Option<u64> {
-    match states.of(&network.node(a).name, &network.node(b).name) {
-        None => Some(network.rtt_us(a, b)),
-        Some(LinkState::Up { rtt_us }) => Some(rtt_us),
+fn rtt_of(network: &Network, known: &BTreeMap<(NodeIx, NodeIx), LinkState>, link: &Link) -> Option<u64> {
+    let state = if known.is_empty() { None } else { known.get(&(link.a, link.b)) };
+    match state {
+        None => Some(network.rtt_us(link.a, link.b)),
+        Some(LinkState::Up { rtt_us }) => Some(*rtt_us),
         Some(LinkState::Down) => None,
     }
 }

@@ -6,3 +6,6 @@ mod wire;
 mod world;
 
 mod faults;
+mod messages;
+mod seeds;
+mod traffic;

@@ -36,6 +36,8 @@ pub struct Wire {
     /// From each end: whether nothing passes, and how many of a thousand packets are lost or come twice.
     pub cut: [bool; 2],
     pub loss_permille: [u64; 2],
+    /// Which ends have no device.
+    pub gone: [bool; 2],
     pub twice_permille: u64,
     pub counted: [Counted; 2],
     session_at: Option<u64>,
@@ -53,6 +55,7 @@ impl Wire {
             jitter_us: one_way_us / 20 + 200,
             cut: [false; 2],
             loss_permille: [0; 2],
+            gone: [false; 2],
             twice_permille: 0,
             counted: [Counted::default(); 2],
             session_at: None,
@@ -61,13 +64,18 @@ impl Wire {
         }
     }
 
+    /// The device of an end is gone, and its sessions with it.
+    pub fn forget(&mut self) {
+        (self.session_at, self.blocked_until, self.keepalive_at) = (None, 0, [None; 2]);
+    }
+
     /// Whether packets pass both ways, however many are lost.
     pub fn works(&self) -> bool {
         self.cut == [false; 2]
     }
 
     fn passes(&self, from: usize, dice: &mut Dice) -> bool {
-        !self.cut[from] && dice.roll(1_000) >= self.loss_permille[from]
+        !self.cut[from] && !self.gone[1 - from] && dice.roll(1_000) >= self.loss_permille[from]
     }
 
     fn count(&mut self, from: usize, bytes: u64, arrives: bool, foreign: bool) {
@@ -87,7 +95,8 @@ impl Wire {
     pub fn send(&mut self, from: usize, bytes: u64, foreign: bool, now: u64, dice: &mut Dice) -> Vec<u64> {
         let Some(ready) = self.session(from, now, dice) else { return Vec::new() };
         let arrives = self.passes(from, dice);
-        self.count(from, bytes, arrives, foreign);
+        // What agents are told is counted when they are.
+        self.count(from, bytes, arrives && foreign, foreign);
         self.keepalive_at[from] = None;
         if !arrives {
             return Vec::new();
@@ -101,11 +110,22 @@ impl Wire {
         all
     }
 
+    /// A message of an agent, or an echo, has come to an end.
+    pub fn arrive(&mut self, at: usize, bytes: u64) {
+        self.counted[at].received += bytes;
+        self.counted[at].messages_received += 1;
+    }
+
     /// A keepalive that is due.
     pub fn keep_alive(&mut self, from: usize, dice: &mut Dice) {
         self.keepalive_at[from] = None;
         let arrives = self.passes(from, dice);
         self.count(from, KEEPALIVE, arrives, false);
+    }
+
+    /// How long ago the last handshake was.
+    pub fn handshake_age(&self, now: u64) -> Option<u64> {
+        self.session_at.filter(|at| *at <= now).map(|at| now - at)
     }
 
     /// When a session is there, if one can be had.

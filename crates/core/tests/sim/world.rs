@@ -8,16 +8,23 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wayleave_core::names::Name;
 use wayleave_core::network::{Network, NodeIx};
-use wayleave_core::node::{Event, Node, Output, Time};
+use wayleave_core::node::{ECHO_BYTES, Event, Node, Output, Time};
 use wayleave_core::plan::{LinkStates, Paths};
 
 use crate::random::Dice;
 use crate::wire::{MS, S, Wire};
 
-const ECHO_SEALED: u64 = 64 + 32;
+/// An echo request or its reply, as WireGuard counts it: ICMP's header is as long as UDP's.
+const ECHO_SEALED: u64 = (ECHO_BYTES as u64 + 48).next_multiple_of(16) + 32;
+/// A message over IPv6 link addresses, as WireGuard counts it.
+fn sealed(payload: usize) -> u64 {
+    (payload as u64 + 48).next_multiple_of(16) + 32
+}
+
 const FLOW_SEALED: u64 = 208 + 32;
 pub const FLOW_EVERY: u64 = 20 * MS;
 
@@ -31,6 +38,8 @@ pub struct Host {
     /// The own clock: where it begins, and how much too fast it goes, in millionths.
     clock: (u64, i64),
     wake: Option<u64>,
+    /// Whether the agent has handed out states since it started.
+    has_begun: bool,
     reads_counters: bool,
     /// States handed out by the agent.
     pub changes: usize,
@@ -48,7 +57,7 @@ pub struct Flow {
     pub lost: usize,
     /// How often the path of the packets has changed.
     pub moves: usize,
-    path: Vec<usize>,
+    pub path: Vec<usize>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +87,6 @@ pub struct World {
     /// Pairs whose packets circle, since when.
     circling: BTreeMap<(usize, usize), u64>,
     pub longest_loop: u64,
-    pub events: u64,
 }
 
 impl World {
@@ -94,6 +102,7 @@ impl World {
             paths: paths.clone(),
             clock: (dice.roll(1 << 50), dice.roll(1_000) as i64 - 500),
             wake: None,
+            has_begun: false,
             reads_counters: false,
             changes: 0,
             reasons: Vec::new(),
@@ -117,7 +126,6 @@ impl World {
             check_is_due: false,
             circling: BTreeMap::new(),
             longest_loop: 0,
-            events: 0,
         };
         (0..world.hosts.len()).for_each(|at| world.start_agent(at));
         world
@@ -137,15 +145,24 @@ impl World {
     }
 
     pub fn start_agent(&mut self, at: usize) {
+        self.set_gone(at, false);
         let now = self.clock(at);
         let boot = self.dice.roll(1 << 16) as u16;
         let host = &mut self.hosts[at];
+        host.has_begun = false;
         host.agent = Some(Node::new(self.network.clone(), &host.name, boot, now).expect("a node of the network"));
-        // An agent that starts plans with what it knows, which is nothing.
-        host.states = LinkStates::default();
-        host.paths = self.planned[0].1.clone();
-        host.runs = true;
+        if !host.runs {
+            // A host that starts begins with what the file says; one that carries packets is left alone.
+            host.paths = self.planned[0].1.clone();
+            host.runs = true;
+        }
         self.drain(at);
+    }
+
+    fn set_gone(&mut self, at: usize, gone: bool) {
+        for wire in &mut self.wires {
+            (0..2).filter(|end| wire.ends[*end] == at).for_each(|end| wire.gone[end] = gone);
+        }
     }
 
     /// The program ends; the kernel goes on.
@@ -157,6 +174,8 @@ impl World {
     pub fn kill_host(&mut self, at: usize) {
         self.hosts[at].agent = None;
         self.hosts[at].runs = false;
+        self.wires.iter_mut().filter(|wire| wire.ends.contains(&at)).for_each(Wire::forget);
+        self.set_gone(at, true);
     }
 
     /// The program ends, and says so.
@@ -182,7 +201,6 @@ impl World {
         while self.queue.peek().is_some_and(|Reverse((at, ..))| *at <= until) {
             let Some(Reverse((at, _, what))) = self.queue.pop() else { break };
             self.now = self.now.max(at);
-            self.events += 1;
             self.happen(what);
         }
         self.now = until;
@@ -209,14 +227,17 @@ impl World {
     fn happen(&mut self, what: What) {
         match what {
             What::Message { to, from, bytes } => {
+                self.arrive(to, from, sealed(bytes.len()));
                 let from = self.hosts[from].name.clone();
                 self.tell(to, Event::Received { from, bytes });
             }
             What::Echo { to, from, reply: false } if self.hosts[to].runs => {
+                self.arrive(to, from, ECHO_SEALED);
                 self.send(to, from, ECHO_SEALED, |to, from| What::Echo { to, from, reply: true });
             }
             What::Echo { reply: false, .. } => {}
             What::Echo { to, from, .. } => {
+                self.arrive(to, from, ECHO_SEALED);
                 let from = self.hosts[from].name.clone();
                 self.tell(to, Event::EchoReply { from });
             }
@@ -259,8 +280,7 @@ impl World {
             match output {
                 Output::Send { to, bytes } => {
                     let to = self.find(to.as_str());
-                    let sealed = (bytes.len() as u64 + 48).next_multiple_of(16) + 32;
-                    self.send(at, to, sealed, |to, from| What::Message { to, from, bytes: bytes.clone() });
+                    self.send(at, to, sealed(bytes.len()), |to, from| What::Message { to, from, bytes: bytes.clone() });
                 }
                 Output::SendEcho { to } => {
                     let to = self.find(to.as_str());
@@ -297,6 +317,13 @@ impl World {
         }
     }
 
+    fn arrive(&mut self, to: usize, from: usize, bytes: u64) {
+        let no = self.wire_of[&(from.min(to), from.max(to))];
+        let end = usize::from(self.wires[no].ends[1] == to);
+        self.wires[no].arrive(end, bytes);
+        self.read_soon(to);
+    }
+
     fn after_sending(&mut self, no: usize) {
         for end in 0..2 {
             if let Some(at) = self.wires[no].keepalive_at[end] {
@@ -315,6 +342,7 @@ impl World {
         });
         let host = &mut self.hosts[at];
         host.states = states;
+        host.has_begun = true;
         host.changes += 1;
         host.reasons.extend(reasons.into_iter().map(|reason| (self.now, reason)));
         let takes = 2 * MS + self.dice.roll(20 * MS);
@@ -337,6 +365,8 @@ impl World {
             let end = usize::from(wire.ends[1] == at);
             let counted = wire.counted[end];
             let with = self.network.node(NodeIx(wire.ends[1 - end] as u32)).name.clone();
+            let age = wire.handshake_age(self.now).map(Duration::from_micros);
+            agent.handle(Event::Handshake { with: with.clone(), age }, now);
             let (sent_bytes, received_bytes) = (counted.sent, counted.received);
             agent.handle(Event::Traffic { with, sent_bytes, received_bytes }, now);
         }
@@ -413,7 +443,9 @@ impl World {
         let (mut at, mut steps) = (from, 0);
         while at != to && steps <= self.hosts.len() {
             let next = self.hosts[at].paths.first_hop(NodeIx(at as u32), NodeIx(to as u32));
-            let Some(next) = next.filter(|next| self.hosts[next.at()].runs) else { break };
+            // Whose agent is dead, or has just begun, can't follow the others. WireGuard's check of sources ends such circles.
+            let follows = |host: &Host| host.agent.is_some() && host.has_begun;
+            let Some(next) = next.filter(|next| follows(&self.hosts[next.at()])) else { break };
             let wire = &self.wires[self.wire_of[&(at.min(next.at()), at.max(next.at()))]];
             if !wire.works() {
                 break;

@@ -105,6 +105,11 @@ impl Exchange {
         self.spreads[at].handle_digest(digest == self.records.digest(), now);
     }
 
+    /// Whether the other end of a link has the same records, as far as it has told.
+    pub fn agrees(&self, at: usize) -> bool {
+        self.spreads[at].agrees()
+    }
+
     /// The other end of a link has forgotten everything, or nothing goes over the link: what was under way is void.
     pub fn forget(&mut self, at: usize) {
         self.spreads[at] = Spread::default();

@@ -104,6 +104,11 @@ impl Spread {
         }
     }
 
+    /// Whether the other end's digest was the own one when it last came.
+    pub fn agrees(&self) -> bool {
+        self.agrees
+    }
+
     /// Sends a summary soon whatever the digests say.
     pub fn compare(&mut self) {
         self.summary = self.summary.or(Some(false));

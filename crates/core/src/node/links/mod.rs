@@ -19,15 +19,15 @@ use cost::Cost;
 use damping::Damping;
 pub use hearing::Heard;
 use hearing::Hearing;
-use traffic::Traffic;
+use traffic::{Passed, Traffic};
 
 use super::Time;
 use super::exchange::record::View;
 use super::exchange::wire::Header;
 use crate::limits::{
-    HANDSHAKE_STALE_S, PROBE_BURST_GAP_MS, PROBE_BURST_MAX, PROBE_BURST_MIN, PROBE_DOUBT_S, PROBE_DOWN_S,
-    PROBE_FAST_HOLD_S, PROBE_FAST_MS, PROBE_FIRST_S, PROBE_IDLE_S_MAX, PROBE_IDLE_S_PER_LINK, PROBE_PATIENCE_MS,
-    PROBE_SLACK_MS, SESSION_FRESH_S,
+    HANDSHAKE_RETRY_S, HANDSHAKE_STALE_S, PROBE_BURST_GAP_MS, PROBE_BURST_MAX, PROBE_BURST_MIN, PROBE_DOUBT_S,
+    PROBE_DOWN_S, PROBE_FAST_HOLD_S, PROBE_FAST_MS, PROBE_FIRST_S, PROBE_IDLE_S_MAX, PROBE_IDLE_S_PER_LINK,
+    PROBE_PATIENCE_MS, PROBE_SLACK_MS, SESSION_ENDED_S, SESSION_FRESH_S,
 };
 
 const FAST: Duration = Duration::from_millis(PROBE_FAST_MS);
@@ -49,8 +49,7 @@ pub enum Health {
 pub struct Link {
     /// What was sent and heard.
     pub hearing: Hearing,
-    /// Counters of what was sent.
-    pub sent: Traffic,
+    sent: Traffic,
     /// Counters of what was received.
     pub received: Traffic,
     damping: Damping,
@@ -71,7 +70,7 @@ pub struct Link {
     /// When the last probe and the last echo came.
     heard_at: Option<Time>,
     echo_at: Option<Time>,
-    /// The last time at which a handshake was known to be young.
+    /// When the last handshake was.
     handshake_at: Option<Time>,
     /// Since when it has been fast, and until when this end and the other want it to be.
     fast_since: Time,
@@ -84,6 +83,8 @@ pub struct Link {
     answer: bool,
     awaiting: Option<Time>,
     suspicion: Option<Suspicion>,
+    /// When the last message of our own went out.
+    spoke_at: Time,
     /// Since when nothing has been wrong, while it is down.
     clear_since: Option<Time>,
 }
@@ -138,6 +139,7 @@ impl Link {
             answer: false,
             awaiting: None,
             suspicion: None,
+            spoke_at: now,
             clear_since: None,
         };
         link.adapt(degree, stated_us);
@@ -231,18 +233,43 @@ impl Link {
 
     /// The age of the last handshake, if there has been one.
     pub fn handle_handshake(&mut self, age: Option<Duration>, now: Time) {
+        self.handshake_at = age.map(|age| now.before(age));
         let is_young = age.is_some_and(|age| age.as_secs() < HANDSHAKE_STALE_S);
-        if is_young {
-            self.handshake_at = Some(now);
-        }
         if self.alone && self.echo_at.is_none() {
             self.deaf = !is_young;
             self.settle(now);
         }
     }
 
+    /// The device's counters.
+    pub fn handle_counters(&mut self, sent_bytes: u64, received_bytes: u64, now: Time) {
+        let (sent, received) = (self.sent.handle_sent(sent_bytes), self.received.handle_received(received_bytes));
+        let sends = match sent {
+            Passed::Nothing => false,
+            // Somebody's packets wait for this handshake, unless it is ours, or renews a session.
+            Passed::Initiation => {
+                let is_ours = now.since(self.spoke_at).as_secs() < HANDSHAKE_RETRY_S;
+                let renews = self.handshake_at.is_some_and(|at| now.since(at).as_secs() < SESSION_ENDED_S);
+                !is_ours && !renews && !self.deaf
+            }
+            Passed::Packets => true,
+        };
+        if sends || received == Passed::Packets {
+            self.handle_traffic(sends, now);
+        }
+    }
+
+    /// A message of our own of so many bytes goes out; an echo request has no number.
+    pub fn handle_own(&mut self, bytes: u64, is_numbered: bool, now: Time) {
+        if is_numbered {
+            self.hearing.handle_sent(now);
+        }
+        self.sent.handle_own(bytes);
+        self.spoke_at = now;
+    }
+
     /// The link has carried others' packets; `sends` if this end has sent some.
-    pub fn handle_traffic(&mut self, sends: bool, now: Time) {
+    fn handle_traffic(&mut self, sends: bool, now: Time) {
         if now >= self.fast_until {
             self.fast_since = now;
             self.poll_now = !self.promised;
@@ -294,7 +321,7 @@ impl Link {
         let burst = self.suspicion.map(|it| if it.left > 0 { it.next.min(it.conclude) } else { it.conclude });
         let first = (self.health == Health::Starting).then(|| self.first_verdict());
         let hold = self.clear_since.map(|since| since.plus(self.damping.hold()));
-        let all = [burst, first, hold, self.due_by(), Some(self.poll_at())];
+        let all = [burst, first, hold, self.mute_until(), self.due_by(), Some(self.poll_at())];
         all.into_iter().flatten().min().unwrap_or(Time::NEVER)
     }
 
@@ -396,10 +423,19 @@ impl Link {
         } else if self.due_by().is_some_and(|by| by <= now) {
             self.suspect(now, 1);
         }
+        if self.mute_until().is_some_and(|until| until <= now) {
+            self.deaf = true;
+        }
         if self.health == Health::Starting && self.first_verdict() <= now && self.evidence_at().is_none() {
             self.conclude(self.since, now);
         }
         self.settle(now);
+    }
+
+    /// Until when the last handshake speaks for a peer that says nothing itself.
+    fn mute_until(&self) -> Option<Time> {
+        let shook_hands_at = self.handshake_at.filter(|_| self.is_mute() && !self.deaf)?;
+        Some(shook_hands_at.plus(Duration::from_secs(HANDSHAKE_STALE_S)))
     }
 
     fn first_verdict(&self) -> Time {

@@ -1,0 +1,145 @@
+//! What the exchange and the probes cost: an idle day, and how fast packets flow again, in numbers.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use wayleave_core::network::Network;
+use wayleave_core::plan::LinkState;
+
+use crate::random::{Dice, read};
+use crate::wire::{MS, S};
+use crate::world::World;
+
+const DAY: u64 = 86_400 * S;
+/// UDP and IPv4, or IPv6, around each message of WireGuard.
+const UNDERLAY: [u64; 2] = [28, 48];
+
+/// A full mesh of nodes, some of them hubs, in regions far apart.
+pub fn mesh(nodes: u64, hubs: u64, seed: u64) -> Arc<Network> {
+    let mut dice = Dice(seed);
+    let mut text = String::from("[network]\nname = \"mesh\"\nprefixes = [\"10.0.0.0/16\"]\n");
+    (0..4).for_each(|region| writeln!(text, "[regions.r{region}]").expect("strings take everything"));
+    for node in 0..nodes {
+        let (region, hub) = (dice.roll(4), node < hubs);
+        let endpoint = format!("198.51.{}.{}:51820", node / 250, node % 250 + 1);
+        let _ = writeln!(text, "[nodes.n{node}]\nregion = \"r{region}\"\nendpoint = \"{endpoint}\"\nhub = {hub}");
+    }
+    text.push_str("[[links]]\nmesh = [\"*\"]\n[rtt_ms]\n");
+    for region in 0..4 {
+        let _ = write!(text, "r{region} = {{ r{region} = {}", 2 + dice.roll(30));
+        (region + 1..4).for_each(|other| {
+            let _ = write!(text, ", r{other} = {}", 40 + dice.roll(220));
+        });
+        text.push_str(" }\n");
+    }
+    Arc::new(read(&text))
+}
+
+#[test]
+fn an_idle_day_of_twelve_nodes_costs_each_less_than_a_megabyte() {
+    let mut world = World::new(mesh(12, 3, 7), 7);
+    world.run(3_600 * S);
+    let before: Vec<_> = world.wires.iter().map(|wire| wire.counted).collect();
+    world.run(DAY);
+    for (family, headers) in ["IPv4", "IPv6"].iter().zip(UNDERLAY) {
+        let mut of_node = vec![0_u64; world.hosts.len()];
+        for (wire, before) in world.wires.iter().zip(&before) {
+            for end in 0..2 {
+                let (now, before) = (wire.counted[end], before[end]);
+                let bytes = now.sent + now.received - before.sent - before.received;
+                let messages =
+                    now.messages_sent + now.messages_received - before.messages_sent - before.messages_received;
+                of_node[wire.ends[end]] += bytes + messages * headers;
+            }
+        }
+        let (least, most) = (of_node.iter().min().unwrap(), of_node.iter().max().unwrap());
+        println!(
+            "idle day over {family}, sent and received, all headers and handshakes: {least} to {most} bytes a node"
+        );
+        assert!(*most < 1_000_000 && *least > 0, "{of_node:?}");
+    }
+}
+
+#[test]
+fn packets_flow_again_within_a_second_of_a_cut_99_times_in_100() {
+    let mut times = Vec::new();
+    for seed in 0..100 {
+        let mut world = World::new(mesh(6, 2, seed), seed);
+        let mut dice = Dice(seed);
+        let (a, b) = (dice.roll(3) as usize, 3 + dice.roll(3) as usize);
+        world.run(5 * S);
+        let flow = world.flow(a, b, 30 * S);
+        let wait = 3 * S + dice.roll(1_000) * MS;
+        world.run(wait);
+        let path = world.flows[flow].path.clone();
+        let hop = dice.roll(path.len() as u64 - 1) as usize;
+        let (x, y) = (path[hop], path[hop + 1]);
+        if dice.chance(70) {
+            world.cut(x, y, true);
+        } else {
+            world.wire(x, y).cut[dice.roll(2) as usize] = true;
+        }
+        world.run(15 * S);
+        assert_ne!(world.flows[flow].path, path, "seed {seed}");
+        times.push(world.flows[flow].worst / MS);
+    }
+    times.sort_unstable();
+    println!("ms without packets after a cut: median {}, p99 {}, worst {}", times[50], times[98], times[99]);
+    assert!(times[98] < 1_000, "{times:?}");
+}
+
+#[test]
+fn traffic_that_begins_on_a_link_that_broke_unseen_is_rerouted_within_two_seconds() {
+    let mut times = Vec::new();
+    for seed in 0..40 {
+        let mut world = World::new(mesh(6, 2, seed), seed);
+        world.run(200 * S);
+        let (a, b) = (2, 5);
+        world.cut(a, b, true);
+        world.run(10 * S);
+        let began = world.now;
+        let flow = world.flow(a, b, world.now + 20 * S);
+        while world.flows[flow].last_ok.is_none() && world.now < began + 10 * S {
+            world.run(10 * MS);
+        }
+        times.push((world.now - began) / MS);
+    }
+    times.sort_unstable();
+    println!("ms until the first packet arrives: median {}, worst {}", times[20], times[39]);
+    assert!(times[39] < 2_000, "{times:?}");
+}
+
+#[test]
+fn three_hundred_nodes_hear_of_a_cut_between_hubs_within_a_second() {
+    let mut text = String::from("[network]\nname = \"many\"\nprefixes = [\"10.0.0.0/16\"]\n");
+    for node in 0..300 {
+        let hub = node < 5;
+        let _ = writeln!(
+            text,
+            "[nodes.n{node}]\nhub = {hub}\nendpoint = \"198.51.{}.{}:51820\"",
+            node / 250,
+            node % 250 + 1
+        );
+    }
+    text.push_str("[[links]]\nfrom = [\"*\"]\nto = [\"role:hub\"]\n");
+    let mut world = World::new(Arc::new(read(&text)), 1);
+    world.run(10 * S);
+    let (a, b) = (world.find("n0"), world.find("n1"));
+    world.flow(a, b, world.now + 10 * S);
+    world.run(3 * S);
+    let (names, before) = ((world.hosts[a].name.clone(), world.hosts[b].name.clone()), sent(&world));
+    world.cut(a, b, true);
+    let cut_at = world.now;
+    let knows = |host: &crate::world::Host| host.states.of(&names.0, &names.1) == Some(LinkState::Down);
+    while !world.hosts.iter().all(knows) && world.now < cut_at + 10 * S {
+        world.run(10 * MS);
+    }
+    let took = (world.now - cut_at) / MS;
+    world.run(2 * S);
+    println!("300 nodes know of a cut after {took} ms, for {} messages", sent(&world) - before);
+    assert!(took < 1_000, "{took} ms");
+}
+
+fn sent(world: &World) -> u64 {
+    world.hosts.iter().filter_map(|host| host.agent.as_ref()).map(|agent| agent.counters().sent).sum()
+}
