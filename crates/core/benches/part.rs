@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p wayleave-core --bench part` prints milliseconds, medians of nine runs, for large networks.
 
+#![allow(clippy::disallowed_types, reason = "a benchmark reads the clock")]
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;

@@ -14,6 +14,7 @@ use wayleave_core::file::load_with;
 use wayleave_core::names::Name;
 use wayleave_core::network::resolve::resolve;
 use wayleave_core::network::{Network, Ports};
+use wayleave_core::node::CONTROL_PORT;
 use wayleave_core::plan::{Ledger, LinkStates, NodePlan, plan};
 use wayleave_core::prove::{Hosts, Proof, Verdict, reachability};
 
@@ -286,4 +287,21 @@ fn nodes_that_never_talk_are_not_told_of_each_other_and_need_no_firewall() {
     let (denied, fine) = (Verdict::Denied, Verdict::Fine);
     assert_eq!(found, [denied, denied, denied, fine, fine]);
     assert!(proof.is_clean());
+}
+
+#[test]
+fn agents_hear_each_other_under_a_policy_that_denies_nearly_everything() {
+    let network = "[network]\nname = \"n\"\nprefixes = [\"10.50.0.0/16\"]\npolicy = \"deny\"
+        [nodes.a]\nendpoint = \"192.0.2.1\"\nplatform = \"agent\"\n[nodes.b]\nendpoint = \"192.0.2.2\"
+        [[allow]]\nfrom = [\"*\"]\nto = [\"*\"]\nports = [\"tcp/22\"]\n";
+    let (plan, ..) = plan(Arc::new(read(network)), &Ledger::default(), &LinkStates::default());
+    let lets_in = |name: &str| {
+        let member = plan.of(plan.find(&Name::new(name).unwrap()).unwrap());
+        let link = member.link_address.unwrap();
+        let to_link = |prefixes: &Vec<ipnet::IpNet>| prefixes.iter().any(|prefix| prefix.contains(&link));
+        let rules = member.firewall.unwrap().rules.into_iter();
+        let mut rules = rules.filter(|rule| rule.accept && rule.to.as_ref().is_some_and(to_link));
+        rules.any(|rule| rule.ports.icmp && rule.ports.udp == [(CONTROL_PORT, CONTROL_PORT)])
+    };
+    assert_eq!((lets_in("a"), lets_in("b")), (true, false));
 }

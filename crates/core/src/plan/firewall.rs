@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Plan, host, merge};
-use crate::network::{FirewallForm, Host, NodeIx, Parties, Party, Ports};
+use crate::network::{FirewallForm, Host, NodeIx, Parties, Party, Platform, Ports};
+use crate::node::CONTROL_PORT;
 
 /// What a host's firewall does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,11 +111,13 @@ impl Plan {
         }
         let guarded = self.guarded(node);
         let mut rules = self.denials(node, &guarded);
-        // Link addresses are nobody's in the policy, and are probed over every link.
+        // Link addresses are nobody's in the policy, and are probed over every link; agents talk to each other there.
+        let is_agent = self.network.node(node).platform == Platform::Agent;
+        let udp = if is_agent { vec![(CONTROL_PORT, CONTROL_PORT)] } else { Vec::new() };
         rules.extend(self.addresses.node_links[node.at()].map(|address| FirewallRule {
             from: None,
             to: Some(vec![host(address)]),
-            ports: Ports { icmp: true, ..Ports::default() },
+            ports: Ports { icmp: true, udp: udp.clone(), ..Ports::default() },
             accept: true,
             label: "probes of links".to_owned(),
         }));

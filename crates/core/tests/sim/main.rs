@@ -1,5 +1,7 @@
 //! Networks of agents in virtual time: failures, what they do to packets, and whether everybody agrees afterwards.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and reads how many seeds to run")]
+
 #[path = "../random/mod.rs"]
 mod random;
 mod wire;
