@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use wayleave_core::host::{Actual, Backend, Change, Dialler, HostState, wanted};
 use wayleave_core::names::Name;
 use wayleave_core::network::Host;
-use wayleave_core::plan::{LinkStates, Member, NodePlan, Plan, merge, plan};
+use wayleave_core::plan::{LinkStates, Member, NodePlan, Plan, merge, part, plan};
 
 use super::failover::Failover;
 use super::names::Names;
@@ -29,6 +29,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_millis(100);
 /// Between looks at peers' handshakes, for endpoints that are tried.
 const DIAL_INTERVAL: Duration = Duration::from_secs(5);
+/// When link states are known at the latest, after the start: `core` hands them out after this even if nobody is heard.
+const STATES_MAX: Duration = Duration::from_secs(3);
 /// Until a refused change is tried again: doubled each time, up to a minute.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 
@@ -38,6 +40,8 @@ pub struct Agent {
     pub(super) reconciler: Reconciler,
     pub(super) reading: Reading,
     pub(super) plan: Plan,
+    /// Whether link states have changed since the whole plan was made.
+    is_plan_old: bool,
     pub(super) part: NodePlan,
     /// The same if all links worked.
     intended: NodePlan,
@@ -79,6 +83,7 @@ impl Agent {
             reconciler,
             reading,
             plan,
+            is_plan_old: false,
             part,
             intended,
             states,
@@ -98,7 +103,21 @@ impl Agent {
             ends: false,
         };
         agent.set_endpoints();
+        agent.leave_running_device();
         Ok(agent)
+    }
+
+    /// A device that a predecessor left running carries packets over the paths of its time: they stay until it is known which
+    /// links work.
+    fn leave_running_device(&mut self) {
+        let runs = self.reconciler.propose(&self.wanted, None).is_ok_and(|proposal| {
+            self.reconciler.backend() == Backend::Kernel
+                && proposal.actual.state.devices.get(&self.part.device).is_some_and(|device| device.up)
+        });
+        if runs && self.failover.has_links() {
+            self.look_at = self.started + STATES_MAX;
+            self.failover.is_device_there = true;
+        }
     }
 
     /// Where the control socket belongs.
@@ -257,6 +276,7 @@ impl Agent {
             log(Weight::Notice, &format!("network file read: generation {}", part.generation));
         }
         (self.reading, self.plan, self.part, self.intended) = (reading, plan, part.clone(), part);
+        self.is_plan_old = false;
         self.adopt_links();
         self.plan_anew();
         self.set_endpoints();
@@ -264,14 +284,24 @@ impl Agent {
         Ok(())
     }
 
-    /// Plans with what is known of the links.
+    /// Plans its own part with what is known of the links.
     pub(super) fn plan_anew(&mut self) {
-        let Ok((plan, member)) = planned(&self.reading, &self.states, &self.options.node) else { return };
-        let mut part = plan.of(member);
+        let Some(member) = self.plan.find(&self.options.node) else { return };
+        let mut part = part(self.reading.network.clone(), &self.reading.ledger, &self.states, member);
         // Prefixes without a path stay routed into the device, which drops their packets: no other way would be a private one.
         part.routes = merge(part.routes.iter().chain(&self.intended.routes).copied().collect());
         part.generation = self.intended.generation;
-        (self.plan, self.part) = (plan, part);
+        self.part = part;
+        self.is_plan_old = true;
+    }
+
+    /// The whole plan with what is known of the links: for people who ask, not for carrying out.
+    pub(super) fn refresh_plan(&mut self) {
+        if std::mem::take(&mut self.is_plan_old)
+            && let Ok((plan, _)) = planned(&self.reading, &self.states, &self.options.node)
+        {
+            self.plan = plan;
+        }
     }
 
     /// Brings the host to the plan.
@@ -300,6 +330,7 @@ impl Agent {
         match outcome {
             Ok(actual) => {
                 self.actual = actual;
+                self.failover.is_device_there = true;
                 // What was changed is looked at again: done is what can be seen, not what was asked for.
                 let again = if done > 0 { SETTLE } else { LOOK_INTERVAL };
                 (self.look_at, self.retry) = (now + again, RETRY_MIN);

@@ -27,15 +27,22 @@ pub(super) struct Failover {
     node: Option<Node>,
     links: Option<Links>,
     traffic_at: Instant,
+    /// Whether there is a device to try links on.
+    pub(super) is_device_there: bool,
 }
 
 impl Failover {
+    /// Whether it has any links: clients have none.
+    pub(super) fn has_links(&self) -> bool {
+        self.node.is_some()
+    }
+
     pub(super) fn new(network: &std::sync::Arc<wayleave_core::network::Network>, name: &Name) -> Failover {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         // Another number at each start is all that is asked for.
         let boot = (now.as_micros() as u16) ^ (std::process::id() as u16);
         let node = Node::new(network.clone(), name, boot, Time::default()).ok();
-        Failover { node, links: None, traffic_at: Instant::now() }
+        Failover { node, links: None, traffic_at: Instant::now(), is_device_there: false }
     }
 
     /// The device is made anew, or gone: sockets on it are of no use any more.
@@ -78,7 +85,7 @@ impl Agent {
 
     /// Does what is due for the links.
     pub(super) fn tend_links(&mut self) {
-        if self.failover.node.is_none() || !self.wanted.devices.contains_key(&self.part.device) {
+        if !self.failover.has_links() || !self.failover.is_device_there {
             return;
         }
         if self.failover.links.is_none() && !self.open_links() {
@@ -165,7 +172,8 @@ impl Agent {
         let before = self.part.clone();
         self.states = states;
         self.plan_anew();
-        if self.part != before {
+        // At the start the device may not have been looked at yet.
+        if self.part != before || self.wanted.devices.is_empty() {
             self.reconcile();
         }
     }

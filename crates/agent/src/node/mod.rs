@@ -1,6 +1,6 @@
 //! The agent: one network on this host, kept as planned for as long as it runs.
 //!
-//! One control loop takes one [`Event`] after the other and waits for the next; threads beside it ([`sources`]) only turn
+//! One control loop takes one [`Event`] after the other and waits for the next; threads beside it (`sources`) only turn
 //! what they wait for into events. At start, after each event that could matter and every minute the loop reconciles: it looks
 //! at the host, asks for the difference and carries it out. A network file that is refused leaves the old one in force. User
 //! packets never pass through here.

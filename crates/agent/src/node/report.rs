@@ -21,6 +21,7 @@ pub(super) const SESSION: Duration = Duration::from_secs(180);
 impl Agent {
     /// How everything is.
     pub(super) fn snapshot(&mut self) -> Snapshot {
+        self.refresh_plan();
         let device = self.part.device.as_str().to_owned();
         let described = self.reconciler.host().describe(&device).ok();
         let peers: BTreeMap<PublicKey, PeerDescription> = described
