@@ -99,9 +99,9 @@ fn set_peer(engine: &Engine, peer: ConfigurePeer) {
     engine.device.configure(&ConfigureDevice { peers: vec![peer], ..ConfigureDevice::default() }).unwrap();
 }
 
-/// Pings from inside; panics if any of the pings is not answered.
-fn ping(namespace: &Namespace, address: &str, count: u32) {
-    ping_losing(namespace, address, count, 0);
+/// Pings from inside; panics if any of the pings is not answered. Returns how many were sent: so many at least.
+fn ping(namespace: &Namespace, address: &str, count: u32) -> u64 {
+    ping_losing(namespace, address, count, 0)
 }
 
 /// Pings from inside, twenty times a second; panics if more than so many of the pings are not answered.
@@ -109,7 +109,7 @@ fn ping(namespace: &Namespace, address: &str, count: u32) {
 /// Without `-w`, ping counts as lost what comes later than two round trips, or 50 ms, after the last ping: on a machine whose
 /// processors are taken, that is late and not lost. With it, ping goes on until there are as many answers as were asked for. It
 /// gives up sooner than a handshake is repeated.
-fn ping_losing(namespace: &Namespace, address: &str, count: u32, lost_max: u32) {
+fn ping_losing(namespace: &Namespace, address: &str, count: u32, lost_max: u32) -> u64 {
     let deadline_s = count / 20 + 4;
     let output = namespace.output(&format!("ping -n -i 0.05 -w {deadline_s} -c {count} {address}"));
     let report = String::from_utf8_lossy(&output.stdout);
@@ -120,6 +120,8 @@ fn ping_losing(namespace: &Namespace, address: &str, count: u32, lost_max: u32) 
         .collect();
     let lost = count as usize - answered.len();
     assert!(lost <= lost_max as usize, "{lost} of {count} lost: {report}{}", String::from_utf8_lossy(&output.stderr));
+    let sent = report.lines().find_map(|line| line.split_once(" packets transmitted")?.0.parse().ok());
+    sent.unwrap_or_else(|| panic!("no count of pings sent in {report}"))
 }
 
 /// Waits for the first ping to be answered: the handshake is done.
