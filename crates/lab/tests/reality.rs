@@ -71,6 +71,7 @@ fn examine(seed: u64, network: &Network) -> (Count, Vec<String>) {
     let mut wrong = Vec::new();
     let mut step = |lab: &mut Lab, what: &str, mistakes: &[Mistake], cut: &[(Member, Member)]| {
         let mut hosts = Hosts::from_plan(&lab.plan);
+        hosts.hosts.iter_mut().for_each(|host| host.firewall = None);
         mistakes::in_model(&lab.plan, mistakes, &mut hosts);
         mistakes::cut(&lab.plan, &mut hosts, cut);
         let (compared, found) = compare(&Places::of(lab, &hosts), hosts);
@@ -93,7 +94,11 @@ fn examine(seed: u64, network: &Network) -> (Count, Vec<String>) {
 
 fn tell(lab: &mut Lab, mistakes: &[Mistake]) {
     let plan = lab.plan.clone();
-    let mut change = |member, part: &mut NodePlan| mistakes::on_host(&plan, mistakes, member, part);
+    let mut change = |member, part: &mut NodePlan| {
+        // Addresses and routes alone: isolated hubs have firewalls, which the lab's tests of policies try.
+        part.firewall = None;
+        mistakes::on_host(&plan, mistakes, member, part);
+    };
     lab.apply_changed(&LinkStates::default(), &mut change).map_err(describe).unwrap();
 }
 
