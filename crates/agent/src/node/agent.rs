@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use wayleave_core::host::{Actual, Backend, Change, Dialler, HostState, wanted};
+use wayleave_core::host::{Backend, Change, Dialler, HostState, wanted};
 use wayleave_core::names::Name;
 use wayleave_core::network::Host;
-use wayleave_core::plan::{LinkStates, Member, NodePlan, Plan, merge, part, plan};
+use wayleave_core::plan::{LinkStates, Member, NodePlan, PeerPlan, Plan, merge, part, plan};
 
 use super::failover::Failover;
 use super::names::Names;
@@ -47,7 +47,6 @@ pub struct Agent {
     intended: NodePlan,
     pub(super) states: LinkStates,
     pub(super) wanted: HostState,
-    pub(super) actual: Actual,
     pub(super) names: Names,
     pub(super) started: Instant,
     /// What is wrong now, by what it is about.
@@ -88,7 +87,6 @@ impl Agent {
             intended,
             states,
             wanted: HostState::default(),
-            actual: Actual::default(),
             names: Names::default(),
             started: now,
             problems: Default::default(),
@@ -320,7 +318,7 @@ impl Agent {
             if done > CHANGES_LOGGED_MAX {
                 log(Weight::Info, &format!("and {} more changes", done - CHANGES_LOGGED_MAX));
             }
-            outcome.map(|()| proposal.actual)
+            outcome
         });
         if is_remade {
             self.failover.forget_sockets();
@@ -328,8 +326,7 @@ impl Agent {
         let now = Instant::now();
         self.wanted = wanted;
         match outcome {
-            Ok(actual) => {
-                self.actual = actual;
+            Ok(()) => {
                 self.failover.is_device_there = true;
                 // What was changed is looked at again: done is what can be seen, not what was asked for.
                 let again = if done > 0 { SETTLE } else { LOOK_INTERVAL };
@@ -347,19 +344,13 @@ impl Agent {
     /// Looks names up, and goes on to other endpoints of peers that don't answer.
     fn dial(&mut self, now: Instant) {
         self.dial_at = now + DIAL_INTERVAL;
-        let Ok(proposal) = self.reconciler.propose(&self.wanted, Some(&self.wanted)) else { return };
-        self.actual = proposal.actual;
-        let device = &self.part.device;
-        let live: Vec<&Name> = self
-            .part
-            .peers
-            .iter()
-            .filter(|peer| {
-                let age = peer.public_key.and_then(|key| self.actual.handshake_ages.get(&(device.clone(), key)));
-                age.is_some_and(|age| *age < super::report::SESSION)
-            })
-            .map(|peer| &peer.name)
-            .collect();
+        // The device alone is asked: a look at the whole host every five seconds would be work for nothing.
+        let ages = self.handshake_ages();
+        let is_live = |peer: &&PeerPlan| {
+            let age = peer.public_key.and_then(|key| ages.get(&key));
+            age.is_some_and(|age| *age < super::report::SESSION)
+        };
+        let live: Vec<&Name> = self.part.peers.iter().filter(is_live).map(|peer| &peer.name).collect();
         let before = self.dialler.chosen();
         self.dialler.advance(now - self.started, |name| live.contains(&name));
         let part = &self.part;
@@ -382,7 +373,7 @@ impl Agent {
             Host::Ip(_) => None,
         }));
         let (names, now) = (&self.names, self.started.elapsed());
-        let addresses = |peer: &wayleave_core::plan::PeerPlan| -> Vec<SocketAddr> {
+        let addresses = |peer: &PeerPlan| -> Vec<SocketAddr> {
             let of = |endpoint: &wayleave_core::network::Endpoint| -> Vec<SocketAddr> {
                 let port = endpoint.port;
                 match &endpoint.host {

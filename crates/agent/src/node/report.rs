@@ -61,6 +61,16 @@ impl Agent {
         }
     }
 
+    /// How long ago the latest handshake of each peer was that had one.
+    pub(super) fn handshake_ages(&mut self) -> BTreeMap<PublicKey, Duration> {
+        let described = self.reconciler.host().describe(self.part.device.as_str());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let age = |peer: &PeerDescription| {
+            Some((PublicKey::from_bytes(peer.public_key.0), now.saturating_sub(peer.last_handshake?)))
+        };
+        described.iter().flat_map(|device| &device.peers).filter_map(age).collect()
+    }
+
     fn member(
         &self,
         own: Member,
