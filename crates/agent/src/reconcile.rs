@@ -73,7 +73,7 @@ impl Reconciler {
         directory::make(&place)?;
         let lock = directory::lock(&place)?.ok_or_else(|| ReconcileError::Busy(network.clone()))?;
         let originals = Originals::load(&place)?;
-        let host = Host::open(choice)?;
+        let host = Host::open(choice)?.with_firewalls(&place);
         Ok(Reconciler { network: network.clone(), place, host, originals, keys: BTreeMap::new(), _lock: lock })
     }
 

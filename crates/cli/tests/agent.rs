@@ -178,3 +178,27 @@ ip -n b tuntap add dev wg0 mode tun; agent b; on b "$W" status || echo "exit $?"
     assert!(ran.out.contains("device wg0 is there already and is not ours"), "{ran}");
     assert!(ran.out.lines().any(|line| line == "exit 4"), "{ran}");
 }
+
+#[test]
+fn an_agent_sets_the_planned_firewall_again_when_it_is_flushed_and_takes_it_along() {
+    let script = r#"
+sed -i 's/^prefixes = ."10.50.0.0.24.*/&\npolicy = "deny"/' network.toml
+printf '[[allow]]\nfrom = ["b"]\nto = ["a"]\nports = ["tcp/8080"]\n' >> network.toml
+on a nft list ruleset > before
+agent a --cleanup; agent b
+until_true "on a nft list table inet wayleave-wg0"
+until_true "on b $W status"
+echo "== refused"; on b ping -c 2 -i 0.2 -W 1 10.50.0.1 || echo "exit $?"
+on a nft flush ruleset
+until_true "on b ping -c 1 -W 1 10.50.0.1"
+on a "$W" reload; on a nft list table inet wayleave-wg0 > /dev/null
+on b ping -c 2 -i 0.2 -W 1 10.50.0.1 || echo "exit $?"
+kill $(cat a.pid); until_true "! on a ip link show wg0"; sleep 0.2
+on a nft list ruleset > after; cmp before after && echo same
+"#;
+    let Some(ran) = scenario("an_agent_sets_the_planned_firewall", script) else { return };
+    let ran = ran.expect(0);
+    let refused = part(&ran, "refused");
+    assert_eq!(refused.iter().filter(|line| **line == "exit 1").count(), 2, "{ran}");
+    assert_eq!(refused.last(), Some(&"same"), "{ran}");
+}

@@ -10,7 +10,7 @@ use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::DeviceName;
 use wayleave_engine::{ConfigureDevice, ConfigurePeer, PrivateKey as DeviceKey, PublicKey as DevicePublicKey};
 
-use super::{Host, HostError, Refused, sysctl};
+use super::{Host, HostError, Refused, firewall, sysctl};
 use crate::netlink::{Route, Rule};
 
 impl Host {
@@ -50,6 +50,12 @@ impl Host {
         match change {
             Change::SetSysctl { name, value } | Change::SetDeviceSysctl { name, value } => {
                 return sysctl::write(name, value);
+            }
+            Change::SetFirewall { device, script } => {
+                return self.directory.as_deref().map_or(Ok(()), |place| firewall::set(place, device, script));
+            }
+            Change::RemoveFirewall { device } => {
+                return self.directory.as_deref().map_or(Ok(()), |place| firewall::remove(place, device));
             }
             Change::AddDevice { device, network, .. } => {
                 self.devices.make(netlink, device.as_str())?;

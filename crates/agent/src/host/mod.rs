@@ -8,10 +8,12 @@
 
 mod apply;
 mod backend;
+mod firewall;
 mod observe;
 mod sysctl;
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use wayleave_core::host::{Change, Obstacle};
 use wayleave_core::names::DeviceName;
@@ -26,6 +28,8 @@ use crate::netlink::{Netlink, NetlinkError};
 pub struct Host {
     netlink: Netlink,
     devices: Devices,
+    /// Where the scripts of firewalls that are set are kept; none: firewalls are nobody's business here.
+    directory: Option<PathBuf>,
 }
 
 /// Why a host could not be read or changed.
@@ -60,6 +64,15 @@ pub enum HostError {
         /// The setting.
         name: String,
         /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A firewall's script failed.
+    #[error("the script of {device}'s firewall failed")]
+    Firewall {
+        /// The device.
+        device: DeviceName,
+        /// Why, in the script's words.
         #[source]
         source: io::Error,
     },
@@ -103,7 +116,14 @@ impl Host {
     /// # Errors
     /// If the kernel's WireGuard was chosen and there is none, or without a netlink socket.
     pub fn open(choice: Choice) -> Result<Host, HostError> {
-        Ok(Host { netlink: Netlink::open()?, devices: Devices::open(choice)? })
+        Ok(Host { netlink: Netlink::open()?, devices: Devices::open(choice)?, directory: None })
+    }
+
+    /// Also sets firewalls, and keeps their scripts in a directory.
+    #[must_use]
+    pub fn with_firewalls(mut self, directory: &Path) -> Host {
+        self.directory = Some(directory.to_owned());
+        self
     }
 
     /// What runs WireGuard here.

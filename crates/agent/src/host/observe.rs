@@ -13,7 +13,7 @@ use wayleave_core::keys::PublicKey;
 use wayleave_core::names::{DeviceName, Name};
 use wayleave_engine::DeviceDescription;
 
-use super::{Host, HostError, sysctl};
+use super::{Host, HostError, firewall, sysctl};
 use crate::limits::LOOKS_MAX;
 use crate::netlink::LinkSeen;
 
@@ -74,6 +74,10 @@ impl Host {
                     actual.state.rules.insert(rule);
                 }
             }
+        }
+        match &self.directory {
+            Some(place) => actual.state.firewalls = firewall::look(place),
+            None => actual.state.firewalls.clone_from(&wanted.firewalls),
         }
         for name in wanted.sysctls.keys() {
             if let Some(value) = sysctl::read(name)? {

@@ -41,6 +41,8 @@ pub enum Change {
     SetFwmark { device: DeviceName, fwmark: u32 },
     /// Sets the MTU.
     SetMtu { device: DeviceName, mtu: u16 },
+    /// Sets the firewall of a device, in the place of an earlier one: before any packet can come.
+    SetFirewall { device: DeviceName, script: String },
     /// Sets a kernel setting of a device of ours, which goes away with it.
     SetDeviceSysctl { name: Sysctl, value: String },
     /// Adds an address.
@@ -69,6 +71,8 @@ pub enum Change {
     RemovePeer { device: DeviceName, peer: PeerRef },
     /// Removes an address.
     RemoveAddress { device: DeviceName, address: IpNet },
+    /// Removes the firewall of a device.
+    RemoveFirewall { device: DeviceName },
     /// Removes a device of ours.
     RemoveDevice { device: DeviceName },
 }
@@ -84,21 +88,23 @@ impl Change {
             Change::SetPort { .. } => 4,
             Change::SetFwmark { .. } => 5,
             Change::SetMtu { .. } => 6,
-            Change::SetDeviceSysctl { .. } => 7,
-            Change::AddAddress { .. } => 8,
-            Change::SetUp { .. } => 9,
-            Change::AddPeer { .. } => 10,
-            Change::SetEndpoint { .. } => 11,
-            Change::SetKeepalive { .. } => 12,
-            Change::GivePrefix { .. } => 13,
-            Change::SetRoute { .. } => 14,
-            Change::AddRule { .. } => 15,
-            Change::RemoveRule { .. } => 16,
-            Change::RemoveRoute { .. } => 17,
-            Change::TakePrefix { .. } => 18,
-            Change::RemovePeer { .. } => 19,
-            Change::RemoveAddress { .. } => 20,
-            Change::RemoveDevice { .. } => 21,
+            Change::SetFirewall { .. } => 7,
+            Change::SetDeviceSysctl { .. } => 8,
+            Change::AddAddress { .. } => 9,
+            Change::SetUp { .. } => 10,
+            Change::AddPeer { .. } => 11,
+            Change::SetEndpoint { .. } => 12,
+            Change::SetKeepalive { .. } => 13,
+            Change::GivePrefix { .. } => 14,
+            Change::SetRoute { .. } => 15,
+            Change::AddRule { .. } => 16,
+            Change::RemoveRule { .. } => 17,
+            Change::RemoveRoute { .. } => 18,
+            Change::TakePrefix { .. } => 19,
+            Change::RemovePeer { .. } => 20,
+            Change::RemoveAddress { .. } => 21,
+            Change::RemoveFirewall { .. } => 22,
+            Change::RemoveDevice { .. } => 23,
         }
     }
 
@@ -147,6 +153,8 @@ impl Change {
             Change::RemoveRule { rule } => format!("ip {} rule del {}", family(rule), selector(rule)),
             Change::RemovePeer { device, peer } => format!("wg set {device} peer {} remove", peer.key),
             Change::RemoveAddress { device, address } => format!("ip address del {address} dev {device}"),
+            Change::SetFirewall { device, .. } => format!("sh {device}.firewall up"),
+            Change::RemoveFirewall { device } => format!("sh {device}.firewall down"),
             Change::RemoveDevice { device } => format!("ip link del {device}"),
         }
     }
@@ -226,6 +234,8 @@ impl fmt::Display for Change {
             Change::TakePrefix { device, peer, prefix } => write!(f, "no longer send {prefix} to {peer} over {device}"),
             Change::RemovePeer { device, peer } => write!(f, "remove {peer} from {device}"),
             Change::RemoveAddress { device, address } => write!(f, "remove address {address} from {device}"),
+            Change::SetFirewall { device, .. } => write!(f, "set the firewall of {device}"),
+            Change::RemoveFirewall { device } => write!(f, "remove the firewall of {device}"),
             Change::RemoveDevice { device } => write!(f, "remove device {device}"),
         }
     }

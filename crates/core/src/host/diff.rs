@@ -56,6 +56,13 @@ pub fn diff(actual: &Actual, wanted: &HostState, earlier: Option<&HostState>) ->
         let before = earlier.and_then(|state| state.devices.get(name));
         device(name, actual, to, before, &mut changes);
     }
+    for (device, script) in &wanted.firewalls {
+        if actual.state.firewalls.get(device) != Some(script) {
+            changes.push(Change::SetFirewall { device: device.clone(), script: script.clone() });
+        }
+    }
+    let gone = actual.state.firewalls.keys().filter(|device| !wanted.firewalls.contains_key(*device));
+    changes.extend(gone.map(|device| Change::RemoveFirewall { device: device.clone() }));
     routes(&actual.state, wanted, &mut changes);
     for device in actual.state.devices.keys().filter(|name| !wanted.devices.contains_key(*name)) {
         changes.push(Change::RemoveDevice { device: device.clone() });

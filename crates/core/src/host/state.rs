@@ -24,6 +24,8 @@ pub struct HostState {
     pub rules: BTreeSet<Rule>,
     /// Kernel settings by name.
     pub sysctls: BTreeMap<Sysctl, String>,
+    /// The script that sets and removes the firewall of each device that has one.
+    pub firewalls: BTreeMap<DeviceName, String>,
 }
 
 /// What carries a WireGuard device's packets.

@@ -27,6 +27,8 @@ impl Kernel {
             Change::SetSysctl { name, value } | Change::SetDeviceSysctl { name, value } => {
                 state.sysctls.insert(name.clone(), value.clone());
             }
+            Change::SetFirewall { device, script } => drop(state.firewalls.insert(device.clone(), script.clone())),
+            Change::RemoveFirewall { device } => exists(change, state.firewalls.remove(device).is_none())?,
             Change::AddDevice { device, backend, network } | Change::RemakeDevice { device, backend, network } => {
                 exists(change, matches!(change, Change::AddDevice { .. }) && state.devices.contains_key(device))?;
                 state.routes.retain(|_, route| route.device != *device);
