@@ -37,7 +37,8 @@ fn is_loaded(device: &DeviceName, script: &str) -> bool {
     if !script.contains(&format!("table inet {table}")) {
         return true;
     }
-    let listed = tool("nft").args(["list", "table", "inet", &table]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let listed =
+        tool("nft").args(["list", "table", "inet", &table]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     listed.is_ok_and(|status| status.success())
 }
 
