@@ -83,6 +83,11 @@ impl Originals {
         self.keep(held)
     }
 
+    /// What a setting was before this network changed it, if it has.
+    pub fn before(&self, name: &Sysctl) -> Option<&str> {
+        self.held.settings.get(&name.0)?.as_deref()
+    }
+
     /// What to set back when this network goes. What another network below `root` still uses is handed to it instead.
     ///
     /// # Errors

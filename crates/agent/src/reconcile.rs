@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use wayleave_core::host::{Actual, Change, HostState, diff, nothing};
+use wayleave_core::host::{Actual, Change, HostState, Sysctl, diff, nothing};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::{DeviceName, Name};
 
-use crate::host::{Choice, Host, HostError, Refused};
+use crate::host::{Choice, Host, HostError, Refused, sysctl};
 use crate::originals::Originals;
 use crate::system::directory::{self, DirectoryError};
 
@@ -97,6 +97,16 @@ impl Reconciler {
         self.keys.insert(device, key);
     }
 
+    /// What is wanted on a host as this one is: interfaces keep the IPv6 routers that they have from the network they are in.
+    pub fn fit(&self, mut wanted: HostState) -> HostState {
+        let kept = |name: &str| self.originals.before(&Sysctl::router_advertisements(name)).is_some();
+        let is_ours = |name: &str| wanted.devices.keys().any(|device| device.as_str() == name);
+        let hears = |name: &String| !is_ours(name) && (kept(name) || sysctl::hears_routers(name));
+        let interfaces: Vec<String> = sysctl::interfaces().filter(hears).collect();
+        wanted.keep_routers(interfaces.iter().map(String::as_str));
+        wanted
+    }
+
     /// Looks, and says what to change. Changes nothing.
     ///
     /// # Errors
@@ -126,7 +136,9 @@ impl Reconciler {
     /// # Errors
     /// If a change is refused; what is left can be removed by another call.
     pub fn remove(&mut self, done: impl FnMut(&Change)) -> Result<(), ReconcileError> {
-        let wanted = nothing(&self.originals.release(&networks())?);
+        let mut wanted = nothing(&self.originals.release(&networks())?);
+        // Interfaces may have gone, and their settings with them.
+        wanted.sysctls.retain(|name, _| sysctl::exists(name));
         let proposal = self.propose(&wanted, None)?;
         self.host.apply(&proposal.changes, &self.keys, done)?;
         self.originals.forget()?;

@@ -49,7 +49,11 @@ seen() { ip -n $1 -o link | sed 's/ qlen .*//'; ip -n $1 -o address; ip -n $1 -4
 "#;
 
 fn scenario(test: &str, script: &str) -> Option<Ran> {
-    if !can_run(test, true, &PROGRAMS) {
+    scenario_with(test, &[], script)
+}
+
+fn scenario_with(test: &str, programs: &[&str], script: &str) -> Option<Ran> {
+    if !can_run(test, true, &[&PROGRAMS, programs].concat()) {
         return None;
     }
     let desk = Desk::new();
@@ -201,4 +205,29 @@ on a nft list ruleset > after; cmp before after && echo same
     let refused = part(&ran, "refused");
     assert_eq!(refused.iter().filter(|line| **line == "exit 1").count(), 2, "{ran}");
     assert_eq!(refused.last(), Some(&"same"), "{ran}");
+}
+
+#[test]
+fn a_host_that_begins_to_forward_keeps_the_router_that_it_heard_of() {
+    let script = r#"
+sed -i 's/"10.50.0.0.24"/&, "fd50::\/64"/; s/"192.168.9.0.24"/&, "fd59::\/64"/' network.toml
+cat > radvd.conf <<T
+interface va { AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; prefix fd77::/64 { }; };
+T
+on a sysctl -q -w net.ipv6.conf.all.forwarding=1
+on a radvd -n -m stderr -C "$PWD/radvd.conf" -p "$PWD/radvd.pid" 2> radvd.log &
+until_true "ip -n b -6 route show default | grep 'proto ra'"
+settings() { on b cat /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/vb/accept_ra; }
+echo "== before"; settings; agent b; until_true "settings | grep 2"
+echo "== during"; settings; ip -n b -6 route show default | grep -c 'proto ra'
+ip -n b -6 route flush default proto ra; until_true "ip -n b -6 route show default | grep 'proto ra'"
+on b "$W" down 2> down.log
+echo "== after"; settings
+ip -n b -6 route show default | grep -c 'proto ra'; kill $(cat radvd.pid)
+"#;
+    let Some(ran) = scenario_with("a_host_that_begins_to_forward", &["radvd"], script) else { return };
+    let ran = ran.expect(0);
+    assert_eq!(part(&ran, "before"), ["0", "1"], "{ran}");
+    assert_eq!(part(&ran, "during"), ["1", "2", "1"], "{ran}");
+    assert_eq!(part(&ran, "after"), ["0", "1", "1"], "{ran}");
 }

@@ -10,7 +10,7 @@ mod apply;
 mod backend;
 mod firewall;
 mod observe;
-mod sysctl;
+pub(crate) mod sysctl;
 
 use std::io;
 use std::path::{Path, PathBuf};

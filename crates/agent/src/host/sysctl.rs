@@ -23,6 +23,25 @@ pub(super) fn read(name: &Sysctl) -> Result<Option<String>, HostError> {
     }
 }
 
+/// Whether there is such a setting: an interface may have gone, and its settings with it.
+pub(crate) fn exists(name: &Sysctl) -> bool {
+    path(name).exists()
+}
+
+/// The host's interfaces that have IPv6, but for loopback.
+pub(crate) fn interfaces() -> impl Iterator<Item = String> {
+    let names = fs::read_dir("/proc/sys/net/ipv6/conf").into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| !matches!(name.as_str(), "all" | "default" | "lo"))
+}
+
+/// Whether an interface takes IPv6 routers from router advertisements as a host does, and would no more once it forwards.
+pub(crate) fn hears_routers(interface: &str) -> bool {
+    let is = |name: Sysctl, value: &str| read(&name).ok().flatten().as_deref() == Some(value);
+    is(Sysctl::router_advertisements(interface), "1")
+        && is(Sysctl(format!("net/ipv6/conf/{interface}/forwarding")), "0")
+}
+
 /// Sets it.
 pub(super) fn write(name: &Sysctl, value: &str) -> Result<(), HostError> {
     fs::write(path(name), value).map_err(|source| HostError::Sysctl { what: "set", name: name.to_string(), source })

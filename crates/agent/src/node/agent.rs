@@ -306,6 +306,7 @@ impl Agent {
     pub(super) fn reconcile(&mut self) {
         let before = std::mem::take(&mut self.wanted);
         let wanted = wanted(&self.part, self.reconciler.backend(), &self.dialler.chosen());
+        let wanted = self.reconciler.fit(wanted);
         let (mut done, mut is_remade) = (0, false);
         let outcome = self.reconciler.propose(&wanted, Some(&before)).and_then(|proposal| {
             let outcome = self.reconciler.carry_out(&wanted, &proposal, |change| {

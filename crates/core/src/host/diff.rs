@@ -42,7 +42,10 @@ pub fn diff(actual: &Actual, wanted: &HostState, earlier: Option<&HostState>) ->
         return Err(obstacles);
     }
     let mut changes = Vec::new();
-    for (name, value) in &wanted.sysctls {
+    // Routers are kept before forwarding begins: the kernel forgets those that it has heard of at that very moment.
+    let (routers, others): (Vec<_>, Vec<_>) =
+        wanted.sysctls.iter().partition(|(name, _)| name.is_router_advertisements());
+    for (name, value) in routers.into_iter().chain(others) {
         if actual.state.sysctls.get(name) != Some(value) {
             let (name, value) = (name.clone(), value.clone());
             let ours = wanted.devices.keys().any(|device| name.is_of(device));

@@ -13,6 +13,9 @@ use ipnet::IpNet;
 use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
 
+/// The setting that lets the host forward over IPv6.
+pub(super) const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";
+
 /// Devices, routes, rules and kernel settings: either as wanted or as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostState {
@@ -26,6 +29,17 @@ pub struct HostState {
     pub sysctls: BTreeMap<Sysctl, String>,
     /// The script that sets and removes the firewall of each device that has one.
     pub firewalls: BTreeMap<DeviceName, String>,
+}
+
+impl HostState {
+    /// Where packets are to be forwarded over IPv6, these interfaces go on to take their routers from router advertisements,
+    /// which the kernel otherwise ends together with the default route that came with them.
+    pub fn keep_routers<'a>(&mut self, interfaces: impl IntoIterator<Item = &'a str>) {
+        if self.sysctls.contains_key(&Sysctl(FORWARDING_V6.into())) {
+            let kept = interfaces.into_iter().map(|name| (Sysctl::router_advertisements(name), "2".to_owned()));
+            self.sysctls.extend(kept);
+        }
+    }
 }
 
 /// What carries a WireGuard device's packets.
@@ -103,6 +117,16 @@ impl Sysctl {
     /// Whether it belongs to a device, and goes away with it.
     pub fn is_of(&self, device: &DeviceName) -> bool {
         self.0.split('/').any(|part| part == device.as_str())
+    }
+
+    /// Whether an interface takes its IPv6 routers from router advertisements: 1, as a host only; 2, as a router as well.
+    pub fn router_advertisements(interface: &str) -> Sysctl {
+        Sysctl(format!("net/ipv6/conf/{interface}/accept_ra"))
+    }
+
+    /// Whether it is one of [`Sysctl::router_advertisements`].
+    pub fn is_router_advertisements(&self) -> bool {
+        self.0.ends_with("/accept_ra")
     }
 }
 

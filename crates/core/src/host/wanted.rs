@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::RULE_PRIORITIES;
-use super::state::{Backend, DeviceState, HostState, PeerState, Route, Rule, Sysctl};
+use super::state::{Backend, DeviceState, FORWARDING_V6, HostState, PeerState, Route, Rule, Sysctl};
 use crate::names::Name;
 use crate::plan::{NodePlan, PeerPlan, host};
 use crate::render::firewall_script;
@@ -82,7 +82,7 @@ fn sysctls(plan: &NodePlan, v4: bool, v6: bool) -> BTreeMap<Sysctl, String> {
         names.insert(("net/ipv4/ip_forward".to_owned(), "1"));
     }
     if plan.forwards && v6 {
-        names.insert(("net/ipv6/conf/all/forwarding".to_owned(), "1"));
+        names.insert((FORWARDING_V6.to_owned(), "1"));
     }
     if v4 {
         // Loose: a packet may come in from another peer than the one its answer goes to, when paths have just moved.

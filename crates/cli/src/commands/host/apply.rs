@@ -45,7 +45,7 @@ pub fn run(args: &ApplyArgs) -> anyhow::Result<Exit> {
     for complaint in complaints {
         eprintln!("can't find an address of {complaint}; it will not be dialled");
     }
-    let wanted = wanted(&node_plan, reconciler.backend(), &resolved);
+    let wanted = reconciler.fit(wanted(&node_plan, reconciler.backend(), &resolved));
     let proposal = reconciler.propose(&wanted, None)?;
     if args.dry_run {
         return dry_run(&proposal, &key_path);
