@@ -49,6 +49,8 @@ pub enum Command {
     Agent(AgentArgs),
     /// How this host's agent finds everybody else in the network, worst first; exits with 4 if not all is as intended
     Status(StatusArgs),
+    /// Whether somebody in the network answers, how fast, and by which way; exits with 1 if nothing comes back
+    Ping(PingArgs),
     /// The WireGuard device of this host's agent, in the words of `wg show`, with names
     Show {
         /// Which network, if several are on this host
@@ -352,6 +354,21 @@ pub struct StatusArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct PingArgs {
+    /// Name of a node or client
+    pub name: String,
+    /// Which network, if several are on this host
+    #[arg(long)]
+    pub network: Option<String>,
+    /// How many requests
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub count: u32,
+    /// Seconds from one request to the next
+    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub interval: std::time::Duration,
+}
+
+#[derive(Debug, Args)]
 pub struct ApplyArgs {
     #[command(flatten)]
     pub host: HostArgs,
@@ -361,6 +378,12 @@ pub struct ApplyArgs {
     /// Go back by itself after this time, such as 60s or 5m, unless `wayleave confirm` is run before
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "dry_run")]
     pub confirm: Option<std::time::Duration>,
+}
+
+/// Seconds, with a fraction if need be.
+fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.01..=3600.0).contains(seconds));
+    seconds.map(std::time::Duration::from_secs_f64).ok_or_else(|| "write seconds between 0.01 and 3600".to_owned())
 }
 
 /// A time in seconds or minutes, up to an hour.

@@ -68,9 +68,10 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Lab(args) => commands::lab::run(args.command),
         Command::Agent(args) => commands::host::agent::run(args),
         Command::Status(args) => commands::host::status::run(&args),
+        Command::Ping(args) => commands::host::ping::run(&args),
         Command::Show { network } => commands::host::status::show(network.as_deref()),
         Command::Reload { network } => {
-            commands::host::agent::tell(network.as_deref(), Request::Reload { confirm_s: None })
+            commands::host::agent::tell(network.as_deref(), Request::Reload { file: None, confirm_s: None })
         }
         Command::Apply(args) => commands::host::apply::run(&args),
         Command::Confirm { network } => commands::host::apply::confirmed(network.as_deref()),

@@ -89,6 +89,8 @@ agent a; agent b --cleanup
 until_true "on a ping -c 1 -W 1 10.50.0.2"
 echo "== status"; on a "$W" status; echo "exit $?"
 echo "== show"; on a "$W" show
+echo "== ping"; on a "$W" ping b -c 2 -i 0.1; on a "$W" ping c 2>&1 || echo "exit $?"
+echo "== dry"; on a "$W" apply --node a --dry-run; echo "exit $?"
 ip -n a route del 192.168.9.0/24; ip -n a link set wg0 mtu 1300
 until_true "ip -n a route show 192.168.9.0/24 | grep proto"
 until_true "ip -n a link show wg0 | grep 'mtu 1420'"
@@ -104,6 +106,11 @@ sleep 0.2; seen b > after; cmp before after && echo same
     let show = part(&ran, "show");
     assert!(show[0] == "interface: wg0 (a of two)" && show.contains(&"  private key: (hidden)"), "{ran}");
     assert!(show.iter().any(|line| line.starts_with("  latest handshake: ")), "{ran}");
+    let ping = part(&ran, "ping");
+    assert_eq!(ping[0], "b (10.50.0.2), direct", "{ran}");
+    assert!(ping[3].starts_with("2 sent, 2 answered, 0 % lost; shortest"), "{ran}");
+    assert!(ping[4].contains("there is no node or client c in two"), "{ran}");
+    assert_eq!(part(&ran, "dry"), ["exit 0"], "an agent that has done all has nothing to do: {ran}");
     assert_eq!(part(&ran, "kept").last(), Some(&"same"), "{ran}");
 }
 
@@ -120,6 +127,9 @@ until_true "on a $W status | grep refused"
 echo "== bad"; on a "$W" status | sed -n 1,2p; ip -n a route show 192.168.8.0/24; on a "$W" reload 2>&1 || echo "exit $?"
 sed 's/nodes.a/nodes.c/' good > network.toml; on a "$W" reload 2>&1 || true
 cp good network.toml; until_true "on a $W status | grep 'a of two: fine'"
+sed 's/192.168.8.0/192.168.6.0/' good > draft.toml; echo "== asked"
+on a "$W" apply --network draft.toml --node a 2>&1 || echo "exit $?"
+on a "$W" apply --network draft.toml --node a --dry-run || echo "exit $?"
 sed 's/192.168.8.0/192.168.7.0/' good > network.toml; echo "== confirm"
 on a "$W" apply --node a --confirm 2s; ip -n a route show 192.168.7.0/24 | wc -l
 until_true "ip -n a route show 192.168.8.0/24 | grep wg0"; grep -c "not confirmed" a.log
@@ -135,6 +145,10 @@ wait $ping; echo "== ping"; cat ping.txt
     assert!(bad[2].starts_with("192.168.8.0/24 dev wg0"), "the old state stays: {ran}");
     assert!(ran.out.contains("there is no node or client a in the network file"), "{ran}");
     assert_eq!(part(&ran, "confirm"), ["1", "1", "1"], "{ran}");
+    let asked = part(&ran, "asked");
+    assert!(asked.contains(&"    ip route replace 192.168.6.0/24 dev wg0 src 10.50.0.1 proto 87"), "{ran}");
+    assert!(asked[0].contains("put what is in") && asked[1] == "exit 1", "the file is not the agent's: {ran}");
+    assert_eq!(asked.last(), Some(&"exit 2"), "{ran}");
     assert!(ran.out.contains(" 0% packet loss"), "no packet of an unchanged pair is lost: {ran}");
 }
 
@@ -230,4 +244,34 @@ ip -n b -6 route show default | grep -c 'proto ra'; kill $(cat radvd.pid)
     assert_eq!(part(&ran, "before"), ["0", "1"], "{ran}");
     assert_eq!(part(&ran, "during"), ["1", "2", "1"], "{ran}");
     assert_eq!(part(&ran, "after"), ["0", "1", "1"], "{ran}");
+}
+
+#[test]
+fn systemd_takes_the_unit_file_and_the_agent_needs_no_more_rights_than_it_gives() {
+    let unit = include_str!("../../../packaging/wayleave.service");
+    assert!(include_str!("../../../docs/agent.md").contains(unit), "docs/agent.md shows the unit file");
+    let script = r#"
+echo "== verify"; systemd-analyze verify --man=no "$PWD/wayleave.service" 2>&1
+agent() {
+    n=$1; shift
+    (export WAYLEAVE_RUNTIME_DIR=$PWD/run-$n; exec nsenter --net=/run/netns/$n unshare -m sh -c \
+        'mkdir -p /run/wireguard; mount --bind "wg-'$n'" /run/wireguard; exec setpriv --no-new-privs \
+        --bounding-set=-all,+net_admin,+net_raw "$W" agent "$@"' sh \
+        --node $n --private-key $n.key --device engine "$@") >> $n.log 2>&1 &
+    echo $! > $n.pid
+    until_true "on $n $W show"
+}
+agent a; agent b; until_true "on a ping -c 1 -W 1 10.50.0.2"
+echo "== rights"; grep CapEff /proc/$(cat b.pid)/status; on b "$W" status | sed -n 1p; on b "$W" down > /dev/null 2>&1; ip -n b link show wg0 2>&1
+"#;
+    let programs = ["systemd-analyze", "setpriv"];
+    let own = unit.replace("/usr/local/bin/wayleave", WAYLEAVE);
+    let script = format!("cat > wayleave.service <<'U'\n{own}U\n{script}");
+    let Some(ran) = scenario_with("systemd_takes_the_unit_file", &programs, &script) else { return };
+    assert!(part(&ran, "verify").is_empty(), "{ran}");
+    let rights = part(&ran, "rights");
+    // CAP_NET_ADMIN is 12, CAP_NET_RAW 13.
+    assert_eq!(rights[0], "CapEff:\t0000000000003000", "{ran}");
+    assert!(rights[1].starts_with("b of two: fine"), "{ran}");
+    assert!(rights[2].contains("does not exist"), "{ran}");
 }

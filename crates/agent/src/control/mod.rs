@@ -7,6 +7,8 @@ pub mod client;
 pub mod server;
 mod snapshot;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 pub use snapshot::{DeviceSnapshot, Health, MemberSnapshot, Snapshot};
@@ -20,8 +22,17 @@ pub const VERSION: u32 = 1;
 pub enum Request {
     /// How is it?
     Status,
+    /// What would be changed on the host if a network file were taken now?
+    Propose {
+        /// Which: a whole path.
+        file: PathBuf,
+        /// Where the private key is, for the commands.
+        key_path: String,
+    },
     /// Read the network file again.
     Reload {
+        /// Which: a whole path. The agent refuses any other than its own.
+        file: Option<PathBuf>,
         /// Go back after so many seconds, unless [`Request::Confirm`] comes before.
         confirm_s: Option<u64>,
     },
@@ -43,12 +54,23 @@ pub struct Envelope {
     pub request: Request,
 }
 
+/// A change that would be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProposedChange {
+    /// As a sentence.
+    pub change: String,
+    /// The command that a person would have typed for it.
+    pub command: String,
+}
+
 /// What an agent answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Response {
     /// To [`Request::Status`].
     Status(Box<Snapshot>),
+    /// To [`Request::Propose`], in the order of application.
+    Changes(Vec<ProposedChange>),
     /// Done; what there is to say about it.
     Done(String),
     /// Not done, and why.

@@ -17,7 +17,6 @@ use super::failover::Failover;
 use super::names::Names;
 use super::{AgentError, Event, Options, Reading, Weight, chain, log, sources};
 use crate::control::server::Asked;
-use crate::control::{Request, Response};
 use crate::limits::CHANGES_LOGGED_MAX;
 use crate::reconcile::Reconciler;
 use crate::system::signals::Signal;
@@ -44,7 +43,7 @@ pub struct Agent {
     is_plan_old: bool,
     pub(super) part: NodePlan,
     /// The same if all links worked.
-    intended: NodePlan,
+    pub(super) intended: NodePlan,
     pub(super) states: LinkStates,
     pub(super) wanted: HostState,
     pub(super) names: Names,
@@ -53,21 +52,21 @@ pub struct Agent {
     pub(super) problems: std::collections::BTreeMap<&'static str, String>,
     pub(super) failover: Failover,
     pub(super) events: SyncSender<Event>,
-    dialler: Dialler,
+    pub(super) dialler: Dialler,
     /// When to reconcile next, and by how much longer to wait after each failure.
     look_at: Instant,
     retry: Duration,
     dial_at: Instant,
     read_at: Option<Instant>,
     /// What to go back to, and when, unless somebody confirms.
-    back: Option<(Instant, Reading)>,
-    ends: bool,
+    pub(super) back: Option<(Instant, Reading)>,
+    pub(super) ends: bool,
 }
 
 impl Agent {
     /// Reads, and takes the host.
     pub fn start(mut options: Options, events: SyncSender<Event>) -> Result<Agent, AgentError> {
-        let reading = (options.read)().map_err(AgentError::File)?;
+        let reading = (options.read)(None).map_err(AgentError::File)?;
         let states = LinkStates::default();
         let (plan, member) = planned(&reading, &states, &options.node)?;
         let part = plan.of(member);
@@ -208,45 +207,8 @@ impl Agent {
         self.tend_links();
     }
 
-    fn answer(&mut self, request: Request) -> Response {
-        let outcome = match request {
-            Request::Status => return Response::Status(Box::new(self.snapshot())),
-            Request::Reload { confirm_s } => self.reload(confirm_s.map(Duration::from_secs)),
-            Request::Confirm => {
-                self.back.take().map(|_| "confirmed".to_owned()).ok_or("nothing waits for it".to_owned())
-            }
-            Request::Stop { cleanup } => {
-                self.options.cleanup |= cleanup;
-                self.ends = true;
-                Ok("ending".to_owned())
-            }
-        };
-        outcome.map_or_else(Response::Refused, Response::Done)
-    }
-
-    /// Reads the network file again and carries it out; a bad one changes nothing.
-    fn reload(&mut self, confirm: Option<Duration>) -> Result<String, String> {
-        let before = self.reading.clone();
-        let outcome = (self.options.read)().and_then(|reading| self.take_over(reading));
-        if let Err(why) = outcome {
-            let problem = format!("the network file is refused: {why}");
-            self.set_problem("network file", Some(problem.clone()));
-            return Err(problem);
-        }
-        self.set_problem("network file", None);
-        if let Some(time) = confirm {
-            // Of several unconfirmed changes, all are taken back.
-            let before = self.back.take().map_or(before, |(_, first)| first);
-            self.back = Some((Instant::now() + time, before));
-        }
-        match self.problems.get("host") {
-            Some(problem) => Err(problem.clone()),
-            None => Ok(format!("generation {} is in force", self.part.generation)),
-        }
-    }
-
     /// Takes a reading in the place of the present one, and brings the host to it as far as the host lets it.
-    fn take_over(&mut self, reading: Reading) -> Result<(), String> {
+    pub(super) fn take_over(&mut self, reading: Reading) -> Result<(), String> {
         if reading.ledger.generation < self.reading.ledger.generation && self.back.is_some() {
             log(Weight::Notice, "the network's ledger goes back by hand");
         } else if reading.ledger.generation < self.reading.ledger.generation {

@@ -6,6 +6,7 @@
 //! packets never pass through here.
 
 mod agent;
+mod answer;
 mod event;
 mod failover;
 mod links;
@@ -13,7 +14,7 @@ mod names;
 mod report;
 mod sources;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wayleave_core::keys::PrivateKey;
@@ -40,8 +41,8 @@ pub struct Reading {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads the network file; says what is wrong with it, as people are to read it.
-pub type Reader = Box<dyn FnMut() -> Result<Reading, String> + Send>;
+/// Reads the network file, or another one in its place; says what is wrong with it, as people are to read it.
+pub type Reader = Box<dyn FnMut(Option<&Path>) -> Result<Reading, String> + Send>;
 
 /// Finds a node's private key, and checks that it is this node's.
 pub type KeyFinder = Box<dyn FnMut(&NodePlan) -> Result<PrivateKey, String> + Send>;

@@ -10,7 +10,7 @@ use wayleave_agent::system::signals::Signals;
 use wayleave_core::names::Name;
 
 use super::apply::one_network;
-use crate::args::{AgentArgs, HostArgs};
+use crate::args::AgentArgs;
 use crate::exit::Exit;
 use crate::files::{self, Planned};
 use crate::report;
@@ -24,16 +24,16 @@ pub fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     let node = plan.name(super::member(&args.host, plan)?).clone();
     let choice = super::choice(&args.host);
     let (cleanup, host) = (args.cleanup, args.host);
-    let mut first = Some(reading(&host, planned)?);
-    let network = host.network.clone();
+    let network = std::path::absolute(&host.network).with_context(|| format!("finding {}", host.network.display()))?;
+    let mut first = Some(reading(&network, planned)?);
     let key_host = host;
     let options = Options {
         node,
         choice,
         cleanup,
-        read: Box::new(move || match first.take() {
-            Some(reading) => Ok(reading),
-            None => read_again(&network),
+        read: Box::new(move |file| match (file, first.take()) {
+            (None, Some(reading)) => Ok(reading),
+            _ => read_again(file.unwrap_or(&network)),
         }),
         key: Box::new(move |plan| {
             let path = super::key_path(&key_host, plan);
@@ -44,9 +44,9 @@ pub fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
-fn reading(host: &HostArgs, planned: Planned) -> anyhow::Result<Reading> {
+fn reading(network: &std::path::Path, planned: Planned) -> anyhow::Result<Reading> {
     let plan = planned.accept()?;
-    Ok(Reading { network: plan.network.clone(), files: watched(&host.network, &planned), ledger: planned.ledger })
+    Ok(Reading { network: plan.network.clone(), files: watched(network, &planned), ledger: planned.ledger })
 }
 
 /// What is watched: the network file, what it includes, its ledger.

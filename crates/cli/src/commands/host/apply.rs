@@ -5,11 +5,11 @@
 //! changed.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use wayleave_agent::control::Request;
+use wayleave_agent::control::{ProposedChange, Request, Response};
 use wayleave_agent::reconcile::{Proposal, Reconciler, place};
 use wayleave_core::host::{Backend, Change, HostState, wanted};
 use wayleave_core::names::Name;
@@ -29,9 +29,14 @@ pub fn run(args: &ApplyArgs) -> anyhow::Result<Exit> {
     let planned = files::plan(&args.host.network)?;
     let plan = planned.accept()?;
     let node_plan = plan.of(host::member(&args.host, plan)?);
-    if !args.dry_run && super::agent::runs(&node_plan.network) {
-        let confirm_s = args.confirm.map(|time| time.as_secs());
-        return super::agent::tell(Some(node_plan.network.as_str()), Request::Reload { confirm_s });
+    let key_path = host::key_path(&args.host, &node_plan);
+    if super::agent::runs(&node_plan.network) {
+        let file = whole(&args.host.network)?;
+        if args.dry_run {
+            return ask_what_would_change(&node_plan.network, file, &key_path);
+        }
+        let reload = Request::Reload { file: Some(file), confirm_s: args.confirm.map(|time| time.as_secs()) };
+        return super::agent::tell(Some(node_plan.network.as_str()), reload);
     }
     let mut reconciler = Reconciler::open(&node_plan.network, host::choice(&args.host))?;
     if reconciler.backend() == Backend::Engine && !args.dry_run {
@@ -40,7 +45,6 @@ pub fn run(args: &ApplyArgs) -> anyhow::Result<Exit> {
              run `wayleave agent`, which stays"
         );
     }
-    let key_path = host::key_path(&args.host, &node_plan);
     let (resolved, complaints) = host::resolve(&node_plan);
     for complaint in complaints {
         eprintln!("can't find an address of {complaint}; it will not be dialled");
@@ -70,13 +74,33 @@ pub fn run(args: &ApplyArgs) -> anyhow::Result<Exit> {
     }
 }
 
-fn dry_run(proposal: &Proposal, key_path: &Path) -> anyhow::Result<Exit> {
-    let mut out = std::io::stdout().lock();
-    for change in &proposal.changes {
-        writeln!(out, "{change}\n    {}", change.command(&key_path.display().to_string()))?;
+/// A path as another process finds it, whose working directory is another.
+fn whole(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("finding {}", path.display()))
+}
+
+/// As the agent sees it, who alone knows what its engine does and which links work.
+fn ask_what_would_change(network: &Name, file: PathBuf, key_path: &Path) -> anyhow::Result<Exit> {
+    let key_path = key_path.display().to_string();
+    match super::agent::request(Some(network.as_str()), Request::Propose { file, key_path })? {
+        (_, Response::Changes(changes)) => print_proposed(&changes),
+        (_, other) => bail!("the agent answered something else: {other:?}"),
     }
-    eprintln!("{} to make; nothing was changed", count(proposal.changes.len(), "change"));
-    Ok(if proposal.changes.is_empty() { Exit::Fine } else { Exit::Differences })
+}
+
+fn dry_run(proposal: &Proposal, key_path: &Path) -> anyhow::Result<Exit> {
+    let key_path = key_path.display().to_string();
+    let said = |change: &Change| ProposedChange { change: change.to_string(), command: change.command(&key_path) };
+    print_proposed(&proposal.changes.iter().map(said).collect::<Vec<_>>())
+}
+
+fn print_proposed(changes: &[ProposedChange]) -> anyhow::Result<Exit> {
+    let mut out = std::io::stdout().lock();
+    for ProposedChange { change, command } in changes {
+        writeln!(out, "{change}\n    {command}")?;
+    }
+    eprintln!("{} to make; nothing was changed", count(changes.len(), "change"));
+    Ok(if changes.is_empty() { Exit::Fine } else { Exit::Differences })
 }
 
 fn changes_key(change: &Change, proposal: &Proposal) -> bool {

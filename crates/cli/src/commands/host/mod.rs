@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod apply;
+pub mod ping;
 pub mod status;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};

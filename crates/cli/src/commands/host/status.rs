@@ -54,7 +54,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
     }
 }
 
-fn ask(network: Option<&str>) -> anyhow::Result<Snapshot> {
+pub(super) fn ask(network: Option<&str>) -> anyhow::Result<Snapshot> {
     match request(network, Request::Status)? {
         (_, Response::Status(snapshot)) => Ok(*snapshot),
         (_, other) => bail!("the agent answered something else: {other:?}"),

@@ -31,19 +31,21 @@ pub fn run(directory: &Path) -> anyhow::Result<Exit> {
         node,
         choice: Choice::Engine,
         cleanup: false,
-        read: Box::new(move || read(&briefing).map_err(|error| format!("{error:#}"))),
+        read: Box::new(move |file| {
+            read(&briefing, file.unwrap_or(&briefing.file)).map_err(|error| format!("{error:#}"))
+        }),
         key: Box::new(move |_| key::read_private(&key_path).map_err(|error| format!("{error:#}"))),
     };
     run_agent(options, signals)?;
     Ok(Exit::Fine)
 }
 
-fn read(briefing: &Briefing) -> anyhow::Result<Reading> {
-    let planned = files::plan(&briefing.file)?.without_missing_keys();
+fn read(briefing: &Briefing, file: &Path) -> anyhow::Result<Reading> {
+    let planned = files::plan(file)?.without_missing_keys();
     let plan = planned.plan.as_ref().filter(|_| planned.findings.errors() == 0);
     let plan = plan.with_context(|| report::errors_text(&planned.findings, &planned.sources))?;
     let network = Arc::new(briefing.network(&plan.network)?);
     let sources = planned.sources.0.iter().map(|source| (&source.name).into());
-    let files = sources.chain([files::ledger_path(&briefing.file)]).collect();
+    let files = sources.chain([files::ledger_path(file)]).collect();
     Ok(Reading { network, ledger: planned.ledger, files })
 }
