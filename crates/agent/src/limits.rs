@@ -39,5 +39,8 @@ pub const PING_TARGETS_MAX: usize = 65_536;
 /// Probes sent to one target in one call.
 pub const PING_COUNT_MAX: u32 = 100_000;
 
+/// Ways to endpoints that are measured at a time: each takes a packet of full size, sent at once.
+pub const PATHS_MAX: usize = 256;
+
 /// A message over a link's own address: what fits into the smallest MTU that IPv6 allows.
 pub const LINK_MESSAGE_BYTES_MAX: usize = 1_280;

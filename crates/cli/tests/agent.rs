@@ -247,6 +247,31 @@ ip -n b -6 route show default | grep -c 'proto ra'; kill $(cat radvd.pid)
 }
 
 #[test]
+fn the_mtu_follows_the_narrowest_way_even_where_routers_say_nothing() {
+    let script = r#"
+ip netns add r; ip -n r link set lo up; ip -n a link set va netns r; ip -n r addr add 192.0.2.9/24 dev va
+ip -n r link set va mtu 1400 up; ip -n b link set vb mtu 1400
+ip -n a link add ra type veth peer name rb netns r; ip -n a addr add 198.51.100.1/24 dev ra; ip -n a link set ra up
+ip -n r addr add 198.51.100.9/24 dev rb; ip -n r link set rb up; on r sysctl -q -w net.ipv4.ip_forward=1
+ip -n a route add 192.0.2.0/24 via 198.51.100.9; ip -n b route add 198.51.100.0/24 via 192.0.2.9
+sed -i 's/endpoint = "192.0.2.1"/endpoint = "198.51.100.1"/' network.toml
+# A black hole: what is too large is dropped without a word.
+on r nft 'table ip hole { chain out { type filter hook output priority 0; icmp type destination-unreachable drop; }; }'
+agent a; until_true "ip -n a link show wg0 | grep 'mtu 1340'"
+echo "== hole"; grep -c "packets of more than 1400 bytes don't reach 192.0.2.2" a.log; on a "$W" show > /dev/null
+on a "$W" down 2> down.log; on r nft delete table ip hole; rm a.log
+agent a; agent b; until_true "ip -n a link show wg0 | grep 'mtu 1340'"
+echo "== told"; until_true "on b $W status"; on a ping -M do -s 1312 -c 2 -i 0.2 -W 2 -q 10.50.0.2 | grep -o '2 received'
+ip -n r link set va mtu 1500; ip -n b link set vb mtu 1500; on a ip route flush cache
+ip -n a link set ra mtu 1450; until_true "ip -n a link show wg0 | grep 'mtu 1390'"
+"#;
+    let Some(ran) = scenario_with("the_mtu_follows_the_narrowest_way", &["nft", "sysctl"], script) else { return };
+    let ran = ran.expect(0);
+    assert_eq!(part(&ran, "hole"), ["1"], "{ran}");
+    assert_eq!(part(&ran, "told"), ["2 received"], "{ran}");
+}
+
+#[test]
 fn systemd_takes_the_unit_file_and_the_agent_needs_no_more_rights_than_it_gives() {
     let unit = include_str!("../../../packaging/wayleave.service");
     assert!(include_str!("../../../docs/agent.md").contains(unit), "docs/agent.md shows the unit file");

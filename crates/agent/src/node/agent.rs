@@ -15,6 +15,7 @@ use wayleave_core::plan::{LinkStates, Member, NodePlan, PeerPlan, Plan, merge, p
 
 use super::failover::Failover;
 use super::names::Names;
+use super::paths::Paths;
 use super::{AgentError, Event, Options, Reading, Weight, chain, log, sources};
 use crate::control::server::Asked;
 use crate::limits::CHANGES_LOGGED_MAX;
@@ -47,6 +48,7 @@ pub struct Agent {
     pub(super) states: LinkStates,
     pub(super) wanted: HostState,
     pub(super) names: Names,
+    pub(super) paths: Paths,
     pub(super) started: Instant,
     /// What is wrong now, by what it is about.
     pub(super) problems: std::collections::BTreeMap<&'static str, String>,
@@ -54,7 +56,7 @@ pub struct Agent {
     pub(super) events: SyncSender<Event>,
     pub(super) dialler: Dialler,
     /// When to reconcile next, and by how much longer to wait after each failure.
-    look_at: Instant,
+    pub(super) look_at: Instant,
     retry: Duration,
     dial_at: Instant,
     read_at: Option<Instant>,
@@ -87,6 +89,7 @@ impl Agent {
             states,
             wanted: HostState::default(),
             names: Names::default(),
+            paths: Paths::default(),
             started: now,
             problems: Default::default(),
             failover,
@@ -179,6 +182,7 @@ impl Agent {
             }
             Event::LinkMessage { from, bytes } => self.handle_message(from, bytes),
             Event::Echoed { tag } => self.handle_echo(tag),
+            Event::PathsMeasured(measured) => self.handle_paths(measured),
             Event::Asked(Asked { request, answer }) => {
                 let response = self.answer(request);
                 // Whoever asked may be gone.
@@ -268,7 +272,8 @@ impl Agent {
     pub(super) fn reconcile(&mut self) {
         let before = std::mem::take(&mut self.wanted);
         let wanted = wanted(&self.part, self.reconciler.backend(), &self.dialler.chosen());
-        let wanted = self.reconciler.fit(wanted);
+        let mut wanted = self.reconciler.fit(wanted);
+        self.narrow(&mut wanted, &before);
         let (mut done, mut is_remade) = (0, false);
         let outcome = self.reconciler.propose(&wanted, Some(&before)).and_then(|proposal| {
             let outcome = self.reconciler.carry_out(&wanted, &proposal, |change| {
@@ -295,6 +300,7 @@ impl Agent {
                 let again = if done > 0 { SETTLE } else { LOOK_INTERVAL };
                 (self.look_at, self.retry) = (now + again, RETRY_MIN);
                 self.set_problem("host", None);
+                self.measure_paths();
             }
             Err(error) => {
                 self.look_at = now + self.retry;

@@ -76,7 +76,10 @@ impl Agent {
         }
         let mut endpoints = self.dialler.chosen();
         endpoints.extend(first_addresses(&part).filter(|(name, _)| !self.part.peers.iter().any(|p| p.name == *name)));
-        let wanted = self.reconciler.fit(wanted(&part, self.reconciler.backend(), &endpoints));
+        let mut wanted = self.reconciler.fit(wanted(&part, self.reconciler.backend(), &endpoints));
+        if let (Some(device), true) = (wanted.devices.get_mut(&part.device), part.mtu == self.part.mtu) {
+            device.mtu = self.mtu().0;
+        }
         let proposal = self.reconciler.propose(&wanted, Some(&self.wanted)).map_err(|error| chain(&error))?;
         let said = proposal
             .changes

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::control::server::Asked;
+use crate::ping::PathMtu;
 use crate::system::signals::Signal;
 
 /// Something that happened.
@@ -33,6 +34,8 @@ pub enum Event {
         /// The tag of the request.
         tag: u32,
     },
+    /// How large packets may be on the ways to some addresses: by the first hop, and as measured.
+    PathsMeasured(Vec<(IpAddr, Option<u16>, Option<PathMtu>)>),
     /// Somebody asks.
     Asked(Asked),
 }

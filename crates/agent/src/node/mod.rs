@@ -11,6 +11,7 @@ mod event;
 mod failover;
 mod links;
 mod names;
+mod paths;
 mod report;
 mod sources;
 

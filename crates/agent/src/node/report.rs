@@ -54,7 +54,7 @@ impl Agent {
                 backend: self.reconciler.backend().to_string(),
                 public_key: self.part.public_key.map(|key| key.to_string()),
                 port: described.as_ref().map_or(0, |device| device.listen_port),
-                mtu: self.part.mtu,
+                mtu: self.mtu().0,
                 fwmark: described.as_ref().map_or(0, |device| device.fwmark),
             },
             members,

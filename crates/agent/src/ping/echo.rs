@@ -28,9 +28,9 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// An echo request. For IPv6 the kernel fills in the checksum.
-    pub(super) fn request(self, identity: Identity, v4: bool) -> [u8; PROBE_BYTES] {
-        let mut bytes = [0; PROBE_BYTES];
+    /// An echo request of so many bytes, at least [`PROBE_BYTES`]. For IPv6 the kernel fills in the checksum.
+    pub(super) fn request(self, identity: Identity, v4: bool, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length.max(PROBE_BYTES)];
         bytes[0] = if v4 { 8 } else { 128 };
         bytes[4..6].copy_from_slice(&(identity.0 as u16).to_be_bytes());
         bytes[6..8].copy_from_slice(&(self.round as u16).to_be_bytes());
@@ -58,8 +58,8 @@ impl Probe {
 }
 
 /// RFC 1071.
-fn checksum(bytes: &[u8; PROBE_BYTES]) -> u16 {
-    let words = bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+fn checksum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
     let mut total: u32 = words.sum();
     while total > 0xffff {
         total = (total & 0xffff) + (total >> 16);
@@ -75,7 +75,7 @@ mod tests {
     fn a_reply_names_its_probe() {
         let (identity, probe) = (Identity(0x1234_5678_9abc_def0), Probe { target: 7, round: 70_000 });
         let mut reply = vec![0x45; 20];
-        reply.extend(probe.request(identity, true));
+        reply.extend(probe.request(identity, true, PROBE_BYTES));
         reply[20] = 0;
         assert_eq!(Probe::from_reply(&reply, identity, true), Some(probe));
         assert_eq!(Probe::from_reply(&reply, Identity(1), true), None);
@@ -85,6 +85,6 @@ mod tests {
 
     #[test]
     fn the_checksum_verifies() {
-        assert_eq!(checksum(&Probe { target: 1, round: 2 }.request(Identity(3), true)), 0);
+        assert_eq!(checksum(&Probe { target: 1, round: 2 }.request(Identity(3), true, 1_001)), 0);
     }
 }

@@ -5,11 +5,14 @@
 //! measured is the path, not the machine's load. Results come in the order of the targets.
 
 mod echo;
+mod path;
 mod socket;
+
+pub use path::{PathMtu, first_hop, path_mtus};
 
 use crate::limits;
 use crate::system::signals::wait_readable;
-use echo::Probe;
+use echo::{PROBE_BYTES, Probe};
 use socket::EchoSocket;
 use std::io;
 use std::net::IpAddr;
@@ -141,7 +144,7 @@ impl Echoes {
     /// What the kernel says, such as that there is no route.
     pub fn send(&self, destination: IpAddr, tag: u32) -> io::Result<()> {
         let v4 = destination.is_ipv4();
-        let request = Probe { target: tag, round: 0 }.request(self.identity, v4);
+        let request = Probe { target: tag, round: 0 }.request(self.identity, v4, PROBE_BYTES);
         let socket = if v4 { Some(&self.v4) } else { self.v6.as_ref() };
         socket.ok_or(io::ErrorKind::Unsupported)?.send(None, destination, &request)
     }
@@ -236,7 +239,7 @@ impl<'a> Run<'a> {
         let socket = if target.destination.is_ipv4() { &self.v4 } else { &self.v6 };
         let Some(socket) = socket else { return };
         let probe = Probe { target: index as u32, round };
-        let request = probe.request(self.identity, target.destination.is_ipv4());
+        let request = probe.request(self.identity, target.destination.is_ipv4(), PROBE_BYTES);
         let at_ns = socket::clock_ns();
         match socket.send(target.source, target.destination, &request) {
             Ok(()) => {
@@ -272,24 +275,7 @@ impl<'a> Run<'a> {
     }
 
     fn wait(&self, until: Instant) -> Result<(), PingError> {
-        let mut descriptors = [&self.v4, &self.v6].map(|socket| libc::pollfd {
-            // A negative descriptor is ignored.
-            fd: socket.as_ref().map_or(-1, AsRawFd::as_raw_fd),
-            events: libc::POLLIN,
-            revents: 0,
-        });
-        let left = until.saturating_duration_since(Instant::now());
-        let timeout = libc::timespec {
-            tv_sec: left.as_secs() as libc::time_t,
-            tv_nsec: libc::c_long::from(left.subsec_nanos() as i32),
-        };
-        // SAFETY: both structures live through the call; no signal mask.
-        let result = unsafe { libc::ppoll(descriptors.as_mut_ptr(), 2, &raw const timeout, std::ptr::null()) };
-        let error = io::Error::last_os_error();
-        if result < 0 && error.kind() != io::ErrorKind::Interrupted {
-            return Err(PingError::Socket { attempt: "wait", source: error });
-        }
-        Ok(())
+        wait_for([&self.v4, &self.v6], until)
     }
 
     fn results(self) -> Vec<PingResult> {
@@ -310,4 +296,28 @@ impl<'a> Run<'a> {
         };
         self.fates.iter().enumerate().map(result).collect()
     }
+}
+
+/// Waits until something can be read from a socket, or until a time.
+fn wait_for<'a>(sockets: impl IntoIterator<Item = &'a Option<EchoSocket>>, until: Instant) -> Result<(), PingError> {
+    let descriptor = |socket: &Option<EchoSocket>| libc::pollfd {
+        // A negative descriptor is ignored.
+        fd: socket.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut descriptors: Vec<libc::pollfd> = sockets.into_iter().map(descriptor).collect();
+    let left = until.saturating_duration_since(Instant::now());
+    let timeout = libc::timespec {
+        tv_sec: left.as_secs() as libc::time_t,
+        tv_nsec: libc::c_long::from(left.subsec_nanos() as i32),
+    };
+    let count = descriptors.len() as libc::nfds_t;
+    // SAFETY: both structures live through the call; no signal mask.
+    let result = unsafe { libc::ppoll(descriptors.as_mut_ptr(), count, &raw const timeout, std::ptr::null()) };
+    let error = io::Error::last_os_error();
+    if result < 0 && error.kind() != io::ErrorKind::Interrupted {
+        return Err(PingError::Socket { attempt: "wait", source: error });
+    }
+    Ok(())
 }

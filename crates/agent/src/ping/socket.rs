@@ -80,6 +80,16 @@ impl EchoSocket {
         Ok(socket)
     }
 
+    /// Packets that are too large for a hop are dropped there instead of being cut into pieces, and what the kernel knows of the
+    /// way is not asked (RFC 4821's way of finding a path's MTU).
+    pub(super) fn forbid_pieces(&self, v4: bool) -> Result<(), PingError> {
+        if v4 {
+            return self.set("forbid pieces", libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE);
+        }
+        self.set("forbid pieces", libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, &libc::IPV6_PMTUDISC_PROBE)?;
+        self.set("forbid pieces", libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, &1_i32)
+    }
+
     fn set<T: Copy>(&self, attempt: &'static str, level: i32, option: i32, value: &T) -> Result<(), PingError> {
         let length = size_of::<T>() as libc::socklen_t;
         // SAFETY: the value lives through the call, its size goes with it; only plain integers are given.
@@ -132,6 +142,14 @@ impl EchoSocket {
         bytes.truncate(usize::try_from(length).ok()?);
         Some((bytes, timestamp(&message).unwrap_or_else(clock_ns)))
     }
+}
+
+/// The value of a socket's integer option.
+pub(super) fn setting(descriptor: RawFd, level: i32, option: i32) -> io::Result<i32> {
+    let (mut value, mut length) = (0_i32, size_of::<i32>() as libc::socklen_t);
+    // SAFETY: value and length live through the call, and the length is the value's.
+    let result = unsafe { libc::getsockopt(descriptor, level, option, (&raw mut value).cast(), &raw mut length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
 }
 
 fn timestamp(message: &libc::msghdr) -> Option<u64> {

@@ -9,12 +9,14 @@
 mod change;
 mod dial;
 mod diff;
+mod mtu;
 mod state;
 mod wanted;
 
 pub use change::{Change, PeerRef};
 pub use dial::Dialler;
 pub use diff::{Obstacle, diff};
+pub use mtu::{mtu, overhead};
 pub use state::{Actual, Backend, DeviceState, HostState, PeerState, Route, Rule, Sysctl};
 pub use wanted::{Resolved, nothing, wanted};
 
