@@ -109,6 +109,19 @@ pub struct PeerDescription {
     pub allowed_ips: Vec<IpNet>,
 }
 
+/// What went to and from one peer: what changes all the time, without what is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerTraffic {
+    /// The peer's public key.
+    pub public_key: PublicKey,
+    /// Wall-clock time of the last completed handshake, since 1970.
+    pub last_handshake: Option<Duration>,
+    /// Bytes of datagrams received and accepted from the peer.
+    pub rx_bytes: u64,
+    /// Bytes of datagrams sent to the peer.
+    pub tx_bytes: u64,
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// What a device did and refused, in packets since its start.

@@ -35,7 +35,7 @@ mod time;
 pub mod tunnel;
 pub mod uapi;
 
-pub use config::{ConfigureDevice, ConfigurePeer, Counters, DeviceDescription, Event, PeerDescription};
+pub use config::{ConfigureDevice, ConfigurePeer, Counters, DeviceDescription, Event, PeerDescription, PeerTraffic};
 pub use device::{Device, DeviceError, DeviceHandle, DeviceOptions, Events, Offloads, Tun};
 pub use keys::{PresharedKey, PrivateKey, PublicKey};
 pub use limits::Timing;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use wayleave_core::host::Backend;
-use wayleave_engine::{ConfigureDevice, Device, DeviceDescription, DeviceOptions, Tun};
+use wayleave_engine::{ConfigureDevice, Device, DeviceDescription, DeviceOptions, PeerDescription, PeerTraffic, Tun};
 
 use super::HostError;
 use crate::netlink::{Netlink, NetlinkError, WireGuard};
@@ -108,6 +108,18 @@ impl Devices {
         }
     }
 
+    /// What peers' counters and handshakes are: of those for which they have changed since this was last asked, at least.
+    pub(super) fn traffic_news(&mut self, name: &str) -> Result<Vec<PeerTraffic>, HostError> {
+        match self {
+            // It has no way to ask for less than everything.
+            Devices::Kernel(kernel) => Ok(kernel.describe(name)?.peers.iter().map(traffic).collect()),
+            Devices::Engine(engines) => {
+                let device = engines.devices.get(name).ok_or_else(|| HostError::NoDevice { device: name.into() })?;
+                device.traffic_news().map_err(|source| HostError::Engine { device: name.into(), source })
+            }
+        }
+    }
+
     /// Changes a device.
     pub(super) fn configure(&mut self, name: &str, change: &ConfigureDevice) -> Result<(), HostError> {
         match self {
@@ -132,6 +144,11 @@ impl Devices {
             Devices::Engine(engines) => engines.devices.get(name).is_some_and(Device::is_running),
         }
     }
+}
+
+fn traffic(peer: &PeerDescription) -> PeerTraffic {
+    let PeerDescription { public_key, last_handshake, rx_bytes, tx_bytes, .. } = *peer;
+    PeerTraffic { public_key, last_handshake, rx_bytes, tx_bytes }
 }
 
 /// Kernels before 6.16 know no flag that takes one prefix away.

@@ -11,7 +11,7 @@ use wayleave_core::host::{
 };
 use wayleave_core::keys::PublicKey;
 use wayleave_core::names::{DeviceName, Name};
-use wayleave_engine::DeviceDescription;
+use wayleave_engine::{DeviceDescription, PeerTraffic};
 
 use super::{Host, HostError, firewall, sysctl};
 use crate::limits::LOOKS_MAX;
@@ -38,6 +38,14 @@ impl Host {
     /// If there is no such device.
     pub fn describe(&mut self, device: &str) -> Result<DeviceDescription, HostError> {
         self.devices.describe(device)
+    }
+
+    /// Counters and handshakes of one device's peers: of those for which they have changed since this was last asked, at least.
+    ///
+    /// # Errors
+    /// If there is no such device.
+    pub fn traffic_news(&mut self, device: &str) -> Result<Vec<PeerTraffic>, HostError> {
+        self.devices.traffic_news(device)
     }
 
     fn look_once(&mut self, network: &Name, wanted: &HostState) -> Result<Actual, HostError> {

@@ -3,6 +3,7 @@
 //! In come events and the time; out go changes of the host, lines in the log and answers. What is wrong is kept as a list of
 //! problems, each said once when it comes and once when it goes; a refused change is tried again, ever less often.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -16,6 +17,8 @@ use wayleave_core::plan::{LinkStates, Member, NodePlan, PeerPlan, Plan, merge, p
 use super::failover::Failover;
 use super::names::Names;
 use super::paths::Paths;
+use super::peers::Peers;
+use super::report::SESSION;
 use super::{AgentError, Event, Options, Reading, Weight, chain, log, sources};
 use crate::control::server::Asked;
 use crate::limits::CHANGES_LOGGED_MAX;
@@ -43,6 +46,7 @@ pub struct Agent {
     /// Whether link states have changed since the whole plan was made.
     is_plan_old: bool,
     pub(super) part: NodePlan,
+    pub(super) peers: Peers,
     /// The same if all links worked.
     pub(super) intended: NodePlan,
     pub(super) states: LinkStates,
@@ -78,6 +82,8 @@ impl Agent {
         reconciler.set_key(part.device.clone(), key);
         let now = Instant::now();
         let failover = Failover::new(&reading.network, &options.node);
+        let mut peers = Peers::default();
+        peers.follow(&part);
         let mut agent = Agent {
             options,
             reconciler,
@@ -85,6 +91,7 @@ impl Agent {
             plan,
             is_plan_old: false,
             part,
+            peers,
             intended,
             states,
             wanted: HostState::default(),
@@ -239,7 +246,8 @@ impl Agent {
         if part != self.intended {
             log(Weight::Notice, &format!("network file read: generation {}", part.generation));
         }
-        (self.reading, self.plan, self.part, self.intended) = (reading, plan, part.clone(), part);
+        (self.reading, self.plan, self.intended) = (reading, plan, part.clone());
+        self.set_part(part);
         self.is_plan_old = false;
         self.adopt_links();
         self.plan_anew();
@@ -255,8 +263,13 @@ impl Agent {
         // Prefixes without a path stay routed into the device, which drops their packets: no other way would be a private one.
         part.routes = merge(part.routes.iter().chain(&self.intended.routes).copied().collect());
         part.generation = self.intended.generation;
-        self.part = part;
+        self.set_part(part);
         self.is_plan_old = true;
+    }
+
+    fn set_part(&mut self, part: NodePlan) {
+        self.peers.follow(&part);
+        self.part = part;
     }
 
     /// The whole plan with what is known of the links: for people who ask, not for carrying out.
@@ -313,34 +326,21 @@ impl Agent {
     /// Looks names up, and goes on to other endpoints of peers that don't answer.
     fn dial(&mut self, now: Instant) {
         self.dial_at = now + DIAL_INTERVAL;
-        // The device alone is asked: a look at the whole host every five seconds would be work for nothing.
-        let ages = self.handshake_ages();
-        let is_live = |peer: &&PeerPlan| {
-            let age = peer.public_key.and_then(|key| ages.get(&key));
-            age.is_some_and(|age| *age < super::report::SESSION)
-        };
-        let live: Vec<&Name> = self.part.peers.iter().filter(is_live).map(|peer| &peer.name).collect();
-        let before = self.dialler.chosen();
-        self.dialler.advance(now - self.started, |name| live.contains(&name));
-        let part = &self.part;
-        let is_quiet = |name: &str| {
-            let has =
-                |endpoint: &wayleave_core::network::Endpoint| matches!(&endpoint.host, Host::Dns(dns) if dns == name);
-            part.peers.iter().any(|peer| peer.endpoints.iter().any(has) && !live.contains(&&peer.name))
-        };
-        self.names.look_up(now, is_quiet, &self.events);
-        if self.dialler.chosen() != before {
+        self.count();
+        self.tell_old_handshakes();
+        let is_live = |peer: &&PeerPlan| self.peers.handshake_age(peer).is_some_and(|age| age < SESSION);
+        let live: HashSet<&Name> = self.part.peers.iter().filter(is_live).map(|peer| &peer.name).collect();
+        if self.dialler.advance(now - self.started, |name| live.contains(name)) {
             self.look_at = now;
         }
+        let answers = self.part.peers.iter().filter(|peer| live.contains(&peer.name));
+        let answering: HashSet<&str> = answers.flat_map(dns_names).collect();
+        self.names.look_up(now, |name| !answering.contains(name), &self.events);
     }
 
     /// Tells the dialler every peer's addresses, as far as they are known.
     fn set_endpoints(&mut self) {
-        let all = || self.part.peers.iter().flat_map(|peer| &peer.endpoints);
-        self.names.keep(all().filter_map(|endpoint| match &endpoint.host {
-            Host::Dns(name) => Some(name.clone()),
-            Host::Ip(_) => None,
-        }));
+        self.names.keep(self.part.peers.iter().flat_map(dns_names).map(str::to_owned));
         let (names, now) = (&self.names, self.started.elapsed());
         let addresses = |peer: &PeerPlan| -> Vec<SocketAddr> {
             let of = |endpoint: &wayleave_core::network::Endpoint| -> Vec<SocketAddr> {
@@ -387,6 +387,14 @@ impl Agent {
             Err(error) => log(Weight::Error, &format!("ended, but not everything could be removed: {}", chain(&error))),
         }
     }
+}
+
+/// The names among a peer's endpoints.
+fn dns_names(peer: &PeerPlan) -> impl Iterator<Item = &str> {
+    peer.endpoints.iter().filter_map(|endpoint| match &endpoint.host {
+        Host::Dns(name) => Some(name.as_str()),
+        Host::Ip(_) => None,
+    })
 }
 
 /// The plan of a reading, and which member this node is in it.

@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use wayleave_core::keys::PublicKey;
 use wayleave_core::names::Name;
 use wayleave_core::node::{Event as NodeEvent, LinkReport, Node, Output, Time};
-use wayleave_core::plan::LinkStates;
+use wayleave_core::plan::{LinkStates, MemberKind};
+use wayleave_engine::PeerTraffic;
 
 use super::agent::Agent;
 use super::links::Links;
+use super::peers::age;
+use super::report::SESSION;
 use super::{Weight, log};
 
 /// Between looks at the device's counters: what `core` asks for to notice within a fraction of a second that packets go out
@@ -73,8 +75,8 @@ impl Agent {
 
     /// A control message has come.
     pub(super) fn handle_message(&mut self, from: IpAddr, bytes: Vec<u8>) {
-        let Some(peer) = self.part.peers.iter().find(|peer| peer.link_address == Some(from)) else { return };
-        self.tell(NodeEvent::Received { from: peer.name.clone(), bytes });
+        let Some(at) = self.peers.at_link_address(from) else { return };
+        self.tell(NodeEvent::Received { from: self.part.peers[at].name.clone(), bytes });
     }
 
     /// An echo reply has come.
@@ -143,7 +145,7 @@ impl Agent {
     fn carry(&mut self, output: Output) {
         match output {
             Output::Send { to, bytes } => {
-                let address = self.part.peers.iter().find(|peer| peer.name == to).and_then(|peer| peer.link_address);
+                let address = self.peers.named(&to).and_then(|at| self.part.peers[at].link_address);
                 if let (Some(links), Some(address)) = (&self.failover.links, address) {
                     links.send(address, &bytes);
                 }
@@ -159,7 +161,7 @@ impl Agent {
 
     /// To the link address if the peer has it, which none does that runs no agent: to its own address, then.
     fn send_echo(&mut self, to: &Name) {
-        let Some(at) = self.part.peers.iter().position(|peer| peer.name == *to) else { return };
+        let Some(at) = self.peers.named(to) else { return };
         let member = self.plan.find(to);
         let own = member.and_then(|member| self.plan.overlay_addresses(member).first().copied());
         if let (Some(links), Some(address)) = (&self.failover.links, own) {
@@ -181,20 +183,33 @@ impl Agent {
     /// Tells how much has gone over each link, and how old its session is.
     fn tell_traffic(&mut self) {
         let begin = Instant::now();
-        let described = self.reconciler.host().describe(self.part.device.as_str());
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let names: BTreeMap<PublicKey, Name> =
-            self.part.peers.iter().filter_map(|peer| Some((peer.public_key?, peer.name.clone()))).collect();
-        for peer in described.iter().flat_map(|device| &device.peers) {
-            let Some(name) = names.get(&PublicKey::from_bytes(peer.public_key.0)) else { continue };
-            let age = peer.last_handshake.map(|at| wall.saturating_sub(at));
-            self.tell(NodeEvent::Handshake { with: name.clone(), age });
-            self.tell(NodeEvent::Traffic {
-                with: name.clone(),
-                sent_bytes: peer.tx_bytes,
-                received_bytes: peer.rx_bytes,
-            });
-        }
+        self.count();
         self.failover.traffic_at = begin + TRAFFIC_INTERVAL.max(begin.elapsed() * TRAFFIC_SHARE);
+    }
+
+    /// Asks the device what has gone to and from whom since it was last asked.
+    pub(super) fn count(&mut self) {
+        let Ok(news) = self.reconciler.host().traffic_news(self.part.device.as_str()) else { return };
+        for (at, PeerTraffic { last_handshake, rx_bytes, tx_bytes, .. }) in self.peers.count(news) {
+            let with = || self.part.peers[at].name.clone();
+            let handshake = NodeEvent::Handshake { with: with(), age: last_handshake.map(age) };
+            let traffic = NodeEvent::Traffic { with: with(), sent_bytes: tx_bytes, received_bytes: rx_bytes };
+            self.tell(handshake);
+            self.tell(traffic);
+        }
+    }
+
+    /// Handshakes grow old without any traffic: what is older than a session's life is told again and again.
+    pub(super) fn tell_old_handshakes(&mut self) {
+        if !self.failover.has_links() {
+            return;
+        }
+        let nodes = self.part.peers.iter().filter(|peer| peer.kind == MemberKind::Node);
+        let ages = nodes.map(|peer| (&peer.name, self.peers.handshake_age(peer)));
+        let old = ages.filter(|(_, age)| age.is_none_or(|age| age >= SESSION));
+        let old: Vec<(Name, Option<Duration>)> = old.map(|(name, age)| (name.clone(), age)).collect();
+        for (with, age) in old {
+            self.tell(NodeEvent::Handshake { with, age });
+        }
     }
 }

@@ -12,6 +12,7 @@ mod failover;
 mod links;
 mod names;
 mod paths;
+mod peers;
 mod report;
 mod sources;
 

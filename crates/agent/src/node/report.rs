@@ -2,8 +2,8 @@
 //!
 //! In: the plan, the device's own figures. Out: a [`Snapshot`], which is all that people are shown. Changes nothing.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::collections::HashMap;
+use std::time::Duration;
 
 use wayleave_core::keys::PublicKey;
 use wayleave_core::node::{Health as LinkHealth, LinkReport};
@@ -11,6 +11,7 @@ use wayleave_core::plan::{Member, MemberKind, PeerPlan};
 use wayleave_engine::PeerDescription;
 
 use super::agent::Agent;
+use super::peers::age;
 use crate::control::{DeviceSnapshot, Health, MemberSnapshot, Snapshot};
 
 /// The word for a path that is one link.
@@ -24,11 +25,9 @@ impl Agent {
         self.refresh_plan();
         let device = self.part.device.as_str().to_owned();
         let described = self.reconciler.host().describe(&device).ok();
-        let peers: BTreeMap<PublicKey, PeerDescription> = described
-            .iter()
-            .flat_map(|device| &device.peers)
-            .map(|peer| (PublicKey::from_bytes(peer.public_key.0), peer.clone()))
-            .collect();
+        let found = described.iter().flat_map(|device| &device.peers);
+        let peers: HashMap<PublicKey, &PeerDescription> =
+            found.map(|peer| (PublicKey::from_bytes(peer.public_key.0), peer)).collect();
         let own = self.plan.find(&self.part.name);
         let others = self.plan.members().filter(|member| Some(*member) != own);
         let reports = self.failover.reports(self.time());
@@ -61,25 +60,15 @@ impl Agent {
         }
     }
 
-    /// How long ago the latest handshake of each peer was that had one.
-    pub(super) fn handshake_ages(&mut self) -> BTreeMap<PublicKey, Duration> {
-        let described = self.reconciler.host().describe(self.part.device.as_str());
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let age = |peer: &PeerDescription| {
-            Some((PublicKey::from_bytes(peer.public_key.0), now.saturating_sub(peer.last_handshake?)))
-        };
-        described.iter().flat_map(|device| &device.peers).filter_map(age).collect()
-    }
-
     fn member(
         &self,
         own: Member,
         member: Member,
-        peers: &BTreeMap<PublicKey, PeerDescription>,
+        peers: &HashMap<PublicKey, &PeerDescription>,
         report: Option<&LinkReport>,
     ) -> MemberSnapshot {
         let name = self.plan.name(member);
-        let link = self.part.peers.iter().find(|peer| peer.name == *name);
+        let link = self.peers.named(name).map(|at| &self.part.peers[at]);
         let peer = link.and_then(|link| peers.get(&link.public_key?));
         let path = self.plan.path(own, member);
         let via = path.as_deref().map(|path| match path {
@@ -87,9 +76,7 @@ impl Agent {
             [_, next, ..] => self.plan.name(*next).to_string(),
             [] => String::new(),
         });
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        // The clock may have been set back since the handshake.
-        let age = peer.and_then(|peer| Some(now.saturating_sub(peer.last_handshake?)));
+        let age = peer.and_then(|peer| peer.last_handshake.map(age));
         let (health, reason) = judge(link, via.as_deref(), age, report);
         let region = match member {
             Member::Node(ix) => self.plan.network.node(ix).region,

@@ -44,9 +44,11 @@ impl Dialler {
         }
     }
 
-    /// Goes on to the next address of each peer that has not answered for long enough.
-    pub fn advance(&mut self, now: Duration, is_live: impl Fn(&Name) -> bool) {
+    /// Goes on to the next address of each peer that has not answered for long enough. Whether any is dialled elsewhere now.
+    pub fn advance(&mut self, now: Duration, is_live: impl Fn(&Name) -> bool) -> bool {
+        let mut is_changed = false;
         for (name, dial) in &mut self.0 {
+            let before = dial.at;
             if is_live(name) {
                 (dial.since, dial.was_live) = (now, true);
             } else if dial.was_live {
@@ -55,7 +57,9 @@ impl Dialler {
                 dial.at = (dial.at + 1) % dial.candidates.len();
                 dial.since = now;
             }
+            is_changed |= dial.at != before;
         }
+        is_changed
     }
 
     /// Where each peer is to be dialled now.

@@ -30,7 +30,7 @@ pub(crate) use sys::{interface_index, poll_readable, termination_signals};
 pub use tun::Tun;
 use worker::Worker;
 
-use crate::config::{ConfigureDevice, DeviceDescription};
+use crate::config::{ConfigureDevice, DeviceDescription, PeerTraffic};
 use crate::keys::PublicKey;
 use crate::limits::{THREADS_DEFAULT_MAX, Timing};
 use crate::tunnel::ConfigureError;
@@ -159,6 +159,7 @@ pub enum DeviceError {
 enum Command {
     Configure(Box<ConfigureDevice>, SyncSender<Result<(), DeviceError>>),
     Describe(SyncSender<DeviceDescription>),
+    News(SyncSender<Vec<PeerTraffic>>),
     Initiate(PublicKey, SyncSender<bool>),
     Stop,
 }
@@ -184,6 +185,11 @@ impl DeviceHandle {
     /// See [`Device::describe`].
     pub fn describe(&self) -> Result<DeviceDescription, DeviceError> {
         self.ask(Command::Describe)
+    }
+
+    /// See [`Device::traffic_news`].
+    pub fn traffic_news(&self) -> Result<Vec<PeerTraffic>, DeviceError> {
+        self.ask(Command::News)
     }
 
     /// See [`Device::initiate`].
@@ -247,6 +253,11 @@ impl Device {
     /// Everything there is to know about the device.
     pub fn describe(&self) -> Result<DeviceDescription, DeviceError> {
         self.handle.describe()
+    }
+
+    /// The peers whose counters or handshakes have changed since this was last asked: for an owner that asks several times a second.
+    pub fn traffic_news(&self) -> Result<Vec<PeerTraffic>, DeviceError> {
+        self.handle.traffic_news()
     }
 
     /// Starts a handshake with a peer without waiting for a packet to send. False if there is no such peer.

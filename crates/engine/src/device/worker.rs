@@ -157,6 +157,7 @@ impl Worker {
             match command {
                 Command::Configure(change, reply) => drop(reply.send(self.configure(&change))),
                 Command::Describe(reply) => drop(reply.send(self.describe())),
+                Command::News(reply) => drop(reply.send(self.tunnel.traffic_news())),
                 Command::Initiate(peer, reply) => drop(reply.send(self.tunnel.initiate(self.clock.now(), &peer))),
                 Command::Stop => self.ended = true,
             }

@@ -6,7 +6,7 @@
 
 use super::peer::{Peer, retire};
 use super::{Endpoint, PeerId, Tunnel};
-use crate::config::{ConfigureDevice, ConfigurePeer, DeviceDescription, PeerDescription};
+use crate::config::{ConfigureDevice, ConfigurePeer, DeviceDescription, PeerDescription, PeerTraffic};
 use crate::keys::{PrivateKey, PublicKey};
 use crate::limits::PEERS_MAX;
 use crate::noise::cookie::CookieChecker;
@@ -121,6 +121,7 @@ impl Tunnel {
             None => self.peers.push(peer),
         }
         self.by_key.insert(public_key, id);
+        self.shared.news.insert(id);
         id
     }
 
@@ -160,6 +161,7 @@ impl Tunnel {
             self.shared.allowed_ips.remove(*prefix);
         }
         self.shared.former.forget_peer(id);
+        self.shared.news.remove(id);
         self.shared.deadlines.disarm(id, &mut peer.timers);
         peer.clear_pending(&mut self.shared);
         let retired = peer.sessions.clear();
@@ -185,6 +187,18 @@ impl Tunnel {
             counters: self.shared.out.counters,
             ..DeviceDescription::default()
         }
+    }
+
+    /// The peers whose counters or handshakes have changed since this was last asked; new ones are among them.
+    pub fn traffic_news(&mut self) -> Vec<PeerTraffic> {
+        let changed = self.shared.news.drain().filter_map(|id| self.peers.get(id.0 as usize)?.as_deref());
+        let traffic = |peer: &Peer| PeerTraffic {
+            public_key: peer.public_key,
+            last_handshake: peer.last_handshake,
+            rx_bytes: peer.rx_bytes,
+            tx_bytes: peer.tx_bytes,
+        };
+        changed.map(traffic).collect()
     }
 }
 

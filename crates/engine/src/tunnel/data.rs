@@ -193,6 +193,7 @@ impl Peer {
         let message_bytes = (packet.len() + KEEPALIVE_BYTES) as u64;
         if packet.is_empty() {
             self.rx_bytes += message_bytes;
+            shared.news.insert(self.id);
             return None;
         }
         let Some(header) = IpHeader::parse(packet) else {
@@ -204,6 +205,7 @@ impl Peer {
             return None;
         }
         self.rx_bytes += message_bytes;
+        shared.news.insert(self.id);
         shared.out.counters.rx_packets += 1;
         Some(header.len)
     }

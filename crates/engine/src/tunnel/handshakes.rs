@@ -74,7 +74,7 @@ impl Tunnel {
                 peer.clear_pending(shared);
             }
             peer.respond(now, initiation, shared);
-            peer.note_handshake_message_received(now, message.len());
+            peer.note_handshake_message_received(now, message.len(), shared);
             true
         });
         answered == Some(true)
@@ -88,7 +88,7 @@ impl Tunnel {
                 let keys = peer.open_response(receiver, message, shared)?;
                 peer.note_endpoint(source, shared);
                 peer.complete(now, receiver, keys, shared);
-                peer.note_handshake_message_received(now, message.len());
+                peer.note_handshake_message_received(now, message.len(), shared);
                 Some(())
             })
         });
@@ -188,8 +188,9 @@ impl Peer {
         self.send_keepalive(now, shared);
     }
 
-    fn note_handshake_message_received(&mut self, now: Now, bytes: usize) {
+    fn note_handshake_message_received(&mut self, now: Now, bytes: usize, shared: &mut Shared) {
         self.rx_bytes += bytes as u64;
+        shared.news.insert(self.id);
         self.note_any_received();
         self.note_traversal(now);
     }

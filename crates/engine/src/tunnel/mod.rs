@@ -28,7 +28,7 @@ use allowed_ips::{AllowedIps, FormerOwners};
 use index::IndexTable;
 use load::{HandshakeQueue, KnownEndpoints, LoadMeter, PerSecond, RateLimiter};
 pub use peer::PeerId;
-use peer::{Peer, Sequence};
+use peer::{Peer, PeerSet, Sequence};
 use timers::Deadlines;
 
 use crate::config::{Counters, Event};
@@ -105,6 +105,8 @@ struct Shared {
     former: FormerOwners,
     /// Of what was added last, be it a peer or a prefix.
     sequence: Sequence,
+    /// Peers whose counters have changed since somebody last asked.
+    news: PeerSet,
     indices: IndexTable,
     deadlines: Deadlines,
     out: Outputs,
@@ -151,6 +153,7 @@ impl Tunnel {
                 allowed_ips: AllowedIps::default(),
                 former: FormerOwners::default(),
                 sequence: Sequence::default(),
+                news: PeerSet::default(),
                 indices: IndexTable::default(),
                 deadlines: Deadlines::default(),
                 out: Outputs::default(),
@@ -220,8 +223,9 @@ impl Tunnel {
     /// The socket did not take a datagram of `bytes` bytes.
     pub fn handle_transmit_failed(&mut self, peer: Option<PeerId>, bytes: usize) {
         self.shared.out.counters.tx_socket_errors += 1;
-        if let Some((peer, _)) = peer.and_then(|id| self.peer(id)) {
+        if let Some((peer, shared)) = peer.and_then(|id| self.peer(id)) {
             peer.tx_bytes = peer.tx_bytes.saturating_sub(bytes as u64);
+            shared.news.insert(peer.id);
         }
     }
 

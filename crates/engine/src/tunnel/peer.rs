@@ -28,6 +28,40 @@ use crate::time::{Monotonic, Now, Tai64N};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u32);
 
+/// Some of a tunnel's peers.
+#[derive(Debug, Default)]
+pub struct PeerSet(Vec<u64>);
+
+impl PeerSet {
+    /// Puts a peer in.
+    pub fn insert(&mut self, id: PeerId) {
+        let (word, bit) = (id.0 as usize / 64, id.0 % 64);
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << bit;
+    }
+
+    /// Takes a peer out.
+    pub fn remove(&mut self, id: PeerId) {
+        if let Some(word) = self.0.get_mut(id.0 as usize / 64) {
+            *word &= !(1 << (id.0 % 64));
+        }
+    }
+
+    /// Takes all out.
+    pub fn drain(&mut self) -> impl Iterator<Item = PeerId> {
+        self.0.iter_mut().zip(0_u32..).flat_map(|(word, at)| {
+            let mut left = std::mem::take(word);
+            std::iter::from_fn(move || {
+                let bit = left.trailing_zeros();
+                left &= left.wrapping_sub(1);
+                (bit < 64).then_some(PeerId(at * 64 + bit))
+            })
+        })
+    }
+}
+
 /// Before or after: peers and prefixes are shown in the order in which they came, so that a saved configuration reads as it was
 /// written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -200,6 +234,7 @@ impl Peer {
         let first_counter = session.reserve(packets)?;
         shared.out.counters.tx_packets += packets;
         self.tx_bytes += bytes;
+        shared.news.insert(self.id);
         self.note_any_sent(now);
         self.note_data_sent(now, shared);
         self.keep_key_fresh_sending(now, shared);
@@ -259,6 +294,7 @@ impl Peer {
     pub fn transmit(&mut self, packet: PacketBuf, shared: &mut Shared) {
         let Some(endpoint) = self.endpoint else { return };
         self.tx_bytes += packet.len() as u64;
+        shared.news.insert(self.id);
         shared.out.transmits.push_back(Transmit { endpoint, packet, peer: Some(self.id) });
     }
 
@@ -364,6 +400,7 @@ impl Peer {
         self.attempts = 0;
         self.sent_lastminute_handshake = false;
         self.last_handshake = Some(now.unix);
+        shared.news.insert(self.id);
         shared.out.counters.handshakes += 1;
         let endpoint = self.endpoint.map(|endpoint| endpoint.remote);
         shared.out.event(Event::HandshakeDone { peer: self.public_key, endpoint, timestamp });

@@ -216,3 +216,35 @@ fn a_roaming_end_is_followed_and_reported() {
     }
     assert_eq!(world.ends[1].tunnel.counters().handshakes, 1);
 }
+
+#[test]
+fn news_of_traffic_are_told_once_and_only_of_peers_that_had_some() {
+    let mut world = star();
+    let news = |world: &mut World| {
+        let mut keys: Vec<PublicKey> =
+            world.ends[0].tunnel.traffic_news().iter().map(|traffic| traffic.public_key).collect();
+        keys.sort_unstable();
+        keys
+    };
+    let mut both = vec![world.ends[1].key, world.ends[2].key];
+    both.sort_unstable();
+    assert_eq!(news(&mut world), both);
+    assert_eq!(news(&mut world), vec![]);
+    assert!(talk(&mut world, 0, 2, 9));
+    let traffic = world.ends[0].tunnel.traffic_news();
+    let described = world.ends[0].tunnel.describe();
+    let peer = described.peers.iter().find(|peer| peer.public_key == world.ends[2].key).unwrap();
+    assert_eq!(traffic.len(), 1);
+    assert_eq!(
+        (traffic[0].public_key, traffic[0].last_handshake, traffic[0].rx_bytes, traffic[0].tx_bytes),
+        (peer.public_key, peer.last_handshake, peer.rx_bytes, peer.tx_bytes)
+    );
+    // A peer that has gone says nothing more, and one that comes is news.
+    assert!(talk(&mut world, 0, 1, 10));
+    let mut removal = ConfigurePeer::new(world.ends[1].key);
+    removal.remove = true;
+    world.configure_peer(0, removal);
+    assert_eq!(news(&mut world), vec![]);
+    world.introduce(0, 1);
+    assert_eq!(news(&mut world), vec![world.ends[1].key]);
+}
