@@ -100,6 +100,10 @@ pub const EXCHANGE_RECEIPTS_MAX: usize = 16;
 pub const EXCHANGE_UNDER_WAY_MAX: usize = 4;
 /// Records that one link has yet to carry, one by one; beyond this a comparison of summaries takes over.
 pub const EXCHANGE_PENDING_MAX: usize = 4_096;
+/// The same for all links of a node together, at some 60 bytes each: with a thousand links, every record is pending a thousand times.
+pub const EXCHANGE_PENDING_ALL_MAX: usize = 131_072;
+/// The same for a link over which the other end is not heard, and for each of very many links: a message's worth.
+pub const EXCHANGE_PENDING_MIN: usize = 32;
 /// Generations of one record: a change a second for 68 years. What is beyond is a mistake, and must not stop its origin.
 pub const EXCHANGE_GENERATION_MAX: u32 = 1 << 31;
 /// Records of links that the network file does not have: members with a newer file have some.

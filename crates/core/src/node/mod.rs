@@ -406,6 +406,7 @@ impl Node {
             return;
         }
         let link = &self.links[at];
+        self.exchange.set_open(at, link.is_heard());
         let wake = if link.is_heard() { link.wake().min(self.exchange.wake(at)) } else { link.wake() };
         if self.wake_of[at] != wake {
             self.wakes.remove(&(self.wake_of[at], at));

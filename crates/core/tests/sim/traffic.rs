@@ -140,6 +140,26 @@ fn three_hundred_nodes_hear_of_a_cut_between_hubs_within_a_second() {
     assert!(took < 1_000, "{took} ms");
 }
 
+#[test]
+fn who_was_away_while_very_much_has_changed_is_told_all_of_it() {
+    let mut text = String::from("[network]\nname = \"star\"\nprefixes = [\"10.0.0.0/16\"]\n");
+    for node in 0..400 {
+        let endpoint = format!("198.51.{}.{}:51820", node / 250, node % 250 + 1);
+        let _ = writeln!(text, "[nodes.n{node}]\nhub = {}\nendpoint = \"{endpoint}\"", node == 0);
+    }
+    text.push_str("[[links]]\nfrom = [\"*\"]\nto = [\"n0\"]\n");
+    let mut world = World::new(Arc::new(read(&text)), 3);
+    let (hub, away) = (world.find("n0"), world.find("n1"));
+    (0..400).filter(|at| ![hub, away].contains(at)).for_each(|at| world.kill_host(at));
+    world.cut(hub, away, true);
+    world.run(30 * S);
+    let known = |world: &World, at: usize| world.hosts[at].states.iter().count();
+    assert_eq!((known(&world, hub), known(&world, away)), (399, 1), "far more than a link keeps while nobody is heard");
+    world.cut(hub, away, false);
+    world.run(20 * S);
+    assert!(known(&world, away) >= 398 && world.hosts[away].states == world.hosts[hub].states);
+}
+
 fn sent(world: &World) -> u64 {
     world.hosts.iter().filter_map(|host| host.agent.as_ref()).map(|agent| agent.counters().sent).sum()
 }

@@ -24,7 +24,7 @@ use wire::Part;
 
 use super::Time;
 use super::surroundings::Surroundings;
-use crate::limits::EXCHANGE_COVER_LINKS_MIN;
+use crate::limits::{EXCHANGE_COVER_LINKS_MIN, EXCHANGE_PENDING_ALL_MAX, EXCHANGE_PENDING_MAX, EXCHANGE_PENDING_MIN};
 use crate::names::Name;
 
 /// A node's part in the exchange.
@@ -87,9 +87,8 @@ impl Exchange {
                 Vec::new()
             }
             Part::Summary { reply, digests } => {
-                let spread = &mut self.spreads[at];
-                self.records.differing(&digests).for_each(|key| spread.add(key.clone()));
-                spread.handle_summary(reply);
+                let most = self.room(true);
+                self.spreads[at].handle_summary(reply, &digests, &self.records, most);
                 Vec::new()
             }
             Part::Records(records) => {
@@ -122,6 +121,17 @@ impl Exchange {
         }
     }
 
+    /// Whether the other end of a link is heard: while it is not, little is kept for it.
+    pub fn set_open(&mut self, at: usize, is_open: bool) {
+        self.spreads[at].is_open = is_open;
+    }
+
+    /// How many records may wait on one link.
+    fn room(&self, is_open: bool) -> usize {
+        let share = EXCHANGE_PENDING_ALL_MAX / self.spreads.len().max(1);
+        if is_open { share.clamp(EXCHANGE_PENDING_MIN, EXCHANGE_PENDING_MAX) } else { EXCHANGE_PENDING_MIN }
+    }
+
     /// When a link next has something to send.
     pub fn wake(&self, at: usize) -> Time {
         self.spreads[at].wake()
@@ -140,17 +150,19 @@ impl Exchange {
             (Taken::New, _) => {
                 let is_crowded = self.spreads.len() >= EXCHANGE_COVER_LINKS_MIN;
                 let covered = |to: usize| is_crowded && from.is_some_and(|from| around.covers(from, to));
+                let (open, closed) = (self.room(true), self.room(false));
                 for (at, spread) in self.spreads.iter_mut().enumerate() {
                     if Some(at) == from {
                         spread.drop_key(&record.key);
                     } else if !covered(at) {
-                        spread.add(record.key.clone());
+                        spread.add(record.key.clone(), if spread.is_open { open } else { closed });
                     }
                 }
                 true
             }
             (Taken::Old, Some(from)) => {
-                self.spreads[from].add(record.key.clone());
+                let most = self.room(true);
+                self.spreads[from].add(record.key.clone(), most);
                 false
             }
             (Taken::Known, Some(from)) => {

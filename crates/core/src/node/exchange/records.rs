@@ -5,6 +5,7 @@
 //! the digests, so that they can't come back from each other's memory.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::record::{Key, Record, View, mix};
 use crate::limits::{EXCHANGE_GENERATION_MAX, EXCHANGE_STRANGER_S, EXCHANGE_STRANGERS_MAX};
@@ -93,11 +94,16 @@ impl Records {
         self.buckets.map(|bucket| (bucket >> 16) as u32)
     }
 
-    /// The records in the parts in which somebody else's summary differs.
-    pub fn differing(&self, other: &[u32; BUCKETS]) -> impl Iterator<Item = &Key> {
+    /// The keys of records in the parts in which somebody else's summary differs, all in their order; `from` comes first, and
+    /// those before it last.
+    pub fn differing(&self, other: &[u32; BUCKETS], from: Option<&Key>) -> impl Iterator<Item = &Key> {
         let own = self.summary();
         let differs: Vec<bool> = own.iter().zip(other).map(|(own, other)| own != other).collect();
-        self.known.iter().filter(move |(_, entry)| differs[bucket(entry.hash)]).map(|(key, _)| key)
+        let first = from.map_or(Bound::Unbounded, Bound::Included);
+        let begin = from.map(|from| (Bound::Unbounded, Bound::Excluded(from)));
+        let rest = begin.map(|range| self.known.range::<Key, _>(range)).into_iter().flatten();
+        let all = self.known.range::<Key, _>((first, Bound::Unbounded)).chain(rest);
+        all.filter(move |(_, entry)| differs[bucket(entry.hash)]).map(|(key, _)| key)
     }
 
     /// Goes over to another network file: `known` says which links it has. Records of links that are gone are forgotten,

@@ -8,21 +8,25 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::record::{Key, Record};
-use super::records::Records;
+use super::records::{BUCKETS, Records};
 use super::wire::{Part, record_bytes};
 use crate::limits::{
-    EXCHANGE_MESSAGE_BYTES_MAX, EXCHANGE_PENDING_MAX, EXCHANGE_RECEIPTS_MAX, EXCHANGE_RETRY_MS_MAX,
-    EXCHANGE_UNDER_WAY_MAX, SUMMARY_WAIT_MS_MAX, SUMMARY_WAIT_MS_MIN,
+    EXCHANGE_MESSAGE_BYTES_MAX, EXCHANGE_RECEIPTS_MAX, EXCHANGE_RETRY_MS_MAX, EXCHANGE_UNDER_WAY_MAX,
+    SUMMARY_WAIT_MS_MAX, SUMMARY_WAIT_MS_MIN,
 };
 use crate::node::Time;
 
 /// Bytes of a message that headers, receipts and a summary may take.
-const ASIDE_BYTES: usize = 15 + 3 + 2 * EXCHANGE_RECEIPTS_MAX + 3 + 1 + 4 * super::records::BUCKETS + 3;
+const ASIDE_BYTES: usize = 15 + 3 + 2 * EXCHANGE_RECEIPTS_MAX + 3 + 1 + 4 * BUCKETS + 3;
 
 /// The exchange over one link.
 #[derive(Debug)]
 pub struct Spread {
     pending: BTreeSet<Key>,
+    /// There was no room for some: summaries are to be compared when there is.
+    left_out: bool,
+    /// Where the next comparison begins.
+    next: Option<Key>,
     under_way: Vec<Sent>,
     /// How often in a row a message was lost.
     losses: u32,
@@ -30,6 +34,8 @@ pub struct Spread {
     agrees: bool,
     summary_at: Option<Time>,
     summary_wait: Duration,
+    /// Whether the other end is heard.
+    pub is_open: bool,
     /// A summary to be sent at once: whether as a reply.
     summary: Option<bool>,
 }
@@ -46,25 +52,27 @@ impl Default for Spread {
     fn default() -> Spread {
         Spread {
             pending: BTreeSet::new(),
+            left_out: false,
+            next: None,
             under_way: Vec::new(),
             losses: 0,
             receipts: Vec::new(),
             agrees: true,
             summary_at: None,
             summary_wait: Duration::from_millis(SUMMARY_WAIT_MS_MIN),
+            is_open: false,
             summary: None,
         }
     }
 }
 
 impl Spread {
-    /// A record that the other end is to be told.
-    pub fn add(&mut self, key: Key) {
-        self.pending.insert(key);
-        if self.pending.len() > EXCHANGE_PENDING_MAX {
-            // So much is found by summaries as well, part by part.
-            self.pending.clear();
-            self.summary = Some(false);
+    /// A record that the other end is to be told. With more than `most` of them the rest is found by summaries, part by part.
+    pub fn add(&mut self, key: Key, most: usize) {
+        if self.pending.len() < most {
+            self.pending.insert(key);
+        } else {
+            self.left_out |= !self.pending.contains(&key);
         }
     }
 
@@ -86,8 +94,18 @@ impl Spread {
         self.losses = 0;
     }
 
-    /// A summary has come, and what differs is pending.
-    pub fn handle_summary(&mut self, reply: bool) {
+    /// A summary has come: what differs is pending, as far as there is room. Where there is not, the next summary goes on with what
+    /// was left out, so that all have their turn.
+    pub fn handle_summary(&mut self, reply: bool, digests: &[u32; BUCKETS], records: &Records, most: usize) {
+        let from = self.next.take();
+        let mut differing = records.differing(digests, from.as_ref());
+        while self.pending.len() < most
+            && let Some(key) = differing.next()
+        {
+            self.pending.insert(key.clone());
+        }
+        self.next = differing.next().cloned();
+        self.left_out |= self.next.is_some();
         if !reply {
             self.summary = Some(true);
         }
@@ -117,7 +135,8 @@ impl Spread {
     /// When there is next something to do.
     pub fn wake(&self) -> Time {
         let can_send = !self.pending.is_empty() && self.under_way.len() < EXCHANGE_UNDER_WAY_MAX;
-        if can_send || !self.receipts.is_empty() || self.summary.is_some() {
+        let compares = self.summary.is_some() || (self.left_out && self.pending.is_empty());
+        if can_send || !self.receipts.is_empty() || compares {
             return Time::default();
         }
         let lost = self.under_way.iter().map(|sent| sent.until);
@@ -128,6 +147,10 @@ impl Spread {
     pub fn poll(&mut self, number: u16, records: &Records, patience: Duration, now: Time) -> Vec<Part> {
         self.give_up_lost(now);
         self.plan_summary(now);
+        if self.left_out && self.pending.is_empty() {
+            self.left_out = false;
+            self.compare();
+        }
         let mut parts = Vec::new();
         if !self.receipts.is_empty() {
             parts.push(Part::Receipts(std::mem::take(&mut self.receipts)));
@@ -153,7 +176,8 @@ impl Spread {
             std::mem::take(&mut self.under_way).into_iter().partition(|sent| sent.until <= now);
         self.under_way = under_way;
         self.losses += u32::from(!lost.is_empty());
-        lost.into_iter().flat_map(|sent| sent.keys).for_each(|key| self.add(key));
+        // There was room for them before.
+        self.pending.extend(lost.into_iter().flat_map(|sent| sent.keys));
     }
 
     fn plan_summary(&mut self, now: Time) {
