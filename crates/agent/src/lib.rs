@@ -12,4 +12,5 @@ pub mod node;
 pub mod originals;
 pub mod ping;
 pub mod reconcile;
+pub mod symptoms;
 pub mod system;

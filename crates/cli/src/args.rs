@@ -49,6 +49,8 @@ pub enum Command {
     Agent(AgentArgs),
     /// How this host's agent finds everybody else in the network, worst first; exits with 4 if not all is as intended
     Status(StatusArgs),
+    /// What on this host keeps the plan from working, or may, and what to do about it; exits with 4 if something can't work
+    Doctor(DoctorArgs),
     /// Whether somebody in the network answers, how fast, and by which way; exits with 1 if nothing comes back
     Ping(PingArgs),
     /// The WireGuard device of this host's agent, in the words of `wg show`, with names
@@ -351,6 +353,15 @@ pub struct StatusArgs {
     /// Again every second, until Ctrl-C
     #[arg(long)]
     pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -68,6 +68,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Lab(args) => commands::lab::run(args.command),
         Command::Agent(args) => commands::host::agent::run(args),
         Command::Status(args) => commands::host::status::run(&args),
+        Command::Doctor(args) => commands::host::doctor::run(&args),
         Command::Ping(args) => commands::host::ping::run(&args),
         Command::Show { network } => commands::host::status::show(network.as_deref()),
         Command::Reload { network } => {

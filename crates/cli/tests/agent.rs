@@ -272,6 +272,35 @@ ip -n a link set ra mtu 1450; until_true "ip -n a link show wg0 | grep 'mtu 1390
 }
 
 #[test]
+fn the_doctor_says_what_is_in_the_way_and_nothing_once_it_is_gone() {
+    let script = r#"
+ip -n b addr add 192.168.9.1/24 dev vb
+echo "== well"; on b "$W" doctor --node b --private-key b.key 2>&1; echo "exit $?"
+ip -n b tuntap add dev wg0 mode tun; ip -n b route add 10.50.0.1/32 dev vb; ip -n b route del 192.0.2.0/24
+on b nft 'table ip filter { chain INPUT { type filter hook input priority 0; policy drop; }; }'
+echo "== ill"; on b "$W" doctor --node b --private-key a.key 2>&1 || echo "exit $?"
+echo "== json"; on b "$W" doctor --node b --private-key b.key --json 2> /dev/null || echo "exit $?"
+"#;
+    let Some(ran) = scenario_with("the_doctor_says_what_is_in_the_way", &["nft"], script) else { return };
+    let ran = ran.expect(0);
+    assert_eq!(part(&ran, "well"), ["nothing found that would keep b from working", "exit 0"], "{ran}");
+    let ill = part(&ran, "ill").join("\n");
+    for words in [
+        "broken: b.key holds the private key",
+        "broken: there is a device wg0 already, and it is not ours",
+        "broken: there is no route to 192.0.2.1:51820, where a is dialled",
+        "doubtful: table ip filter chain INPUT drops packets for this host",
+        "doubtful: 10.50.0.1/32 leads into vb on this host, and the plan sends 10.50.0.1/32 to a",
+        "exit 4",
+    ] {
+        assert!(ill.contains(words), "{words}: {ran}");
+    }
+    let json = part(&ran, "json").join("\n").replace("exit 4", "");
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {ran}"));
+    assert!(report["schema"] == "wayleave.doctor" && report["remarks"][0]["gravity"] == "broken", "{ran}");
+}
+
+#[test]
 fn systemd_takes_the_unit_file_and_the_agent_needs_no_more_rights_than_it_gives() {
     let unit = include_str!("../../../packaging/wayleave.service");
     assert!(include_str!("../../../docs/agent.md").contains(unit), "docs/agent.md shows the unit file");

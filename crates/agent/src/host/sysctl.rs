@@ -15,7 +15,7 @@ fn path(name: &Sysctl) -> PathBuf {
 }
 
 /// A setting's value; none if there is no such setting (a device that is not there yet, IPv6 switched off).
-pub(super) fn read(name: &Sysctl) -> Result<Option<String>, HostError> {
+pub(crate) fn read(name: &Sysctl) -> Result<Option<String>, HostError> {
     match fs::read_to_string(path(name)) {
         Ok(text) => Ok(Some(text.trim_end().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

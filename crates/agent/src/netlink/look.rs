@@ -92,18 +92,27 @@ impl Netlink {
         Ok(links)
     }
 
+    /// All routes of all tables.
+    pub fn routes(&mut self) -> Result<Vec<RouteSeen>, NetlinkError> {
+        self.routes_by(None)
+    }
+
     /// All routes that `protocol` has set, in all tables.
     pub fn routes_of(&mut self, protocol: u8) -> Result<Vec<RouteSeen>, NetlinkError> {
+        self.routes_by(Some(protocol))
+    }
+
+    fn routes_by(&mut self, protocol: Option<u8>) -> Result<Vec<RouteSeen>, NetlinkError> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = RouteMessage::default();
             message.header.address_family = family;
-            message.header.protocol = RouteProtocol::from(protocol);
+            message.header.protocol = RouteProtocol::from(protocol.unwrap_or(0));
             let attempt = Attempt::new("list the routes");
             self.dump(&attempt, RouteNetlinkMessage::GetRoute(message), |message| {
                 // Kernels before 4.20 list all, whatever was asked for.
                 if let RouteNetlinkMessage::NewRoute(route) = message
-                    && u8::from(route.header.protocol) == protocol
+                    && protocol.is_none_or(|protocol| u8::from(route.header.protocol) == protocol)
                 {
                     routes.extend(route_seen(&route));
                 }

@@ -9,6 +9,7 @@
 mod change;
 mod dial;
 mod diff;
+pub mod doctor;
 mod mtu;
 mod state;
 mod wanted;

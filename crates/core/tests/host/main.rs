@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod changes;
+mod doctor;
 mod model;
 #[path = "../random/mod.rs"]
 mod random;

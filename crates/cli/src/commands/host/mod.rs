@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod apply;
+pub mod doctor;
 pub mod ping;
 pub mod status;
 

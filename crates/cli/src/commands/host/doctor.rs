@@ -1,0 +1,50 @@
+//! `wayleave doctor`: what on this host keeps the plan from working, or may, and what to do about it.
+//!
+//! Looks at the host with the eyes of `core::host::doctor` and changes nothing. Exits with 4 if something can't work.
+
+use std::io::Write as _;
+
+use serde::Serialize;
+use wayleave_agent::symptoms::symptoms;
+use wayleave_core::host::doctor::{Gravity, Remark, examine};
+
+use super as host;
+use crate::args::DoctorArgs;
+use crate::exit::Exit;
+use crate::files;
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    version: u32,
+    node: &'a str,
+    remarks: &'a [Remark],
+}
+
+/// Looks and says.
+pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
+    let planned = files::plan(&args.host.network)?;
+    let plan = planned.accept()?;
+    let plan = plan.of(host::member(&args.host, plan)?);
+    let mut remarks = examine(&plan, &symptoms(&plan)?);
+    if let Err(error) = host::key(&host::key_path(&args.host, &plan), &plan) {
+        let remedy = "make one with `wayleave key generate`, and put its public half into the network file".into();
+        remarks.insert(0, Remark { gravity: Gravity::Broken, what: format!("{error:#}"), remedy });
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let report = Report { schema: "wayleave.doctor", version: 1, node: plan.name.as_str(), remarks: &remarks };
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        for Remark { gravity, what, remedy } in &remarks {
+            let word = if *gravity == Gravity::Broken { "broken" } else { "doubtful" };
+            writeln!(out, "{word}: {what}\n    {remedy}")?;
+        }
+    }
+    let broken = remarks.iter().filter(|remark| remark.gravity == Gravity::Broken).count();
+    match remarks.len() {
+        0 => eprintln!("nothing found that would keep {} from working", plan.name),
+        all => eprintln!("{broken} broken, {} doubtful; nothing was changed", all - broken),
+    }
+    Ok(if broken > 0 { Exit::Degraded } else { Exit::Fine })
+}
