@@ -286,7 +286,7 @@ echo "== json"; on b "$W" doctor --node b --private-key b.key --json 2> /dev/nul
     assert_eq!(part(&ran, "well"), ["nothing found that would keep b from working", "exit 0"], "{ran}");
     let ill = part(&ran, "ill").join("\n");
     for words in [
-        "broken: b.key holds the private key",
+        "broken: a.key holds the private key of ",
         "broken: there is a device wg0 already, and it is not ours",
         "broken: there is no route to 192.0.2.1:51820, where a is dialled",
         "doubtful: table ip filter chain INPUT drops packets for this host",

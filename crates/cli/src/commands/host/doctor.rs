@@ -28,7 +28,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let plan = plan.of(host::member(&args.host, plan)?);
     let mut remarks = examine(&plan, &symptoms(&plan)?);
     if let Err(error) = host::key(&host::key_path(&args.host, &plan), &plan) {
-        let remedy = "make one with `wayleave key generate`, and put its public half into the network file".into();
+        let remedy = "name its file with --private-key; `wayleave key generate` makes a new one".into();
         remarks.insert(0, Remark { gravity: Gravity::Broken, what: format!("{error:#}"), remedy });
     }
     let mut out = std::io::stdout().lock();
