@@ -131,6 +131,14 @@ impl Reconciler {
         Ok(self.host.apply(&proposal.changes, &self.keys, done)?)
     }
 
+    /// Lets in for a while what peers may send soon, where the device can do that; see [`wayleave_core::host::expected`].
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn expect(&mut self, changes: &[Change]) -> Result<(), ReconcileError> {
+        Ok(self.host.apply(changes, &self.keys, |_| {})?)
+    }
+
     /// Removes everything of this network from the host and sets back what was changed.
     ///
     /// # Errors

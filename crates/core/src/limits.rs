@@ -189,5 +189,10 @@ pub const FIRST_STATES_MS_MAX: u64 = 3_000;
 /// Milliseconds between two changes of link states that are handed out, after the first: planning takes some of them, and a
 /// hub's end is told by all its neighbours.
 pub const STATES_EVERY_MS: u64 = 50;
+/// Milliseconds from hearing of a better path to sending by it: until then everybody else has heard of it too, a lost message or
+/// two included, and lets in what comes that way.
+pub const EXPECT_MS: u64 = 1_000;
+/// Milliseconds by which nodes follow the ends of a link whose state is a better one: what planning and carrying out takes.
+pub const FOLLOW_MS: u64 = 100;
 /// Reasons named with a change of link states; further ones are counted.
 pub const REASONS_NAMED_MAX: usize = 4;

@@ -48,6 +48,11 @@ pub struct ConfigurePeer {
     pub remove_allowed_ips: Vec<IpNet>,
     /// Prefixes to give to the peer; each moves from its present owner in one step.
     pub allowed_ips: Vec<IpNet>,
+    /// Prefixes from which the peer may send for [`Timing::source_grace`], whoever owns them or parts of them, since paths are
+    /// about to change. What goes to them goes to their owners. Not to be had by UAPI.
+    ///
+    /// [`Timing::source_grace`]: crate::limits::Timing::source_grace
+    pub expected_ips: Vec<IpNet>,
 }
 
 impl ConfigurePeer {
@@ -63,6 +68,7 @@ impl ConfigurePeer {
             replace_allowed_ips: false,
             remove_allowed_ips: Vec::new(),
             allowed_ips: Vec::new(),
+            expected_ips: Vec::new(),
         }
     }
 }
@@ -204,6 +210,12 @@ pub enum Event {
         old: Option<SocketAddr>,
         /// Where it is.
         new: SocketAddr,
+    },
+    /// Packets are sent to a peer, or wait for a session with it, after at least
+    /// [`SENDING_PAUSE`](crate::limits::SENDING_PAUSE) without any.
+    SendingBegins {
+        /// The peer.
+        peer: PublicKey,
     },
     /// A data datagram for a session that this device does not have (rate limited).
     UnknownSession {

@@ -29,6 +29,9 @@ pub const UAPI_REQUEST_BYTES_MAX: usize = 256 << 20;
 pub const UAPI_CONNECTIONS_MAX: usize = 16;
 /// A UAPI client that says nothing for this long is cut off, so that it does not hold its slot for ever.
 pub const UAPI_IDLE: Duration = Duration::from_secs(30);
+/// A peer to which nothing was sent for so long is reported when packets go to it again: often enough to notice a dead link
+/// when traffic begins, and far from once a packet.
+pub const SENDING_PAUSE: Duration = Duration::from_secs(2);
 /// Events nobody has read yet; beyond it the oldest goes and is counted. One entry a peer for a device of ordinary size.
 pub const EVENTS_MAX: usize = 4096;
 /// Events about datagrams that match no session, per second: an attacker must not push out those about peers.
@@ -121,8 +124,8 @@ pub struct Timing {
     pub rekey_attempt_time: Duration,
     /// A peer that got data and sent nothing for this long sends a keepalive (10 s).
     pub keepalive_timeout: Duration,
-    /// How long a peer may go on sending from a prefix that was moved away from it. Nothing, as in the kernel, unless whoever
-    /// moves prefixes between paths asks for it.
+    /// How long a peer may go on sending from a prefix that was moved away from it, or send from one that it will be given soon.
+    /// Nothing, as in the kernel, unless whoever moves prefixes between paths asks for it.
     pub source_grace: Duration,
 }
 
@@ -158,5 +161,5 @@ impl Timing {
     }
 }
 
-/// Prefixes whose former owners may still send from them: what a hub of a thousand nodes moves at once.
-pub const FORMER_OWNERS_MAX: usize = 4_096;
+/// Prefixes that peers may send from beside their owners: what a hub of a thousand nodes moves at once.
+pub const LENT_PREFIXES_MAX: usize = 4_096;

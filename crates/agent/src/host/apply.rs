@@ -86,6 +86,7 @@ impl Host {
             | Change::AddPeer { .. }
             | Change::SetEndpoint { .. }
             | Change::SetKeepalive { .. }
+            | Change::ExpectPrefix { .. }
             | Change::GivePrefix { .. }
             | Change::TakePrefix { .. }
             | Change::RemovePeer { .. } => {}
@@ -121,6 +122,7 @@ fn device_of(change: &Change) -> Option<&DeviceName> {
         | Change::AddPeer { device, .. }
         | Change::SetEndpoint { device, .. }
         | Change::SetKeepalive { device, .. }
+        | Change::ExpectPrefix { device, .. }
         | Change::GivePrefix { device, .. }
         | Change::TakePrefix { device, .. }
         | Change::RemovePeer { device, .. } => Some(device),
@@ -148,6 +150,7 @@ fn configuration(changes: &[Change], keys: &BTreeMap<DeviceName, PrivateKey>) ->
             Change::SetKeepalive { peer, keepalive_s, .. } => {
                 entry(&mut all, peer).persistent_keepalive_s = Some(*keepalive_s);
             }
+            Change::ExpectPrefix { peer, prefix, .. } => entry(&mut all, peer).expected_ips.push(*prefix),
             Change::GivePrefix { peer, prefix, .. } => entry(&mut all, peer).allowed_ips.push(*prefix),
             Change::TakePrefix { peer, prefix, .. } => entry(&mut all, peer).remove_allowed_ips.push(*prefix),
             Change::RemovePeer { peer, .. } => entry(&mut all, peer).remove = true,

@@ -4,16 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wayleave_core::host::Backend;
-use wayleave_engine::{ConfigureDevice, Device, DeviceDescription, DeviceOptions, PeerDescription, PeerTraffic, Tun};
+use wayleave_engine::{
+    ConfigureDevice, Device, DeviceDescription, DeviceOptions, Events, PeerDescription, PeerTraffic, Tun,
+};
 
 use super::HostError;
 use crate::netlink::{Netlink, NetlinkError, WireGuard};
 
-/// How long packets of a path that was left are still taken: two spreads of news through the network and the longest way.
-/// The kernel's WireGuard has no such thing, and drops what is under way when a path changes.
+/// How long packets of a path that was left are still taken, and those of one that will be: two spreads of news through the
+/// network and the longest way. The kernel's WireGuard has no such thing, and drops what is under way when a path changes.
 const SOURCE_GRACE: Duration = Duration::from_secs(2);
 
 /// Which back end to use.
@@ -117,6 +120,14 @@ impl Devices {
                 let device = engines.devices.get(name).ok_or_else(|| HostError::NoDevice { device: name.into() })?;
                 device.traffic_news().map_err(|source| HostError::Engine { device: name.into(), source })
             }
+        }
+    }
+
+    /// What a device notices by itself; the kernel's tell nothing.
+    pub(super) fn events(&self, name: &str) -> Option<Arc<Events>> {
+        match self {
+            Devices::Kernel(_) => None,
+            Devices::Engine(engines) => engines.devices.get(name).map(Device::events),
         }
     }
 

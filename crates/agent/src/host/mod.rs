@@ -14,6 +14,7 @@ pub(crate) mod sysctl;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use wayleave_core::host::{Change, Obstacle};
 use wayleave_core::names::DeviceName;
@@ -124,6 +125,11 @@ impl Host {
     pub fn with_firewalls(mut self, directory: &Path) -> Host {
         self.directory = Some(directory.to_owned());
         self
+    }
+
+    /// What a device of the engine notices by itself.
+    pub fn events(&self, device: &str) -> Option<Arc<wayleave_engine::Events>> {
+        self.devices.events(device)
     }
 
     /// What runs WireGuard here.

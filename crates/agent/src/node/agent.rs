@@ -188,6 +188,7 @@ impl Agent {
                 }
             }
             Event::LinkMessage { from, bytes } => self.handle_message(from, bytes),
+            Event::TrafficBegan => self.failover.look_at_traffic_soon(),
             Event::Echoed { tag } => self.handle_echo(tag),
             Event::PathsMeasured(measured) => self.handle_paths(measured),
             Event::Asked(Asked { request, answer }) => {
@@ -258,13 +259,19 @@ impl Agent {
 
     /// Plans its own part with what is known of the links.
     pub(super) fn plan_anew(&mut self) {
-        let Some(member) = self.plan.find(&self.options.node) else { return };
-        let mut part = part(self.reading.network.clone(), &self.reading.ledger, &self.states, member);
+        let Some(part) = self.part_with(&self.states) else { return };
+        self.set_part(part);
+        self.is_plan_old = true;
+    }
+
+    /// Its own part if links were as these states say.
+    pub(super) fn part_with(&self, states: &LinkStates) -> Option<NodePlan> {
+        let member = self.plan.find(&self.options.node)?;
+        let mut part = part(self.reading.network.clone(), &self.reading.ledger, states, member);
         // Prefixes without a path stay routed into the device, which drops their packets: no other way would be a private one.
         part.routes = merge(part.routes.iter().chain(&self.intended.routes).copied().collect());
         part.generation = self.intended.generation;
-        self.set_part(part);
-        self.is_plan_old = true;
+        Some(part)
     }
 
     fn set_part(&mut self, part: NodePlan) {

@@ -29,6 +29,8 @@ pub enum Event {
         /// What it says.
         bytes: Vec<u8>,
     },
+    /// Packets go to some peer again, after a while without any.
+    TrafficBegan,
     /// Somebody answered an echo request.
     Echoed {
         /// The tag of the request.

@@ -7,20 +7,25 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use wayleave_core::host::{Backend, Resolved, expected, wanted};
 use wayleave_core::names::Name;
-use wayleave_core::node::{Event as NodeEvent, LinkReport, Node, Output, Time};
-use wayleave_core::plan::{LinkStates, MemberKind};
+use wayleave_core::node::{EchoAddress, Event as NodeEvent, LinkReport, Node, Output, Time};
+use wayleave_core::plan::{LinkStates, MemberKind, NodePlan};
 use wayleave_engine::PeerTraffic;
 
 use super::agent::Agent;
 use super::links::Links;
 use super::peers::age;
 use super::report::SESSION;
-use super::{Weight, log};
+use super::{Weight, chain, log};
 
 /// Between looks at the device's counters: what `core` asks for to notice within a fraction of a second that packets go out
 /// and none come back.
 const TRAFFIC_INTERVAL: Duration = Duration::from_millis(200);
+/// The same with the kernel's WireGuard, which does not tell when packets go to somebody again.
+const TRAFFIC_INTERVAL_KERNEL: Duration = Duration::from_millis(100);
+/// The same at least, when the engine says that packets go to somebody again.
+const TRAFFIC_INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// A look may take this share of the time at most: with thousands of peers they are looked at less often.
 const TRAFFIC_SHARE: u32 = 250;
 
@@ -29,6 +34,8 @@ pub(super) struct Failover {
     node: Option<Node>,
     links: Option<Links>,
     traffic_at: Instant,
+    /// Not before this, whatever happens.
+    traffic_not_before: Instant,
     /// Whether there is a device to try links on.
     pub(super) is_device_there: bool,
 }
@@ -44,7 +51,18 @@ impl Failover {
         // Another number at each start is all that is asked for.
         let boot = (now.as_micros() as u16) ^ (std::process::id() as u16);
         let node = Node::new(network.clone(), name, boot, Time::default()).ok();
-        Failover { node, links: None, traffic_at: Instant::now(), is_device_there: false }
+        Failover {
+            node,
+            links: None,
+            traffic_at: Instant::now(),
+            traffic_not_before: Instant::now(),
+            is_device_there: false,
+        }
+    }
+
+    /// Packets go to somebody again: is anybody there?
+    pub(super) fn look_at_traffic_soon(&mut self) {
+        self.traffic_at = self.traffic_at.min(self.traffic_not_before);
     }
 
     /// The device is made anew, or gone: sockets on it are of no use any more.
@@ -134,7 +152,9 @@ impl Agent {
 
     fn open_links(&mut self) -> bool {
         let Some(own) = self.part.link_address else { return false };
-        let opened = Links::open(own, self.part.device.as_str(), &self.events);
+        let device = self.part.device.as_str();
+        let news = self.reconciler.host().events(device);
+        let opened = Links::open(own, device, news, &self.events);
         let problem =
             opened.as_ref().err().map(|error| format!("links can't be tried, so nothing fails over: {error}"));
         self.failover.links = opened.ok();
@@ -150,7 +170,8 @@ impl Agent {
                     links.send(address, &bytes);
                 }
             }
-            Output::SendEcho { to } => self.send_echo(&to),
+            Output::SendEcho { to, at } => self.send_echo(&to, at),
+            Output::Expect { states } => self.expect(&states),
             Output::States { states, reasons } => {
                 reasons.iter().for_each(|reason| log(Weight::Notice, reason));
                 self.take_states(states);
@@ -159,13 +180,38 @@ impl Agent {
         }
     }
 
-    /// To the link address if the peer has it, which none does that runs no agent: to its own address, then.
-    fn send_echo(&mut self, to: &Name) {
-        let Some(at) = self.peers.named(to) else { return };
+    /// To its overlay address only where that is reached over the link at present: an echo that comes round another way says
+    /// nothing of the link.
+    fn send_echo(&mut self, to: &Name, at: EchoAddress) {
+        let Some(tag) = self.peers.named(to) else { return };
+        let peer = &self.part.peers[tag];
         let member = self.plan.find(to);
-        let own = member.and_then(|member| self.plan.overlay_addresses(member).first().copied());
-        if let (Some(links), Some(address)) = (&self.failover.links, own) {
-            links.echo(address, at as u32);
+        let overlay = member.and_then(|member| self.plan.overlay_addresses(member).first().copied());
+        let address = match at {
+            EchoAddress::Link => peer.link_address,
+            EchoAddress::Overlay => overlay.filter(|address| self.part.next_hop(*address) == Some(to)),
+        };
+        if let (Some(links), Some(address)) = (&self.failover.links, address) {
+            links.echo(address, tag as u32);
+        }
+    }
+
+    /// Lets in what comes by the paths of other states as well, for a while.
+    fn expect(&mut self, states: &LinkStates) {
+        if let Some(part) = self.part_with(states) {
+            self.let_in(&part);
+        }
+    }
+
+    /// Lets in what another part lets in, and what may come over relays while nodes change theirs one after the other.
+    fn let_in(&mut self, part: &NodePlan) {
+        let next = wanted(part, self.reconciler.backend(), &Resolved::default());
+        let network = &self.reading.network;
+        let is_relay = |name: &Name| network.find_node(name).is_some_and(|node| network.node(node).hub);
+        let changes = expected(&self.wanted, &next, &part.routes, is_relay);
+        // What is not let in is dropped once, when paths change.
+        if let Err(error) = self.reconciler.expect(&changes) {
+            log(Weight::Info, &chain(&error));
         }
     }
 
@@ -174,6 +220,7 @@ impl Agent {
         let before = self.part.clone();
         self.states = states;
         self.plan_anew();
+        self.let_in(&self.part.clone());
         // At the start the device may not have been looked at yet.
         if self.part != before || self.wanted.devices.is_empty() {
             self.reconcile();
@@ -184,7 +231,13 @@ impl Agent {
     fn tell_traffic(&mut self) {
         let begin = Instant::now();
         self.count();
-        self.failover.traffic_at = begin + TRAFFIC_INTERVAL.max(begin.elapsed() * TRAFFIC_SHARE);
+        let took = begin.elapsed() * TRAFFIC_SHARE;
+        let interval = match self.reconciler.backend() {
+            Backend::Kernel => TRAFFIC_INTERVAL_KERNEL,
+            Backend::Engine => TRAFFIC_INTERVAL,
+        };
+        self.failover.traffic_at = begin + interval.max(took);
+        self.failover.traffic_not_before = begin + TRAFFIC_INTERVAL_MIN.max(took);
     }
 
     /// Asks the device what has gone to and from whom since it was last asked.

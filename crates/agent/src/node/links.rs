@@ -15,6 +15,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use wayleave_core::node::CONTROL_PORT;
+use wayleave_engine::{Event as DeviceEvent, Events};
 
 use super::Event;
 use crate::limits::LINK_MESSAGE_BYTES_MAX;
@@ -31,11 +32,11 @@ pub struct Links {
 }
 
 impl Links {
-    /// Opens the sockets, and hands over what comes in as events.
+    /// Opens the sockets, and hands over what comes in as events; what the device notices by itself (`news`) as well.
     ///
     /// # Errors
     /// What the kernel says: the device or its address is not there, or another program has the port.
-    pub fn open(own: IpAddr, device: &str, events: &SyncSender<Event>) -> io::Result<Links> {
+    pub fn open(own: IpAddr, device: &str, news: Option<Arc<Events>>, events: &SyncSender<Event>) -> io::Result<Links> {
         let socket = UdpSocket::bind((own, CONTROL_PORT))?;
         bind_to_device(&socket, device)?;
         socket.set_read_timeout(Some(NOTICE))?;
@@ -45,6 +46,10 @@ impl Links {
         std::thread::Builder::new().name("links".into()).spawn(move || receive(&receiver, &until, &to))?;
         let (answers, until, to) = (echoes.clone(), ended.clone(), events.clone());
         std::thread::Builder::new().name("echoes".into()).spawn(move || hear(&answers, &until, &to))?;
+        if let Some(news) = news {
+            let (until, to) = (ended.clone(), events.clone());
+            std::thread::Builder::new().name("device".into()).spawn(move || notice(&news, &until, &to))?;
+        }
         Ok(Links { socket, echoes, ended })
     }
 
@@ -87,6 +92,14 @@ fn hear(echoes: &Echoes, ended: &AtomicBool, events: &SyncSender<Event>) {
         match echoes.wait(NOTICE.as_millis() as i32) {
             Ok(tags) => tags.into_iter().for_each(|tag| drop(events.try_send(Event::Echoed { tag }))),
             Err(_) => std::thread::sleep(NOTICE),
+        }
+    }
+}
+
+fn notice(news: &Events, ended: &AtomicBool, events: &SyncSender<Event>) {
+    while !ended.load(Ordering::Acquire) {
+        if let Some(DeviceEvent::SendingBegins { .. }) = news.wait(NOTICE) {
+            let _ = events.try_send(Event::TrafficBegan);
         }
     }
 }

@@ -55,6 +55,8 @@ pub enum Change {
     SetEndpoint { device: DeviceName, peer: PeerRef, endpoint: SocketAddr },
     /// Sets the interval of keepalives.
     SetKeepalive { device: DeviceName, peer: PeerRef, keepalive_s: u16 },
+    /// Lets a peer of an engine's device send from a prefix that it will be given soon. Never part of a difference.
+    ExpectPrefix { device: DeviceName, peer: PeerRef, prefix: IpNet },
     /// Gives a prefix to a peer; it moves from its present owner, if it has one, in one step.
     GivePrefix { device: DeviceName, peer: PeerRef, prefix: IpNet },
     /// Adds a route, or changes where the present one leads.
@@ -95,16 +97,17 @@ impl Change {
             Change::AddPeer { .. } => 11,
             Change::SetEndpoint { .. } => 12,
             Change::SetKeepalive { .. } => 13,
-            Change::GivePrefix { .. } => 14,
-            Change::SetRoute { .. } => 15,
-            Change::AddRule { .. } => 16,
-            Change::RemoveRule { .. } => 17,
-            Change::RemoveRoute { .. } => 18,
-            Change::TakePrefix { .. } => 19,
-            Change::RemovePeer { .. } => 20,
-            Change::RemoveAddress { .. } => 21,
-            Change::RemoveFirewall { .. } => 22,
-            Change::RemoveDevice { .. } => 23,
+            Change::ExpectPrefix { .. } => 14,
+            Change::GivePrefix { .. } => 15,
+            Change::SetRoute { .. } => 16,
+            Change::AddRule { .. } => 17,
+            Change::RemoveRule { .. } => 18,
+            Change::RemoveRoute { .. } => 19,
+            Change::TakePrefix { .. } => 20,
+            Change::RemovePeer { .. } => 21,
+            Change::RemoveAddress { .. } => 22,
+            Change::RemoveFirewall { .. } => 23,
+            Change::RemoveDevice { .. } => 24,
         }
     }
 
@@ -136,6 +139,7 @@ impl Change {
             Change::SetKeepalive { device, peer, keepalive_s } => {
                 format!("wg set {device} peer {} persistent-keepalive {keepalive_s}", peer.key)
             }
+            Change::ExpectPrefix { peer, prefix, .. } => format!("# let {prefix} in from {} as well", peer.key),
             Change::GivePrefix { device, peer, prefix } => {
                 format!("wg set {device} peer {} allowed-ips +{prefix}", peer.key)
             }
@@ -223,6 +227,9 @@ impl fmt::Display for Change {
             Change::SetKeepalive { peer, keepalive_s: 0, .. } => write!(f, "send no more keepalives to {peer}"),
             Change::SetKeepalive { peer, keepalive_s, .. } => {
                 write!(f, "send {peer} a keepalive every {keepalive_s} s")
+            }
+            Change::ExpectPrefix { device, peer, prefix } => {
+                write!(f, "let {prefix} in from {peer} over {device} as well")
             }
             Change::GivePrefix { device, peer, prefix } => write!(f, "send {prefix} to {peer} over {device}"),
             Change::SetRoute { prefix, route, .. } => write!(f, "route {prefix} into {}", route.device),

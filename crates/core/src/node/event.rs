@@ -25,8 +25,9 @@ pub enum Event {
         /// The peer.
         from: Name,
     },
-    /// The device's counters of a peer. To be told every 200 ms, for peers whose counters have changed: failures of links
-    /// that carry packets are found that much later. Tell [`Event::Handshake`] of the same reading first.
+    /// The device's counters of a peer. To be told every 200 ms, for peers whose counters have changed, and at once when packets
+    /// begin to go to somebody; where nothing tells of that, every 100 ms: traffic that begins on a broken link finds out
+    /// that much later. Tell [`Event::Handshake`] of the same reading first.
     Traffic {
         /// The peer.
         with: Name,
@@ -46,6 +47,16 @@ pub enum Event {
     Leaving,
 }
 
+/// Where a peer is asked for an echo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EchoAddress {
+    /// At its link address, which hosts have that run the agent, whether or not it runs just now.
+    Link,
+    /// At its overlay address, which every host has. Only if packets to it go over the link at present: an answer by another
+    /// way says nothing of the link.
+    Overlay,
+}
+
 /// Something to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
@@ -56,15 +67,23 @@ pub enum Output {
         /// The message.
         bytes: Vec<u8>,
     },
-    /// Send an ICMP echo request with [`super::ECHO_BYTES`] of payload to a peer: to its link address if it runs the
-    /// agent, or else to its own address.
+    /// Send an ICMP echo request with [`super::ECHO_BYTES`] of payload to a peer.
     SendEcho {
         /// The peer.
         to: Name,
+        /// To which of its addresses.
+        at: EchoAddress,
     },
-    /// Link states have changed: plan with these, and apply the own part.
-    States {
+    /// Packets may soon come by the paths of these states: let them in from the peers that they would come from, and go on
+    /// sending by the present paths. Those that can't do it lose what is under way when paths change.
+    Expect {
         /// What is known of all links.
+        states: LinkStates,
+    },
+    /// Paths are to change: plan with these states, and apply the own part. What came by the earlier paths is to be let in for
+    /// a while, where that can be done.
+    States {
+        /// What is known of all links, but for what is still to be expected.
         states: LinkStates,
         /// Why, in sentences.
         reasons: Vec<String>,
@@ -111,6 +130,6 @@ pub struct Counters {
     pub refused: u64,
     /// Records of this node's own past that others remembered.
     pub remembered: u64,
-    /// Times that link states changed.
+    /// Times that states were handed out.
     pub changes: u64,
 }

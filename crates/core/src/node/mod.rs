@@ -2,17 +2,20 @@
 //!
 //! [`Node::new`] takes the network and the node's name. Then, for ever: [`Node::handle`] what has happened, [`Node::poll`]
 //! until nothing more comes out, sleep until [`Node::next_wake`] or the next event. Out come messages and echo requests to
-//! send, and [`Output::States`] whenever what is known of links has changed; the caller then plans with these states
-//! ([`crate::plan::part`]) and applies its part, additions first. The first comes, whatever the states, when
+//! send, and [`Output::States`] when paths are to change; the caller then plans with these states
+//! ([`crate::plan::part`]) and applies its part, additions first. Before better paths are taken, [`Output::Expect`] says what
+//! is to be let in already. The first states come, whatever they are, when
 //! neighbours have told theirs: after 0.7 s, or 3 s at the latest. A host that carries packets by an earlier plan leaves it
 //! alone until then, one that has none yet begins with no states.
-//! Links are judged in `links`, news spread in [`exchange`], both ends' views joined in `surroundings`. Every node
+//! Links are judged in `links`, news spread in [`exchange`], both ends' views joined in `surroundings`; `handout` decides when
+//! they are acted on. Every node
 //! plans over the same states, so all parts agree when they have spread.
 //! No clock is read and nothing sent from here: time is an argument, on any node-local clock. `docs/failover.md` has the
 //! times that users see.
 
 mod event;
 pub mod exchange;
+mod handout;
 mod links;
 mod surroundings;
 mod time;
@@ -21,18 +24,19 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use event::{Counters, Event, LinkReport, Output};
+pub use event::{Counters, EchoAddress, Event, LinkReport, Output};
 pub use links::Health;
 pub use time::Time;
 
 use exchange::Exchange;
 use exchange::record::{Key, View};
 use exchange::wire::{Header, Message, Part, WireError, decode, encode};
+use handout::Handout;
 use links::traffic::sealed_bytes;
 use links::{Due, Heard, Link};
 use surroundings::Surroundings;
 
-use crate::limits::{FIRST_STATES_MS_MAX, FIRST_STATES_MS_MIN, REASONS_NAMED_MAX, STATES_EVERY_MS};
+use crate::limits::{FIRST_STATES_MS_MAX, FIRST_STATES_MS_MIN};
 use crate::names::Name;
 use crate::network::Network;
 use crate::plan::{LinkState, LinkStates};
@@ -58,15 +62,9 @@ pub struct Node {
     wakes: BTreeSet<(Time, usize)>,
     wake_of: Vec<Time>,
     outputs: VecDeque<Output>,
-    /// Why states have changed since they were last handed out.
-    reasons: Vec<String>,
-    /// How many more there are.
-    unnamed: usize,
-    is_changed: bool,
-    states_at: Option<Time>,
-    /// Since when it runs, and whether states have been handed out.
+    handout: Handout,
+    /// Since when it runs.
     started: Time,
-    has_begun: bool,
     is_leaving: bool,
     counters: Counters,
 }
@@ -89,12 +87,8 @@ impl Node {
             boot,
             wakes: BTreeSet::new(),
             outputs: VecDeque::new(),
-            reasons: Vec::new(),
-            unnamed: 0,
-            is_changed: false,
-            states_at: None,
+            handout: Handout::default(),
             started: now,
-            has_begun: false,
             is_leaving: false,
             counters: Counters::default(),
         };
@@ -107,8 +101,10 @@ impl Node {
         match event {
             Event::Received { from, bytes } => self.handle_received(&from, &bytes, now),
             Event::EchoReply { from } => {
-                let is_ipv6 = self.around.is_ipv6();
+                let around = &self.around;
+                let (at_link, at_overlay) = (around.is_ipv6(), around.is_overlay_ipv6());
                 self.with_link(&from, now, |link| {
+                    let is_ipv6 = if link.echo_address() == EchoAddress::Link { at_link } else { at_overlay };
                     link.received.handle_own(sealed_bytes(ECHO_BYTES, is_ipv6));
                     link.handle_echo(now);
                 });
@@ -143,9 +139,8 @@ impl Node {
             return Time::default();
         }
         let links = self.wakes.first().map_or(Time::NEVER, |(at, _)| *at);
-        let begin = if self.has_begun { Time::NEVER } else { self.begin_at() };
-        let states = if self.is_changed && self.has_begun { self.states_due() } else { Time::NEVER };
-        links.min(begin).min(states)
+        let states = if self.handout.has_begun() { self.handout.wake() } else { self.begin_at() };
+        links.min(states)
     }
 
     /// Goes over to another version of the network file. Links that stay keep their state.
@@ -172,7 +167,7 @@ impl Node {
         for key in keys {
             self.around.update(&key, self.exchange.records());
         }
-        self.note_change("the network file has changed".to_owned());
+        self.handout.handle_all(self.around.states(), "the network file has changed".to_owned());
         self.wakes.clear();
         self.wake_of = vec![Time::NEVER; self.links.len()];
         self.refresh_all();
@@ -200,7 +195,7 @@ impl Node {
 
     /// What was counted.
     pub fn counters(&self) -> Counters {
-        Counters { refused: self.exchange.refused, ..self.counters }
+        Counters { refused: self.exchange.refused, changes: self.handout.count, ..self.counters }
     }
 
     fn with_link(&mut self, peer: &Name, now: Time, act: impl FnOnce(&mut Link)) {
@@ -266,28 +261,22 @@ impl Node {
             View::Takes { us } => format!("takes {} ms", us / 1_000),
             View::Down => "is down".to_owned(),
         };
-        self.update_state(key, &format!("{} says that its link with {} {said}", key.origin, key.other));
+        self.update_state(key, &format!("{} says that its link with {} {said}", key.origin, key.other), now);
     }
 
     /// Takes up what is known of a link.
-    fn update_state(&mut self, key: &Key, reason: &str) {
+    fn update_state(&mut self, key: &Key, reason: &str, now: Time) {
         if !self.around.update(key, self.exchange.records()) {
             return;
         }
-        self.note_change(reason.to_owned());
-        if self.around.states().of(&key.origin, &key.other) == Some(LinkState::Down) {
+        let state = self.around.states().of(&key.origin, &key.other);
+        let is_own = [&key.origin, &key.other].contains(&self.around.own());
+        self.handout.note(reason.to_owned());
+        self.handout.handle_change((&key.origin, &key.other), is_own, state, now);
+        if state == Some(LinkState::Down) {
             // Who relied on one end of it to pass news on to the other may have missed some.
             let ends = [&key.origin, &key.other].into_iter().filter_map(|end| self.around.find(end));
             ends.for_each(|at| self.exchange.compare_if_crowded(at));
-        }
-    }
-
-    fn note_change(&mut self, reason: String) {
-        self.is_changed = true;
-        if self.reasons.len() < REASONS_NAMED_MAX {
-            self.reasons.push(reason);
-        } else {
-            self.unnamed += 1;
         }
     }
 
@@ -308,7 +297,7 @@ impl Node {
             }
         };
         let key = Key { origin: self.around.own().clone(), other: peer };
-        self.update_state(&key, &reason);
+        self.update_state(&key, &reason, now);
         self.refresh_all();
     }
 
@@ -347,8 +336,10 @@ impl Node {
             self.outputs.push_back(Output::Send { to: to.clone(), bytes });
         }
         if due.echo {
+            let address = self.links[at].echo_address();
+            let is_ipv6 = if address == EchoAddress::Link { is_ipv6 } else { self.around.is_overlay_ipv6() };
             self.links[at].handle_own(sealed_bytes(ECHO_BYTES, is_ipv6), false, now);
-            self.outputs.push_back(Output::SendEcho { to });
+            self.outputs.push_back(Output::SendEcho { to, at: address });
         }
     }
 
@@ -362,10 +353,6 @@ impl Node {
         self.wakes.clear();
     }
 
-    fn states_due(&self) -> Time {
-        self.states_at.map_or(Time::default(), |at| at.plus(Duration::from_millis(STATES_EVERY_MS)))
-    }
-
     /// When the first states are handed out: as soon as the neighbours' records are here, with what they remember of this
     /// node's own.
     fn begin_at(&self) -> Time {
@@ -375,25 +362,10 @@ impl Node {
     }
 
     fn poll_states(&mut self, now: Time) -> Option<Output> {
-        if !self.has_begun && self.begin_at() <= now {
-            (self.has_begun, self.is_changed) = (true, true);
-            self.reasons.insert(0, "the node has looked around".to_owned());
+        if !self.handout.has_begun() && self.begin_at() <= now {
+            self.handout.begin(self.around.states());
         }
-        if !self.has_begun {
-            return None;
-        }
-        if !self.is_changed || self.states_due() > now {
-            return None;
-        }
-        self.is_changed = false;
-        self.states_at = Some(now);
-        self.counters.changes += 1;
-        let mut reasons = std::mem::take(&mut self.reasons);
-        let more = std::mem::take(&mut self.unnamed);
-        if more > 0 {
-            reasons.push(format!("and {more} more"));
-        }
-        Some(Output::States { states: self.around.states().clone(), reasons })
+        self.handout.poll(self.around.states(), now)
     }
 
     fn refresh_all(&mut self) {

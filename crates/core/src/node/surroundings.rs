@@ -77,6 +77,11 @@ impl Surroundings {
         self.network.link_prefix.addr().is_ipv6()
     }
 
+    /// Whether members' first addresses are IPv6.
+    pub fn is_overlay_ipv6(&self) -> bool {
+        self.network.prefixes.iter().all(|prefix| prefix.addr().is_ipv6())
+    }
+
     /// Whether the network file has a link between two nodes.
     pub fn is_link(&self, a: &Name, b: &Name) -> bool {
         let ends = self.network.find_node(a).zip(self.network.find_node(b));

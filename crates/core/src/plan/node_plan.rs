@@ -88,6 +88,18 @@ pub struct PeerPlan {
     pub allowed: Vec<IpNet>,
 }
 
+impl NodePlan {
+    /// The peer that packets to an address are sent to.
+    pub fn next_hop(&self, address: IpAddr) -> Option<&Name> {
+        let covers = |peer: &PeerPlan| {
+            let covering = peer.allowed.iter().filter(|prefix| prefix.contains(&address));
+            covering.map(IpNet::prefix_len).max()
+        };
+        let owners = self.peers.iter().filter_map(|peer| Some((covers(peer)?, peer)));
+        owners.max_by_key(|(length, _)| *length).map(|(_, peer)| &peer.name)
+    }
+}
+
 impl Plan {
     /// Unfolds one member's part.
     pub fn of(&self, member: Member) -> NodePlan {

@@ -4,6 +4,7 @@
 
 mod changes;
 mod doctor;
+mod expected;
 mod model;
 #[path = "../random/mod.rs"]
 mod random;

@@ -57,6 +57,7 @@ impl Kernel {
             | Change::AddPeer { device, .. }
             | Change::SetEndpoint { device, .. }
             | Change::SetKeepalive { device, .. }
+            | Change::ExpectPrefix { device, .. }
             | Change::GivePrefix { device, .. }
             | Change::TakePrefix { device, .. }
             | Change::RemovePeer { device, .. }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and reads how many seeds to run")]
 
+mod flows;
 #[path = "../random/mod.rs"]
 mod random;
 mod wire;
@@ -9,5 +10,6 @@ mod world;
 
 mod faults;
 mod messages;
+mod plain;
 mod seeds;
 mod traffic;

@@ -2,7 +2,7 @@
 //!
 //! A message needs a session of at most 180 s; without one a handshake goes first, and if any of its messages is lost,
 //! nothing passes for 5 s. A session of more than 120 s is renewed when something is sent. Whoever has received something
-//! and sends nothing for 10 s sends a keepalive. All that passes is counted twice: as WireGuard counts it, and as the
+//! and sends nothing for 10 s sends a keepalive; whoever has sent something and hears nothing for 15 s begins a handshake. All that passes is counted twice: as WireGuard counts it, and as the
 //! underlay carries it.
 
 use crate::random::Dice;
@@ -43,6 +43,10 @@ pub struct Wire {
     session_at: Option<u64>,
     /// After a lost handshake message.
     blocked_until: u64,
+    /// When each end last sent anything.
+    sent_at: [Option<u64>; 2],
+    /// Since when each end has sent something and heard nothing.
+    unanswered_since: [Option<u64>; 2],
     /// When each end has to send a keepalive.
     pub keepalive_at: [Option<u64>; 2],
 }
@@ -60,6 +64,8 @@ impl Wire {
             counted: [Counted::default(); 2],
             session_at: None,
             blocked_until: 0,
+            sent_at: [None; 2],
+            unanswered_since: [None; 2],
             keepalive_at: [None; 2],
         }
     }
@@ -67,6 +73,7 @@ impl Wire {
     /// The device of an end is gone, and its sessions with it.
     pub fn forget(&mut self) {
         (self.session_at, self.blocked_until, self.keepalive_at) = (None, 0, [None; 2]);
+        self.unanswered_since = [None; 2];
     }
 
     /// Whether packets pass both ways, however many are lost.
@@ -91,16 +98,24 @@ impl Wire {
         }
     }
 
+    /// Whether an end has sent nothing for as long as the engine calls a pause.
+    pub fn pauses(&self, from: usize, now: u64) -> bool {
+        self.sent_at[from].is_none_or(|at| now - at >= 2 * S)
+    }
+
     /// Sends a sealed packet of so many bytes from an end. Returns when it arrives, if it does; twice for a copy.
     pub fn send(&mut self, from: usize, bytes: u64, foreign: bool, now: u64, dice: &mut Dice) -> Vec<u64> {
+        self.sent_at[from] = Some(now);
         let Some(ready) = self.session(from, now, dice) else { return Vec::new() };
         let arrives = self.passes(from, dice);
         // What agents are told is counted when they are.
         self.count(from, bytes, arrives && foreign, foreign);
         self.keepalive_at[from] = None;
+        self.unanswered_since[from].get_or_insert(now);
         if !arrives {
             return Vec::new();
         }
+        self.unanswered_since[1 - from] = None;
         let delay = |dice: &mut Dice| self.one_way_us + dice.roll(self.jitter_us + 1);
         let mut all = vec![ready + delay(dice)];
         if dice.roll(1_000) < self.twice_permille {
@@ -120,6 +135,9 @@ impl Wire {
     pub fn keep_alive(&mut self, from: usize, dice: &mut Dice) {
         self.keepalive_at[from] = None;
         let arrives = self.passes(from, dice);
+        if arrives {
+            self.unanswered_since[1 - from] = None;
+        }
         self.count(from, KEEPALIVE, arrives, false);
     }
 
@@ -131,6 +149,13 @@ impl Wire {
     /// When a session is there, if one can be had.
     fn session(&mut self, from: usize, now: u64, dice: &mut Dice) -> Option<u64> {
         let age = self.session_at.map(|at| now.saturating_sub(at));
+        if self.unanswered_since[from].is_some_and(|since| now - since >= 15 * S) && now >= self.blocked_until {
+            self.blocked_until = now + 5 * S;
+            if self.handshake(from, dice) {
+                self.session_at = Some(now + 2 * self.one_way_us);
+                (self.blocked_until, self.unanswered_since[from]) = (0, None);
+            }
+        }
         match age {
             Some(age) if age < 120 * S => return self.session_at.map(|at| at.max(now)),
             Some(age) if age < 180 * S => {

@@ -1,8 +1,8 @@
 //! A network of nodes in virtual time: their agents, their clocks, the wires between them, and flows of packets.
 //!
 //! Agents are the real [`Node`]s. Each host forwards by the paths that its own agent planned last, checks the source of
-//! what comes in as WireGuard does, and goes on forwarding while its agent is dead. A flow sends a packet each way every
-//! 20 ms; it is walked over all hosts at one moment. Everything is decided by one seed.
+//! what comes in as WireGuard does, and goes on forwarding while its agent is dead. Packets are in [`crate::flows`].
+//! Everything is decided by one seed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -12,21 +12,22 @@ use std::time::Duration;
 
 use wayleave_core::names::Name;
 use wayleave_core::network::{Network, NodeIx};
-use wayleave_core::node::{ECHO_BYTES, Event, Node, Output, Time};
+use wayleave_core::node::{ECHO_BYTES, EchoAddress, Event, Node, Output, Time};
 use wayleave_core::plan::{LinkStates, Paths};
 
+use crate::flows::{Carried, Flow, Packet};
 use crate::random::Dice;
-use crate::wire::{MS, S, Wire};
+use crate::wire::{MS, Wire};
 
-/// An echo request or its reply, as WireGuard counts it: ICMP's header is as long as UDP's.
-const ECHO_SEALED: u64 = (ECHO_BYTES as u64 + 48).next_multiple_of(16) + 32;
+/// An echo request or its reply, as WireGuard counts it: ICMP's header is as long as UDP's; overlay addresses are IPv4 here.
+fn echo_sealed(address: EchoAddress) -> u64 {
+    let headers = if address == EchoAddress::Link { 48 } else { 28 };
+    (ECHO_BYTES as u64 + headers).next_multiple_of(16) + 32
+}
 /// A message over IPv6 link addresses, as WireGuard counts it.
 fn sealed(payload: usize) -> u64 {
     (payload as u64 + 48).next_multiple_of(16) + 32
 }
-
-const FLOW_SEALED: u64 = 208 + 32;
-pub const FLOW_EVERY: u64 = 20 * MS;
 
 pub struct Host {
     pub name: Name,
@@ -34,7 +35,9 @@ pub struct Host {
     /// Whether the kernel, and so the device, is there.
     pub runs: bool,
     pub states: LinkStates,
-    pub paths: Rc<Paths>,
+    pub carried: Carried,
+    /// Whether it has never had an agent, and so no link address.
+    pub is_plain: bool,
     /// The own clock: where it begins, and how much too fast it goes, in millionths.
     clock: (u64, i64),
     wake: Option<u64>,
@@ -47,28 +50,27 @@ pub struct Host {
     pub reasons: Vec<(u64, String)>,
 }
 
-#[derive(Debug, Default)]
-pub struct Flow {
-    pub ends: (usize, usize),
-    pub until: u64,
-    pub last_ok: Option<u64>,
-    /// The longest time without an answer, and how many packets were not answered.
-    pub worst: u64,
-    pub lost: usize,
-    /// How often the path of the packets has changed.
-    pub moves: usize,
-    pub path: Vec<usize>,
-}
-
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum What {
-    Message { to: usize, from: usize, bytes: Vec<u8> },
-    Echo { to: usize, from: usize, reply: bool },
+pub enum What {
+    Message {
+        to: usize,
+        from: usize,
+        bytes: Vec<u8>,
+    },
+    Echo {
+        to: usize,
+        from: usize,
+        reply: bool,
+        bytes: u64,
+    },
     Wake(usize),
     Counters(usize),
     Apply(usize, usize),
+    Expect(usize, usize),
     KeepAlive(usize, usize),
     Flow(usize),
+    /// At a host, from another.
+    Packet(usize, usize, Packet),
     Check,
 }
 
@@ -87,10 +89,17 @@ pub struct World {
     /// Pairs whose packets circle, since when.
     circling: BTreeMap<(usize, usize), u64>,
     pub longest_loop: u64,
+    /// Packets of flows that were lost, when and where.
+    pub drops: Vec<(u64, String)>,
 }
 
 impl World {
     pub fn new(network: Arc<Network>, seed: u64) -> World {
+        World::with_plain(network, seed, &[])
+    }
+
+    /// A world in which some hosts have no agent, and never will: they have the kernel's WireGuard.
+    pub fn with_plain(network: Arc<Network>, seed: u64, plain: &[&str]) -> World {
         let mut dice = Dice(seed);
         let none = LinkStates::default();
         let paths = Rc::new(Paths::new(&network, &none));
@@ -99,7 +108,8 @@ impl World {
             agent: None,
             runs: true,
             states: none.clone(),
-            paths: paths.clone(),
+            carried: Carried::new(paths.clone()),
+            is_plain: plain.contains(&node.name.as_str()),
             clock: (dice.roll(1 << 50), dice.roll(1_000) as i64 - 500),
             wake: None,
             has_begun: false,
@@ -126,8 +136,12 @@ impl World {
             check_is_due: false,
             circling: BTreeMap::new(),
             longest_loop: 0,
+            drops: Vec::new(),
         };
-        (0..world.hosts.len()).for_each(|at| world.start_agent(at));
+        for at in 0..world.hosts.len() {
+            world.hosts[at].carried.is_kernel = world.hosts[at].is_plain;
+            world.start_agent(at);
+        }
         world
     }
 
@@ -145,6 +159,9 @@ impl World {
     }
 
     pub fn start_agent(&mut self, at: usize) {
+        if self.hosts[at].is_plain {
+            return;
+        }
         self.set_gone(at, false);
         let now = self.clock(at);
         let boot = self.dice.roll(1 << 16) as u16;
@@ -153,7 +170,7 @@ impl World {
         host.agent = Some(Node::new(self.network.clone(), &host.name, boot, now).expect("a node of the network"));
         if !host.runs {
             // A host that starts begins with what the file says; one that carries packets is left alone.
-            host.paths = self.planned[0].1.clone();
+            host.carried.begin(self.planned[0].1.clone());
             host.runs = true;
         }
         self.drain(at);
@@ -188,13 +205,6 @@ impl World {
         self.hosts[at].agent = None;
     }
 
-    pub fn flow(&mut self, a: usize, b: usize, until: u64) -> usize {
-        self.flows.push(Flow { ends: (a, b), until, ..Flow::default() });
-        let at = self.flows.len() - 1;
-        self.put(self.now, What::Flow(at));
-        at
-    }
-
     /// Lets time pass.
     pub fn run(&mut self, for_us: u64) {
         let until = self.now + for_us;
@@ -219,7 +229,7 @@ impl World {
         (elapsed * 1_000_000 / (1_000_000 + i128::from(fast))) as u64 + 1
     }
 
-    fn put(&mut self, at: u64, what: What) {
+    pub fn put(&mut self, at: u64, what: What) {
         self.count += 1;
         self.queue.push(Reverse((at, self.count, what)));
     }
@@ -231,13 +241,13 @@ impl World {
                 let from = self.hosts[from].name.clone();
                 self.tell(to, Event::Received { from, bytes });
             }
-            What::Echo { to, from, reply: false } if self.hosts[to].runs => {
-                self.arrive(to, from, ECHO_SEALED);
-                self.send(to, from, ECHO_SEALED, |to, from| What::Echo { to, from, reply: true });
+            What::Echo { to, from, reply: false, bytes } if self.hosts[to].runs => {
+                self.arrive(to, from, bytes);
+                self.send(to, from, bytes, |to, from| What::Echo { to, from, reply: true, bytes });
             }
             What::Echo { reply: false, .. } => {}
-            What::Echo { to, from, .. } => {
-                self.arrive(to, from, ECHO_SEALED);
+            What::Echo { to, from, bytes, .. } => {
+                self.arrive(to, from, bytes);
                 let from = self.hosts[from].name.clone();
                 self.tell(to, Event::EchoReply { from });
             }
@@ -250,16 +260,18 @@ impl World {
             What::Counters(at) => self.read_counters(at),
             What::Apply(at, planned) => {
                 if self.hosts[at].agent.is_some() {
-                    self.hosts[at].paths = self.planned[planned].1.clone();
+                    self.hosts[at].carried.take(self.planned[planned].1.clone(), self.now);
                     self.check_soon();
                 }
             }
+            What::Expect(at, planned) => self.hosts[at].carried.expect(self.planned[planned].1.clone(), self.now),
             What::KeepAlive(wire, end) => {
                 if self.wires[wire].keepalive_at[end].is_some_and(|at| at <= self.now) {
                     self.wires[wire].keep_alive(end, &mut self.dice);
                 }
             }
-            What::Flow(at) => self.flow_packet(at),
+            What::Flow(at) => self.flow_request(at),
+            What::Packet(at, from, packet) => self.flow_packet(at, from, packet),
             What::Check => self.check_loops(),
         }
     }
@@ -282,9 +294,10 @@ impl World {
                     let to = self.find(to.as_str());
                     self.send(at, to, sealed(bytes.len()), |to, from| What::Message { to, from, bytes: bytes.clone() });
                 }
-                Output::SendEcho { to } => {
-                    let to = self.find(to.as_str());
-                    self.send(at, to, ECHO_SEALED, |to, from| What::Echo { to, from, reply: false });
+                Output::SendEcho { to, at: address } => self.send_echo(at, to.as_str(), address),
+                Output::Expect { states } => {
+                    let (planned, takes) = (self.plan_with(&states), self.planning());
+                    self.put(self.now + takes, What::Expect(at, planned));
                 }
                 Output::States { states, reasons } => self.replan(at, states, reasons),
                 Output::Log(_) => {}
@@ -299,6 +312,20 @@ impl World {
         if self.hosts[at].wake.is_none_or(|before| wake < before || before <= self.now) {
             self.hosts[at].wake = Some(wake);
             self.put(wake, What::Wake(at));
+        }
+    }
+
+    /// Hosts that never had an agent have no link address; overlay addresses are asked over the link or not at all.
+    fn send_echo(&mut self, from: usize, to: &str, address: EchoAddress) {
+        let to = self.find(to);
+        let next = self.hosts[from].carried.paths.first_hop(NodeIx(from as u32), NodeIx(to as u32));
+        let is_answered = match address {
+            EchoAddress::Link => !self.hosts[to].is_plain,
+            EchoAddress::Overlay => next.map(NodeIx::at) == Some(to),
+        };
+        if is_answered {
+            let bytes = echo_sealed(address);
+            self.send(from, to, bytes, |to, from| What::Echo { to, from, reply: false, bytes });
         }
     }
 
@@ -317,6 +344,21 @@ impl World {
         }
     }
 
+    /// Sends a packet that is no agent's over the wire between two hosts. Returns when it arrives.
+    pub fn carry(&mut self, from: usize, to: usize, sealed: u64) -> Vec<u64> {
+        let no = self.wire_of[&(from.min(to), from.max(to))];
+        let end = usize::from(self.wires[no].ends[1] == from);
+        let begins = self.wires[no].pauses(end, self.now);
+        let arrivals = self.wires[no].send(end, sealed, true, self.now, &mut self.dice);
+        self.after_sending(no);
+        if begins && !self.hosts[from].carried.is_kernel {
+            // The engine says so, and the agent looks.
+            let soon = 1 + self.dice.roll(5 * MS);
+            self.put(self.now + soon, What::Counters(from));
+        }
+        arrivals
+    }
+
     fn arrive(&mut self, to: usize, from: usize, bytes: u64) {
         let no = self.wire_of[&(from.min(to), from.max(to))];
         let end = usize::from(self.wires[no].ends[1] == to);
@@ -333,26 +375,36 @@ impl World {
         }
     }
 
-    fn replan(&mut self, at: usize, states: LinkStates, reasons: Vec<String>) {
-        let known = self.planned.iter().position(|(known, _)| *known == states);
-        let planned = known.unwrap_or_else(|| {
-            let paths = Rc::new(Paths::new(&self.network, &states));
+    /// Which of the plans made so far is the one with these states; makes it if there is none.
+    fn plan_with(&mut self, states: &LinkStates) -> usize {
+        let known = self.planned.iter().position(|(known, _)| known == states);
+        known.unwrap_or_else(|| {
+            let paths = Rc::new(Paths::new(&self.network, states));
             self.planned.push((states.clone(), paths));
             self.planned.len() - 1
-        });
+        })
+    }
+
+    /// How long a host takes to plan and to carry out.
+    fn planning(&mut self) -> u64 {
+        2 * MS + self.dice.roll(20 * MS)
+    }
+
+    fn replan(&mut self, at: usize, states: LinkStates, reasons: Vec<String>) {
+        let planned = self.plan_with(&states);
         let host = &mut self.hosts[at];
         host.states = states;
         host.has_begun = true;
         host.changes += 1;
         host.reasons.extend(reasons.into_iter().map(|reason| (self.now, reason)));
-        let takes = 2 * MS + self.dice.roll(20 * MS);
+        let takes = self.planning();
         self.put(self.now + takes, What::Apply(at, planned));
     }
 
     fn read_soon(&mut self, at: usize) {
         if !self.hosts[at].reads_counters {
             self.hosts[at].reads_counters = true;
-            let wait = self.dice.roll(200 * MS);
+            let wait = self.dice.roll(if self.hosts[at].carried.is_kernel { 100 * MS } else { 200 * MS });
             self.put(self.now + wait, What::Counters(at));
         }
     }
@@ -371,49 +423,6 @@ impl World {
             agent.handle(Event::Traffic { with, sent_bytes, received_bytes }, now);
         }
         self.drain(at);
-    }
-
-    fn flow_packet(&mut self, no: usize) {
-        let (a, b) = self.flows[no].ends;
-        let there = self.walk(a, b);
-        let back = if there.is_some() { self.walk(b, a) } else { None };
-        let now = self.now;
-        let flow = &mut self.flows[no];
-        match (there, back) {
-            (Some(there), Some(_)) => {
-                flow.worst = flow.worst.max(now - flow.last_ok.unwrap_or(now));
-                flow.last_ok = Some(now);
-                flow.moves += usize::from(!flow.path.is_empty() && flow.path != there);
-                flow.path = there;
-            }
-            _ => flow.lost += 1,
-        }
-        if now < flow.until {
-            self.put(now + FLOW_EVERY, What::Flow(no));
-        }
-    }
-
-    /// A packet from one host to another, now; the hosts that it visits if it arrives.
-    fn walk(&mut self, from: usize, to: usize) -> Option<Vec<usize>> {
-        let (mut at, mut visited) = (from, vec![from]);
-        while at != to {
-            if !self.hosts[at].runs || visited.len() > self.hosts.len() {
-                return None;
-            }
-            let next = self.hosts[at].paths.first_hop(NodeIx(at as u32), NodeIx(to as u32))?.at();
-            let no = self.wire_of[&(at.min(next), at.max(next))];
-            let end = usize::from(self.wires[no].ends[1] == at);
-            let arrives = self.wires[no].send(end, FLOW_SEALED, true, self.now, &mut self.dice);
-            self.after_sending(no);
-            let in_time = arrives.first().is_some_and(|at| *at < self.now + 2 * S);
-            let expected = self.hosts[next].paths.first_hop(NodeIx(next as u32), NodeIx(from as u32));
-            if !in_time || !self.hosts[next].runs || expected != Some(NodeIx(at as u32)) {
-                return None;
-            }
-            visited.push(next);
-            at = next;
-        }
-        self.hosts[to].runs.then_some(visited)
     }
 
     fn check_soon(&mut self) {
@@ -442,7 +451,7 @@ impl World {
     fn check_loop(&mut self, from: usize, to: usize) {
         let (mut at, mut steps) = (from, 0);
         while at != to && steps <= self.hosts.len() {
-            let next = self.hosts[at].paths.first_hop(NodeIx(at as u32), NodeIx(to as u32));
+            let next = self.hosts[at].carried.paths.first_hop(NodeIx(at as u32), NodeIx(to as u32));
             // Whose agent is dead, or has just begun, can't follow the others. WireGuard's check of sources ends such circles.
             let follows = |host: &Host| host.agent.is_some() && host.has_begun;
             let Some(next) = next.filter(|next| follows(&self.hosts[next.at()])) else { break };

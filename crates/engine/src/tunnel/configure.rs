@@ -131,18 +131,21 @@ impl Tunnel {
         if change.replace_allowed_ips {
             for (prefix, _) in std::mem::take(&mut peer.allowed_ips) {
                 self.shared.allowed_ips.remove(prefix);
-                self.shared.former.note(prefix, id, now.monotonic, grace);
+                self.shared.lent.leave(prefix, id, now.monotonic, grace);
             }
         }
         for prefix in change.remove_allowed_ips.iter().map(ipnet::IpNet::trunc) {
             if peer.allowed_ips.remove(&prefix).is_some() {
                 self.shared.allowed_ips.remove(prefix);
-                self.shared.former.note(prefix, id, now.monotonic, grace);
+                self.shared.lent.leave(prefix, id, now.monotonic, grace);
             }
+        }
+        for prefix in change.expected_ips.iter().map(ipnet::IpNet::trunc) {
+            self.shared.lent.expect(prefix, id, now.monotonic, grace);
         }
         for prefix in change.allowed_ips.iter().map(ipnet::IpNet::trunc) {
             if let Some(owner) = self.shared.allowed_ips.covering(prefix).filter(|owner| *owner != id) {
-                self.shared.former.note(prefix, owner, now.monotonic, grace);
+                self.shared.lent.leave(prefix, owner, now.monotonic, grace);
             }
             let old = self.shared.allowed_ips.insert(prefix, id);
             if let Some(Some(loser)) = old.and_then(|old| self.peers.get_mut(old.0 as usize)) {
@@ -160,7 +163,7 @@ impl Tunnel {
         for prefix in peer.allowed_ips.keys() {
             self.shared.allowed_ips.remove(*prefix);
         }
-        self.shared.former.forget_peer(id);
+        self.shared.lent.forget_peer(id);
         self.shared.news.remove(id);
         self.shared.deadlines.disarm(id, &mut peer.timers);
         peer.clear_pending(&mut self.shared);

@@ -76,6 +76,7 @@ impl Tunnel {
         let Some(id) = owner.filter(reachable) else { return self.note_no_peer(now, packet.packet()) };
         self.with_peer(id, |peer, shared| {
             peer.stage(packet, shared);
+            peer.note_packets(now, shared);
             peer.send_staged(now, shared);
         });
     }
@@ -121,7 +122,7 @@ impl Tunnel {
         if packets.is_empty() {
             return;
         }
-        self.shared.former.forget_until(now.monotonic);
+        self.shared.lent.forget_until(now.monotonic);
         let alive = self.with_peer(session.peer, |peer, shared| {
             peer.note_opened(now, session, source, shared);
             // The second packet says that the first was not the last: more says nothing new.
@@ -182,10 +183,10 @@ impl Tunnel {
 }
 
 impl Peer {
-    /// Whether the prefix of an address was moved away from it a moment ago.
+    /// Whether the prefix of an address was its own a moment ago, or will be.
     #[cold]
-    fn had_until_now(&self, source: IpAddr, shared: &Shared) -> bool {
-        shared.former.may_send(source, shared.allowed_ips.matched_length(source), self.id)
+    fn may_send_for_now(&self, source: IpAddr, shared: &Shared) -> bool {
+        shared.lent.may_send(source, shared.allowed_ips.matched_length(source), self.id)
     }
 
     /// Judges and counts a padded packet that the peer sent; gives its length if it is for the interface.
@@ -200,7 +201,7 @@ impl Peer {
             shared.out.counters.rx_not_ip += 1;
             return None;
         };
-        if shared.allowed_ips.lookup(header.source) != Some(self.id) && !self.had_until_now(header.source, shared) {
+        if shared.allowed_ips.lookup(header.source) != Some(self.id) && !self.may_send_for_now(header.source, shared) {
             shared.out.counters.rx_source_not_allowed += 1;
             return None;
         }

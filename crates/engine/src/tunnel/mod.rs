@@ -24,7 +24,7 @@ mod timers;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use allowed_ips::{AllowedIps, FormerOwners};
+use allowed_ips::{AllowedIps, LentPrefixes};
 use index::IndexTable;
 use load::{HandshakeQueue, KnownEndpoints, LoadMeter, PerSecond, RateLimiter};
 pub use peer::PeerId;
@@ -102,7 +102,7 @@ impl Outputs {
 struct Shared {
     identity: Option<Identity>,
     allowed_ips: AllowedIps,
-    former: FormerOwners,
+    lent: LentPrefixes,
     /// Of what was added last, be it a peer or a prefix.
     sequence: Sequence,
     /// Peers whose counters have changed since somebody last asked.
@@ -151,7 +151,7 @@ impl Tunnel {
             shared: Shared {
                 identity: None,
                 allowed_ips: AllowedIps::default(),
-                former: FormerOwners::default(),
+                lent: LentPrefixes::default(),
                 sequence: Sequence::default(),
                 news: PeerSet::default(),
                 indices: IndexTable::default(),
@@ -184,7 +184,7 @@ impl Tunnel {
     /// What is due is done, and a few of the handshake messages that wait. May be called at any time.
     pub fn handle_timeout(&mut self, now: Now) {
         self.handle_waiting_handshakes(now);
-        self.shared.former.forget_until(now.monotonic);
+        self.shared.lent.forget_until(now.monotonic);
         while let Some(id) = self.shared.deadlines.peek_due(now.monotonic) {
             let Some(Some(peer)) = self.peers.get_mut(id.0 as usize) else { return };
             self.shared.deadlines.disarm(id, &mut peer.timers);

@@ -17,7 +17,7 @@ use super::timers::{PeerTimers, Timer};
 use super::{Departure, Endpoint, Shared, Transmit};
 use crate::config::Event;
 use crate::keys::{PresharedKey, PublicKey};
-use crate::limits::{STAGED_PACKETS_MAX, Timing};
+use crate::limits::{SENDING_PAUSE, STAGED_PACKETS_MAX, Timing};
 use crate::noise::cookie::PeerMacs;
 use crate::noise::handshake::{Identity, Initiator, StaticSecret, initiate};
 use crate::packet::PacketBuf;
@@ -127,6 +127,8 @@ pub struct Peer {
     pub last_handshake: Option<Duration>,
     timestamp_sent: Option<Tai64N>,
     staged: VecDeque<PacketBuf>,
+    /// When packets for it last came.
+    packets_at: Option<Monotonic>,
     attempts: u32,
     sent_lastminute_handshake: bool,
     need_another_keepalive: bool,
@@ -157,6 +159,7 @@ impl Peer {
             last_handshake: None,
             timestamp_sent: None,
             staged: VecDeque::new(),
+            packets_at: None,
             attempts: 0,
             sent_lastminute_handshake: false,
             need_another_keepalive: false,
@@ -237,6 +240,7 @@ impl Peer {
         shared.news.insert(self.id);
         self.note_any_sent(now);
         self.note_data_sent(now, shared);
+        self.note_packets(now, shared);
         self.keep_key_fresh_sending(now, shared);
         Some(Departure { peer: self.id, endpoint, session, first_counter })
     }
@@ -357,6 +361,14 @@ impl Peer {
             self.need_another_keepalive = true;
         } else {
             self.timers.set(Timer::Keepalive, now.monotonic + timing.keepalive_timeout);
+        }
+    }
+
+    /// Packets for it have come from the interface.
+    pub fn note_packets(&mut self, now: Now, shared: &mut Shared) {
+        let before = self.packets_at.replace(now.monotonic);
+        if before.is_none_or(|before| now.monotonic.since(before) >= SENDING_PAUSE) {
+            shared.out.event(Event::SendingBegins { peer: self.public_key });
         }
     }
 

@@ -22,12 +22,13 @@ use hearing::Hearing;
 use traffic::{Passed, Traffic};
 
 use super::Time;
+use super::event::EchoAddress;
 use super::exchange::record::View;
 use super::exchange::wire::Header;
 use crate::limits::{
-    HANDSHAKE_RETRY_S, HANDSHAKE_STALE_S, PROBE_BURST_GAP_MS, PROBE_BURST_MAX, PROBE_BURST_MIN, PROBE_DOUBT_S,
-    PROBE_DOWN_S, PROBE_FAST_HOLD_S, PROBE_FAST_MS, PROBE_FIRST_S, PROBE_IDLE_S_MAX, PROBE_IDLE_S_PER_LINK,
-    PROBE_PATIENCE_MS, PROBE_SLACK_MS, SESSION_ENDED_S, SESSION_FRESH_S,
+    EXPECT_MS, HANDSHAKE_RETRY_S, HANDSHAKE_STALE_S, PROBE_BURST_GAP_MS, PROBE_BURST_MAX, PROBE_BURST_MIN,
+    PROBE_DOUBT_S, PROBE_DOWN_S, PROBE_FAST_HOLD_S, PROBE_FAST_MS, PROBE_FIRST_S, PROBE_IDLE_S_MAX,
+    PROBE_IDLE_S_PER_LINK, PROBE_PATIENCE_MS, PROBE_SLACK_MS, SESSION_ENDED_S, SESSION_FRESH_S,
 };
 
 const FAST: Duration = Duration::from_millis(PROBE_FAST_MS);
@@ -231,12 +232,21 @@ impl Link {
         self.settle(now);
     }
 
+    /// Where the other end is asked for an echo: who has spoken has a link address, and keeps it when its agent ends.
+    pub fn echo_address(&self) -> EchoAddress {
+        if self.heard_at.is_some() { EchoAddress::Link } else { EchoAddress::Overlay }
+    }
+
     /// The age of the last handshake, if there has been one.
     pub fn handle_handshake(&mut self, age: Option<Duration>, now: Time) {
         self.handshake_at = age.map(|age| now.before(age));
         let is_young = age.is_some_and(|age| age.as_secs() < HANDSHAKE_STALE_S);
         if self.alone && self.echo_at.is_none() {
             self.deaf = !is_young;
+            self.settle(now);
+        } else if self.deaf && self.heard_at.is_none() && self.handshake_at.is_some_and(|at| at > self.since) {
+            // It runs no agent, and while it is down no echo goes over the link. A handshake has passed both ways.
+            (self.alone, self.deaf) = (true, false);
             self.settle(now);
         }
     }
@@ -274,7 +284,7 @@ impl Link {
             self.fast_since = now;
             self.poll_now = !self.promised;
             let silent = self.evidence_at().is_none_or(|at| now.since(at).as_secs() >= SESSION_FRESH_S);
-            if sends && silent && self.can_suspect() {
+            if sends && silent && self.can_suspect(now) {
                 self.suspect(now, 2);
             }
         }
@@ -284,7 +294,7 @@ impl Link {
     /// Others say that the other end has trouble: looks at once, unless it has just been heard.
     pub fn handle_rumour(&mut self, now: Time) {
         let is_fresh = self.evidence_at().is_some_and(|at| now.since(at) < 5 * FAST);
-        if !is_fresh && self.can_suspect() {
+        if !is_fresh && self.can_suspect(now) {
             self.poll_now = true;
         }
     }
@@ -308,7 +318,7 @@ impl Link {
 
     /// A message that wants an answer goes out.
     pub fn expect_answer(&mut self, now: Time) {
-        if self.awaiting.is_none() && self.can_suspect() {
+        if self.awaiting.is_none() && self.can_suspect(now) {
             self.awaiting = Some(now.plus(self.allowance(now)));
         }
     }
@@ -360,8 +370,19 @@ impl Link {
         if self.alone { self.echo_at } else { self.heard_at }
     }
 
-    fn can_suspect(&self) -> bool {
-        !self.deaf && !self.is_mute() && self.suspicion.is_none() && self.health != Health::Starting
+    fn can_suspect(&self, now: Time) -> bool {
+        let can_answer = !self.is_mute() && self.reached_at() <= now;
+        can_answer && !self.deaf && self.suspicion.is_none() && self.health != Health::Starting
+    }
+
+    /// Since when packets to the other end's own address go over the link, which is all that a host without agent answers: not
+    /// before the link counts as working, and everybody has been told.
+    fn reached_at(&self) -> Time {
+        match self.health {
+            _ if !self.alone || self.heard_at.is_some() => Time::default(),
+            Health::Down => Time::NEVER,
+            Health::Starting | Health::Up => self.since.plus(Duration::from_millis(EXPECT_MS) + 2 * FAST),
+        }
     }
 
     /// It answers no echoes either.
@@ -402,13 +423,14 @@ impl Link {
 
     /// When something should have been heard.
     fn due_by(&self) -> Option<Time> {
-        if !self.can_suspect() {
+        let reached_at = self.reached_at();
+        if reached_at == Time::NEVER || !self.can_suspect(reached_at) {
             return None;
         }
         let polled = self.polls || self.alone;
         let is_steady = |at: &Time| if polled { *at >= self.fast_since && self.is_fast(*at) } else { self.promised };
         let steady = self.evidence_at().filter(is_steady).map(|at| at.plus(self.gap()));
-        [steady, self.awaiting].into_iter().flatten().min()
+        Some([steady, self.awaiting].into_iter().flatten().min()?.max(reached_at))
     }
 
     /// The time between two probes that is nothing unusual.
@@ -446,7 +468,8 @@ impl Link {
         let left = polls_against_chance(self.hearing.loss_both_ways_permille());
         let patience = self.hearing.patience().unwrap_or(Duration::from_millis(PROBE_PATIENCE_MS));
         let last = Duration::from_millis(PROBE_BURST_GAP_MS) * left;
-        let conclude = now.plus(last.max(patience * trips) + SLACK);
+        let before = self.hearing.rtt_us().map_or(patience, Duration::from_micros) * (trips - 1);
+        let conclude = now.plus(last.max(before + patience) + SLACK);
         self.suspicion = Some(Suspicion { since: now, left, next: now, conclude });
         self.awaiting = None;
     }

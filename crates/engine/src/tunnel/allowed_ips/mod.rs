@@ -4,13 +4,13 @@
 //! there are nested prefixes and branches on the way, and remembers the last owner it saw: the longest match. Nodes live in
 //! one vector and name each other by index; freed ones are used again.
 
-mod former;
+mod lent;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-pub use former::FormerOwners;
+pub use lent::LentPrefixes;
 
 use super::peer::PeerId;
 

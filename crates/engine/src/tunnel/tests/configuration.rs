@@ -50,7 +50,7 @@ fn a_removed_peer_is_deaf_and_a_re_added_one_starts_afresh() {
     assert!(!talk(&mut world, 1, 0, 2));
     assert!(talk(&mut world, 2, 0, 2) && talk(&mut world, 0, 2, 2));
     assert_eq!(world.ends[0].tunnel.counters().rx_unknown_session, 1);
-    assert!(matches!(world.ends[0].events.last(), Some(Event::UnknownSession { .. })));
+    assert!(world.ends[0].events.iter().any(|event| matches!(event, Event::UnknownSession { .. })));
     world.introduce(0, 1);
     assert!(talk(&mut world, 0, 1, 3));
     assert!(talk(&mut world, 1, 0, 4));
@@ -211,7 +211,10 @@ fn a_roaming_end_is_followed_and_reported() {
         assert!(talk(&mut world, 0, 1, 10 + u64::from(round)));
         assert!(talk(&mut world, 1, 0, 10 + u64::from(round)), "answers go to the new address");
         assert!(
-            matches!(world.ends[1].events.last(), Some(Event::EndpointChanged { new: reported, .. }) if *reported == new)
+            world.ends[1]
+                .events
+                .iter()
+                .any(|event| matches!(event, Event::EndpointChanged { new: reported, .. } if *reported == new))
         );
     }
     assert_eq!(world.ends[1].tunnel.counters().handshakes, 1);
@@ -247,4 +250,50 @@ fn news_of_traffic_are_told_once_and_only_of_peers_that_had_some() {
     assert_eq!(news(&mut world), vec![]);
     world.introduce(0, 1);
     assert_eq!(news(&mut world), vec![world.ends[1].key]);
+}
+
+/// Whether the hub lets in what end 1 sends from an address.
+fn lets_in(world: &mut World, source: std::net::Ipv4Addr, payload: u64) -> bool {
+    let refused = world.ends[0].tunnel.counters().rx_source_not_allowed;
+    let mut packet = packet(1, 0, payload);
+    packet[12..16].copy_from_slice(&source.octets());
+    world.send_packet(1, &packet);
+    world.run(Duration::from_millis(200));
+    world.ends[0].tunnel.counters().rx_source_not_allowed == refused
+}
+
+#[test]
+fn what_a_peer_will_own_is_let_in_before_and_what_it_owned_a_while_after() {
+    let mut world = star();
+    world.ends[0].tunnel.shared.timing.source_grace = s(2);
+    let moved = std::net::Ipv4Addr::new(172, 16, 0, 9);
+    let prefix: ipnet::IpNet = "172.16.0.0/24".parse().unwrap();
+    let with = |world: &World, whom: usize, allowed: bool| {
+        let mut peer = ConfigurePeer::new(world.ends[whom].key);
+        if allowed {
+            peer.allowed_ips = vec![prefix]
+        } else {
+            peer.expected_ips = vec![prefix]
+        }
+        peer
+    };
+    let peer = with(&world, 2, true);
+    world.configure_peer(0, peer);
+    assert!(!lets_in(&mut world, moved, 20), "another's");
+    let peer = with(&world, 1, false);
+    world.configure_peer(0, peer);
+    assert!(lets_in(&mut world, moved, 21), "expected");
+    assert_eq!(
+        world.ends[0].tunnel.shared.allowed_ips.lookup(moved.into()),
+        world.ends[0].tunnel.by_key.get(&world.ends[2].key).copied()
+    );
+    world.run(s(2));
+    assert!(!lets_in(&mut world, moved, 22), "it was not given in time");
+    let peer = with(&world, 1, true);
+    world.configure_peer(0, peer);
+    let peer = with(&world, 2, true);
+    world.configure_peer(0, peer);
+    assert!(lets_in(&mut world, moved, 23), "its own until just now");
+    world.run(s(2));
+    assert!(!lets_in(&mut world, moved, 24), "that is over");
 }

@@ -181,3 +181,23 @@ fn a_week_on_a_bad_network() {
     let unique: std::collections::HashSet<_> = world.ends.iter().flat_map(|end| &end.received).collect();
     assert_eq!(unique.len(), received);
 }
+
+#[test]
+fn that_packets_are_sent_again_after_a_pause_is_reported_once() {
+    let mut world = World::pair(3, Network::GOOD);
+    let begins = |world: &World| {
+        let begins = |event: &&Event| matches!(event, Event::SendingBegins { .. });
+        world.ends[0].events.iter().filter(begins).count()
+    };
+    // The first waits for a handshake, and is reported all the same.
+    for payload in 0..20 {
+        world.send(0, 1, payload);
+        world.run(ms(100));
+    }
+    assert_eq!(begins(&world), 1);
+    world.run(s(60));
+    assert_eq!(begins(&world), 1, "keepalives are no packets");
+    world.send(0, 1, 99);
+    world.run(s(1));
+    assert_eq!(begins(&world), 2);
+}

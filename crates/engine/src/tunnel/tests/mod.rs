@@ -143,8 +143,13 @@ impl World {
 
     /// `from` has a packet for `to`; the payload tells packets apart.
     pub fn send(&mut self, from: usize, to: usize, payload: u64) {
+        self.send_packet(from, &packet(from, to, payload));
+    }
+
+    /// A packet comes to `from`'s interface.
+    pub fn send_packet(&mut self, from: usize, packet: &[u8]) {
         let now = self.now(from);
-        self.ends[from].tunnel.handle_tun_packet(now, PacketBuf::new(&packet(from, to, payload)));
+        self.ends[from].tunnel.handle_tun_packet(now, PacketBuf::new(packet));
         self.drain(from);
     }
 
