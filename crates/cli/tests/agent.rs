@@ -272,6 +272,22 @@ ip -n a link set ra mtu 1450; until_true "ip -n a link show wg0 | grep 'mtu 1390
 }
 
 #[test]
+fn of_several_endpoints_one_that_answers_is_dialled_whether_it_has_its_turn_or_not() {
+    let script = r#"
+sed -i '/^.nodes.b/,$s/^endpoint = .*/endpoints = { lan = "192.0.2.77", public = "192.0.2.2" }/' network.toml
+sed -i '/^.nodes.a/,/^.nodes.b/s/^endpoint = .*/endpoints = { lan = "192.0.2.1" }/' network.toml
+agent a; until_true "grep 'b is dialled at 192.0.2.2:51820, which answers' a.log"
+agent b; until_true "on a ping -c 1 -W 1 10.50.0.2"; echo "== said"; on a "$W" status | grep -o "192.0.2.2:51820"
+ip -n b addr add 192.0.2.78/24 dev vb; ip -n b addr del 192.0.2.2/24 dev vb; ip -n b addr add 192.0.2.77/24 dev vb
+until_true "on a ping -c 1 -W 1 10.50.0.2"; echo "== moved"; on a "$W" status | grep -o "192.0.2.7[78]:51820"
+"#;
+    let Some(ran) = scenario("of_several_endpoints_one_that_answers", script) else { return };
+    let ran = ran.expect(0);
+    assert_eq!(part(&ran, "said"), ["192.0.2.2:51820"], "{ran}");
+    assert_eq!(part(&ran, "moved").len(), 1, "{ran}");
+}
+
+#[test]
 fn the_doctor_says_what_is_in_the_way_and_nothing_once_it_is_gone() {
     let script = r#"
 ip -n b addr add 192.168.9.1/24 dev vb

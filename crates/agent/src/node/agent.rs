@@ -18,7 +18,6 @@ use super::failover::Failover;
 use super::names::Names;
 use super::paths::Paths;
 use super::peers::Peers;
-use super::report::SESSION;
 use super::{AgentError, Event, Options, Reading, Weight, chain, log, sources};
 use crate::control::server::Asked;
 use crate::limits::CHANGES_LOGGED_MAX;
@@ -190,6 +189,7 @@ impl Agent {
             Event::LinkMessage { from, bytes } => self.handle_message(from, bytes),
             Event::TrafficBegan => self.failover.look_at_traffic_soon(),
             Event::Echoed { tag } => self.handle_echo(tag),
+            Event::Answering(answering) => self.handle_answering(&answering),
             Event::PathsMeasured(measured) => self.handle_paths(measured),
             Event::Asked(Asked { request, answer }) => {
                 let response = self.answer(request);
@@ -335,8 +335,9 @@ impl Agent {
         self.dial_at = now + DIAL_INTERVAL;
         self.count();
         self.tell_old_handshakes();
-        let is_live = |peer: &&PeerPlan| self.peers.handshake_age(peer).is_some_and(|age| age < SESSION);
-        let live: HashSet<&Name> = self.part.peers.iter().filter(is_live).map(|peer| &peer.name).collect();
+        self.race();
+        let live = self.live_peers();
+        let live: HashSet<&Name> = live.iter().collect();
         if self.dialler.advance(now - self.started, |name| live.contains(name)) {
             self.look_at = now;
         }

@@ -1,5 +1,6 @@
 //! All that can happen to an agent.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::control::server::Asked;
@@ -36,6 +37,8 @@ pub enum Event {
         /// The tag of the request.
         tag: u32,
     },
+    /// Which addresses of peers that don't answer have answered an echo request.
+    Answering(BTreeSet<IpAddr>),
     /// How large packets may be on the ways to some addresses: by the first hop, and as measured.
     PathsMeasured(Vec<(IpAddr, Option<u16>, Option<PathMtu>)>),
     /// Somebody asks.

@@ -3,13 +3,13 @@
 //! [`wayleave_core::node::Node`] decides; here it is told what happened (messages, replies, the device's counters) and what it
 //! wants done is done: messages and echo requests are sent, and new link states are planned with and carried out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use wayleave_core::host::{Backend, Resolved, expected, wanted};
 use wayleave_core::names::Name;
-use wayleave_core::node::{EchoAddress, Event as NodeEvent, LinkReport, Node, Output, Time};
+use wayleave_core::node::{EchoAddress, Event as NodeEvent, Health, LinkReport, Node, Output, Time};
 use wayleave_core::plan::{LinkStates, MemberKind, NodePlan};
 use wayleave_engine::PeerTraffic;
 
@@ -68,6 +68,12 @@ impl Failover {
     /// The device is made anew, or gone: sockets on it are of no use any more.
     pub(super) fn forget_sockets(&mut self) {
         self.links = None;
+    }
+
+    /// The other ends of links that are down.
+    pub(super) fn down(&self, now: Time) -> BTreeSet<Name> {
+        let links = self.node.iter().flat_map(|node| node.links(now));
+        links.filter(|report| report.health == Health::Down).map(|report| report.peer).collect()
     }
 
     /// All own links by the other end's name.

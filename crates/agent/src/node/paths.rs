@@ -1,4 +1,4 @@
-//! How large packets may be on the ways to peers' endpoints, measured now and then.
+//! The ways to peers' endpoints: which of several answer, and how large packets may be, measured now and then.
 //!
 //! Measured in a thread of its own, a bounded number of addresses at a time: when an address is new, when the kernel has another
 //! limit for it than it had, and once a day. What was measured stays until something else is. The device's MTU follows the
@@ -10,11 +10,14 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use wayleave_core::host::HostState;
+use wayleave_core::names::Name;
+use wayleave_core::plan::PeerPlan;
 
 use super::agent::Agent;
+use super::report::SESSION;
 use super::{Event, Weight, log};
 use crate::limits::PATHS_MAX;
-use crate::ping::{PathMtu, first_hop, path_mtus};
+use crate::ping::{PathMtu, answering, first_hop, path_mtus};
 
 /// Until a way is measured again where nothing seems to have changed.
 const AGAIN: Duration = Duration::from_secs(86_400);
@@ -24,6 +27,8 @@ const AGAIN: Duration = Duration::from_secs(86_400);
 pub(super) struct Paths {
     known: BTreeMap<IpAddr, Known>,
     is_under_way: bool,
+    /// Whether addresses are being asked for an echo.
+    is_race_on: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +74,42 @@ impl Paths {
 }
 
 impl Agent {
+    /// The peers that answer: with a session that is not too old, over a link that is not known to be down.
+    pub(super) fn live_peers(&self) -> BTreeSet<Name> {
+        let down = self.failover.down(self.time());
+        let is_live = |peer: &&PeerPlan| {
+            !down.contains(&peer.name) && self.peers.handshake_age(peer).is_some_and(|age| age < SESSION)
+        };
+        self.part.peers.iter().filter(is_live).map(|peer| peer.name.clone()).collect()
+    }
+
+    /// Asks all addresses of peers that don't answer and have several for an echo at once.
+    pub(super) fn race(&mut self) {
+        let live = self.live_peers();
+        let addresses: Vec<IpAddr> =
+            self.dialler.contested(|name| live.contains(name)).into_iter().take(PATHS_MAX).collect();
+        if addresses.is_empty() || self.paths.is_race_on {
+            return;
+        }
+        let (events, mark) = (self.events.clone(), self.part.own_table.unwrap_or(0));
+        let work = move || {
+            let _ = events.send(Event::Answering(answering(&addresses, mark).unwrap_or_default()));
+        };
+        self.paths.is_race_on = std::thread::Builder::new().name("race".into()).spawn(work).is_ok();
+    }
+
+    pub(super) fn handle_answering(&mut self, answering: &BTreeSet<IpAddr>) {
+        self.paths.is_race_on = false;
+        let live = self.live_peers();
+        let moved = self.dialler.hear(self.started.elapsed(), answering, |name| live.contains(name));
+        for (name, endpoint) in &moved {
+            log(Weight::Info, &format!("{name} is dialled at {endpoint}, which answers"));
+        }
+        if !moved.is_empty() {
+            self.look_at = Instant::now();
+        }
+    }
+
     /// Measures what is due, once there is a device whose MTU depends on it.
     pub(super) fn measure_paths(&mut self) {
         let addresses = self.dialler.chosen().values().map(|endpoint| endpoint.ip()).collect();

@@ -8,7 +8,7 @@ mod echo;
 mod path;
 mod socket;
 
-pub use path::{PathMtu, first_hop, path_mtus};
+pub use path::{PathMtu, answering, first_hop, path_mtus};
 
 use crate::limits;
 use crate::system::signals::wait_readable;

@@ -4,12 +4,13 @@
 //! much is tried with echo requests that nobody may cut into pieces: routers that drop large packets without a word are found
 //! too. Many addresses are tried at once, in rounds; those that answer no request at all keep the first hop's limit.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
-use super::echo::{Identity, Probe};
+use super::echo::{Identity, PROBE_BYTES, Probe};
 use super::socket::{EchoSocket, setting};
 use super::{PingError, wait_for};
 
@@ -53,16 +54,10 @@ pub fn first_hop(destination: IpAddr, mark: u32) -> Option<u16> {
 pub fn path_mtus(destinations: &[IpAddr], mark: u32) -> Result<Vec<Option<PathMtu>>, PingError> {
     let mut tries: Vec<Option<Try>> =
         destinations.iter().map(|address| first_hop(*address, mark).map(Try::new)).collect();
-    let socket = |v4: bool| -> Result<Option<EchoSocket>, PingError> {
-        if !destinations.iter().any(|address| address.is_ipv4() == v4) {
-            return Ok(None);
-        }
-        let socket = if v4 { EchoSocket::v4()? } else { EchoSocket::v6()? };
-        socket.forbid_pieces(v4)?;
-        set_mark(socket.as_raw_fd(), mark).map_err(|source| PingError::Socket { attempt: "set the mark", source })?;
-        Ok(Some(socket))
-    };
-    let sockets = [socket(true)?, socket(false)?];
+    let sockets = sockets(destinations, mark)?;
+    for (socket, v4) in sockets.iter().zip([true, false]) {
+        socket.as_ref().map_or(Ok(()), |socket| socket.forbid_pieces(v4))?;
+    }
     let end = Instant::now() + ALL_MAX;
     for round in 0.. {
         let identity = Identity::fresh();
@@ -95,6 +90,61 @@ pub fn path_mtus(destinations: &[IpAddr], mark: u32) -> Result<Vec<Option<PathMt
     Ok(tries.into_iter().map(|state| state.map(Try::outcome)).collect())
 }
 
+/// Which of some addresses answer an echo request, from the namespace of the calling thread. Takes at most a second and a half, and
+/// a round trip where all answer.
+///
+/// # Errors
+/// Without the right to raw sockets.
+pub fn answering(destinations: &[IpAddr], mark: u32) -> Result<BTreeSet<IpAddr>, PingError> {
+    let sockets = sockets(destinations, mark)?;
+    let identity = Identity::fresh();
+    let mut answered = BTreeSet::new();
+    for round in 0..3 {
+        for (index, destination) in destinations.iter().enumerate().filter(|(_, one)| !answered.contains(*one)) {
+            let v4 = destination.is_ipv4();
+            let request = Probe { target: index as u32, round }.request(identity, v4, PROBE_BYTES);
+            // No route is no answer.
+            let _ = sockets[usize::from(!v4)].as_ref().map(|socket| socket.send(None, *destination, &request));
+        }
+        let end = Instant::now() + ANSWER_MAX / 2;
+        while answered.len() < destinations.len() && Instant::now() < end {
+            receive(&sockets, identity, end, |target| answered.extend(destinations.get(target)))?;
+        }
+    }
+    Ok(answered)
+}
+
+/// A socket for each version of IP that is needed.
+fn sockets(destinations: &[IpAddr], mark: u32) -> Result<[Option<EchoSocket>; 2], PingError> {
+    let socket = |v4: bool| -> Result<Option<EchoSocket>, PingError> {
+        if !destinations.iter().any(|address| address.is_ipv4() == v4) {
+            return Ok(None);
+        }
+        let socket = if v4 { EchoSocket::v4()? } else { EchoSocket::v6()? };
+        set_mark(socket.as_raw_fd(), mark).map_err(|source| PingError::Socket { attempt: "set the mark", source })?;
+        Ok(Some(socket))
+    };
+    Ok([socket(true)?, socket(false)?])
+}
+
+/// Waits for replies until a time, and hands over whom they are from.
+fn receive(
+    sockets: &[Option<EchoSocket>; 2],
+    identity: Identity,
+    end: Instant,
+    mut hear: impl FnMut(usize),
+) -> Result<(), PingError> {
+    wait_for(sockets, end)?;
+    for (socket, v4) in sockets.iter().zip([true, false]) {
+        while let Some((bytes, _)) = socket.as_ref().and_then(EchoSocket::receive) {
+            if let Some(probe) = Probe::from_reply(&bytes, identity, v4) {
+                hear(probe.target as usize);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Waits until all have answered or had their time.
 fn hear(
     sockets: &[Option<EchoSocket>; 2],
@@ -104,17 +154,13 @@ fn hear(
 ) -> Result<(), PingError> {
     let end = Instant::now() + ANSWER_MAX;
     while open > 0 && Instant::now() < end {
-        wait_for(sockets, end)?;
-        for (socket, v4) in sockets.iter().zip([true, false]) {
-            while let Some((bytes, _)) = socket.as_ref().and_then(EchoSocket::receive) {
-                let Some(probe) = Probe::from_reply(&bytes, identity, v4) else { continue };
-                if let Some(Some(state)) = tries.get_mut(probe.target as usize)
-                    && state.answered()
-                {
-                    open -= 1;
-                }
+        receive(sockets, identity, end, |target| {
+            if let Some(Some(state)) = tries.get_mut(target)
+                && state.answered()
+            {
+                open -= 1;
             }
-        }
+        })?;
     }
     Ok(())
 }

@@ -2,10 +2,11 @@
 //!
 //! WireGuard has one endpoint for each peer, so several are tried one after the other: each for two attempts at a handshake,
 //! in the order of the plan (private networks before public ones), round and round until one is answered. That one stays as
-//! long as the peer answers; a peer that has been silent is begun with the first again.
+//! long as the peer answers; a peer that has been silent is begun with the first again. Meanwhile all of them are asked for
+//! an echo at once: those that answer have their turn before those that don't, and need not wait for it.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::Resolved;
@@ -20,6 +21,9 @@ pub struct Dialler(BTreeMap<Name, Dial>);
 
 #[derive(Debug)]
 struct Dial {
+    /// In the order of the plan.
+    planned: Vec<SocketAddr>,
+    /// In the order of their turns.
     candidates: Vec<SocketAddr>,
     at: usize,
     since: Duration,
@@ -32,14 +36,14 @@ impl Dialler {
     pub fn set(&mut self, now: Duration, peers: impl Iterator<Item = (Name, Vec<SocketAddr>)>) {
         let mut old = std::mem::take(&mut self.0);
         for (name, candidates) in peers.filter(|(_, candidates)| !candidates.is_empty()) {
-            let fresh = Dial { candidates: Vec::new(), at: 0, since: now, was_live: false };
+            let fresh = Dial { planned: Vec::new(), candidates: Vec::new(), at: 0, since: now, was_live: false };
             let mut dial = old.remove(&name).unwrap_or(fresh);
-            let chosen = dial.candidates.get(dial.at);
-            match chosen.and_then(|chosen| candidates.iter().position(|candidate| candidate == chosen)) {
-                Some(at) => dial.at = at,
-                None => (dial.at, dial.since) = (0, now),
+            if dial.planned != candidates {
+                dial.planned.clone_from(&candidates);
+                if !dial.line_up(candidates) {
+                    dial.since = now;
+                }
             }
-            dial.candidates = candidates;
             self.0.insert(name, dial);
         }
     }
@@ -62,9 +66,49 @@ impl Dialler {
         is_changed
     }
 
+    /// The addresses of peers that don't answer and have several: those to be asked for an echo.
+    pub fn contested(&self, is_live: impl Fn(&Name) -> bool) -> BTreeSet<IpAddr> {
+        let open = self.0.iter().filter(|(name, dial)| dial.planned.len() > 1 && !is_live(name));
+        open.flat_map(|(_, dial)| dial.planned.iter().map(SocketAddr::ip)).collect()
+    }
+
+    /// Some of the addresses that were asked have answered. Peers that are being dialled at one that has not go on to the first
+    /// that has; those are returned, with where they are dialled now.
+    pub fn hear(
+        &mut self,
+        now: Duration,
+        answering: &BTreeSet<IpAddr>,
+        is_live: impl Fn(&Name) -> bool,
+    ) -> Vec<(Name, SocketAddr)> {
+        let mut moved = Vec::new();
+        for (name, dial) in self.0.iter_mut().filter(|(name, _)| !is_live(name)) {
+            let answers = |candidate: &SocketAddr| answering.contains(&candidate.ip());
+            let before = dial.candidates[dial.at];
+            let mut candidates = dial.planned.clone();
+            candidates.sort_by_key(|candidate| !answers(candidate));
+            dial.line_up(candidates);
+            if !answers(&before) && answers(&dial.candidates[0]) {
+                (dial.at, dial.since) = (0, now);
+                moved.push((name.clone(), dial.candidates[0]));
+            }
+        }
+        moved
+    }
+
     /// Where each peer is to be dialled now.
     pub fn chosen(&self) -> Resolved {
         self.0.iter().map(|(name, dial)| (name.clone(), dial.candidates[dial.at])).collect()
+    }
+}
+
+impl Dial {
+    /// Takes the addresses in a new order; what is being dialled stays, if it is among them. Whether it is.
+    fn line_up(&mut self, candidates: Vec<SocketAddr>) -> bool {
+        let chosen = self.candidates.get(self.at);
+        let at = chosen.and_then(|chosen| candidates.iter().position(|candidate| candidate == chosen));
+        self.at = at.unwrap_or(0);
+        self.candidates = candidates;
+        at.is_some()
     }
 }
 
@@ -105,6 +149,26 @@ mod tests {
         dialler.advance(at(510), |_| false);
         dialler.advance(at(520), |_| false);
         assert_eq!(chosen(&dialler), "192.0.2.1:51820", "round and round");
+    }
+
+    #[test]
+    fn an_address_that_answers_an_echo_need_not_wait_for_its_turn() {
+        let mut dialler = Dialler::default();
+        dialler.set(at(0), [(name(), addresses(&[1, 2, 3]))].into_iter());
+        assert_eq!(dialler.contested(|_| false).len(), 3);
+        assert_eq!(dialler.contested(|_| true).len(), 0);
+        let answering = [IpAddr::from([192, 0, 2, 3])].into();
+        assert_eq!(dialler.hear(at(1), &answering, |_| true), []);
+        assert_eq!(dialler.hear(at(1), &answering, |_| false), [(name(), addresses(&[3])[0])]);
+        let mut turns = Vec::new();
+        for second in [11, 21, 31] {
+            dialler.advance(at(second), |_| false);
+            turns.push(chosen(&dialler));
+        }
+        // Whoever answers no echo may answer a handshake all the same.
+        assert_eq!(turns, ["192.0.2.1:51820", "192.0.2.2:51820", "192.0.2.3:51820"]);
+        let both = [IpAddr::from([192, 0, 2, 2]), IpAddr::from([192, 0, 2, 3])].into();
+        assert_eq!(dialler.hear(at(32), &both, |_| false), [], "what answers is not left for what answers, too");
     }
 
     #[test]
