@@ -25,6 +25,8 @@ mod policy;
 mod rendered;
 #[path = "lab/running.rs"]
 mod running;
+#[path = "lab/segments.rs"]
+mod segments;
 #[path = "lab/stays_up.rs"]
 mod stays_up;
 #[path = "lab/underlay.rs"]

@@ -8,10 +8,10 @@ use std::process::Command;
 
 use crate::desk::{Desk, Ran, WAYLEAVE, can_run};
 
-const PROGRAMS: [&str; 7] = ["unshare", "wg", "wg-quick", "ip", "mount", "ping", "sysctl"];
+pub const PROGRAMS: [&str; 7] = ["unshare", "wg", "wg-quick", "ip", "mount", "ping", "sysctl"];
 
 /// Runs a script apart, with `$W` as `wayleave` and the engine as the implementation that rendered scripts call.
-fn apart(desk: &Desk, script: &str) -> Ran {
+pub fn apart(desk: &Desk, script: &str) -> Ran {
     let prepared = format!(
         "set -e; mkdir -p /run/wireguard /run/netns; mount -t tmpfs none /run/wireguard; mount -t tmpfs none /run/netns; \
          ip link set lo up; export WG_USERSPACE=\"$W engine\"\n{script}"

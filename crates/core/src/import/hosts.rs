@@ -232,6 +232,11 @@ pub enum Effect {
         /// Taken away instead of added.
         removed: bool,
     },
+    /// TCP that is passed on is told what fits through the tunnel.
+    ClampMss {
+        /// Taken away instead of added.
+        removed: bool,
+    },
     /// `ip rule add ...`
     Rule {
         /// The rest of the command.

@@ -46,6 +46,8 @@ pub struct FirewallWish {
     pub wireguard_from: Option<Vec<IpNet>>,
     /// Whether all is refused from outside the overlay that is not named.
     pub closed: bool,
+    /// Whether TCP that it passes on is told what size of segments fits through the tunnel.
+    pub clamps_mss: bool,
 }
 
 /// Some parties.

@@ -23,6 +23,11 @@ pub(super) fn digest(plan: &Plan) -> String {
     for member in plan.members() {
         all.update(members[at(member)]);
         if let Member::Node(ix) = member
+            && plan.network.node(ix).firewall.clamps_mss
+        {
+            put_text(&mut all, "clamps MSS");
+        }
+        if let Member::Node(ix) = member
             && let Some(firewall) = plan.firewall(ix)
         {
             // Its debug form names every field with its value, so equal texts are equal firewalls.

@@ -65,6 +65,9 @@ pub struct NodePlan {
     /// Its firewall; none if nobody sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firewall: Option<Firewall>,
+    /// Whether TCP between its sites and the tunnel is told what size of segments fits through (MSS clamping).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clamps_mss: bool,
     /// Its peers, sorted: nodes by name, then clients by name.
     pub peers: Vec<PeerPlan>,
 }
@@ -128,6 +131,7 @@ impl Plan {
                     forwards: self.forwards(ix),
                     local_prefixes: self.site_prefixes(ix).to_vec(),
                     firewall: self.firewall(ix),
+                    clamps_mss: node.firewall.clamps_mss,
                     network,
                     generation,
                     name,
@@ -151,6 +155,7 @@ impl Plan {
                     forwards: !client.prefixes.is_empty(),
                     local_prefixes: client.prefixes.clone(),
                     firewall: None,
+                    clamps_mss: false,
                     network,
                     generation,
                     name,

@@ -26,6 +26,8 @@ pub use svg::svg;
 pub use wg_quick::wg_quick;
 pub use zones::names;
 
+use firewall::only_clamps;
+
 use crate::network::Platform;
 use crate::plan::NodePlan;
 
@@ -51,6 +53,13 @@ pub fn files(
         Platform::Routeros => routeros(plan, key, previous),
     };
     Ok(vec![file?])
+}
+
+/// What goes beside a device's own file: the script of its firewall. Where that would only adapt the size of segments, most
+/// platforms have it in the device's file.
+pub fn beside(plan: &NodePlan, platform: Platform) -> Option<RenderedFile> {
+    let runs_it = matches!(platform, Platform::Networkd | Platform::Agent);
+    firewall_script(plan).filter(|_| runs_it || !only_clamps(plan))
 }
 
 /// Where a platform's hosts keep the private key unless told otherwise; `%i` stands for the device's name.

@@ -8,6 +8,7 @@
 use zeroize::Zeroizing;
 
 use super::file::{KeySource, Opening, RenderError, RenderedFile, joined, line, on_device, public_key, routes_any};
+use super::firewall::firewall_script;
 use super::wg_quick::{RULE_PRIORITY, why_standby};
 use crate::plan::{NodePlan, PeerPlan, host};
 
@@ -26,7 +27,7 @@ pub fn networkd(plan: &NodePlan, key: &KeySource<'_>) -> Result<Vec<RenderedFile
         let text: String = settings.iter().flat_map(|setting| [setting, "\n"]).collect();
         RenderedFile::new(plan, format!("60-{device}.conf"), Opening::Header, &text)
     });
-    let unit = plan.firewall.as_ref().map(|_| {
+    let unit = firewall_script(plan).map(|_| {
         let name = format!("wayleave-{device}.service");
         RenderedFile::new(plan, name, Opening::Header, &firewall_unit(device.as_str()))
     });

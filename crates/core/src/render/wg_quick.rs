@@ -7,6 +7,7 @@
 use zeroize::Zeroizing;
 
 use super::file::{KeySource, Opening, RenderError, RenderedFile, joined, line, public_key, routes_any};
+use super::firewall::{clamp_commands, only_clamps};
 use crate::plan::{MemberKind, NodePlan, PeerPlan, host};
 
 /// Priority of the rule that leads into a table of our own: before the main table's 32766.
@@ -44,6 +45,11 @@ fn interface(plan: &NodePlan, key: &KeySource<'_>, out: &mut String) -> Result<(
     let (v4, v6) = (routes_any(plan, true), routes_any(plan, false));
     if let Some(table) = plan.own_table {
         own_table(table, v4, v6, out);
+    }
+    if only_clamps(plan) {
+        let [set, unset] = clamp_commands(plan);
+        line(out, format_args!("# TCP of the sites behind is told what fits through the tunnel."));
+        line(out, format_args!("PostUp = {set}\nPreDown = {unset}"));
     }
     if plan.firewall.is_some() {
         line(out, format_args!("PostUp = sh /etc/wireguard/%i.firewall up"));

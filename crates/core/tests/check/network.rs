@@ -60,12 +60,16 @@ fn public_endpoints_are_public() {
 #[test]
 fn gateways_need_something_from_their_surroundings() {
     let site = "[nodes.a]\nendpoint = \"192.0.2.1\"\nprefixes = [\"192.168.77.0/24\"]\n[nodes.b]\n";
-    check(site, &["WL515:6", "WL519:4"]);
-    check(&format!("accept = [\"WL515\", \"WL519\"]\n{site}"), &[]);
-    check(&site.replace("prefixes", "masquerade = \"v4\"\nprefixes"), &["WL519:4"]);
-    check(&site.replace("prefixes", "masquerade = \"v6\"\nprefixes"), &["WL515:7", "WL519:4"]);
-    check(&site.replace("prefixes", "platform = \"edgeos\"\nprefixes"), &["WL519:4"]);
-    let cloud = format!("cloud = \"aws\"\naccept = [\"WL515\", \"WL519\"]\n{site}");
+    check(site, &["WL515:6"]);
+    check(&format!("accept = [\"WL515\"]\n{site}"), &[]);
+    check(&site.replace("prefixes", "masquerade = \"v4\"\nprefixes"), &[]);
+    check(&site.replace("prefixes", "masquerade = \"v6\"\nprefixes"), &["WL515:7"]);
+    check(&site.replace("prefixes", "platform = \"edgeos\"\nprefixes"), &[]);
+    // Files adapt the size of segments, unless they are told not to or the platform has no such thing.
+    check(&site.replace("prefixes", "firewall = \"none\"\nprefixes"), &["WL515:7", "WL519:4"]);
+    check(&format!("firewall = \"none\"\n{site}"), &["WL515:7", "WL519:5"]);
+    check(&site.replace("prefixes", "platform = \"app\"\nprefixes"), &["WL515:7", "WL519:4"]);
+    let cloud = format!("cloud = \"aws\"\naccept = [\"WL515\"]\n{site}");
     check(&cloud, &["WL516:6"]);
     check(&cloud.replace("prefixes = [\"192", "source_check = false\nprefixes = [\"192"), &[]);
 }

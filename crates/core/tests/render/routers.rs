@@ -106,7 +106,11 @@ fn the_edgerouter_is_told_what_its_owner_typed() {
 }
 
 /// Properties of each menu, from the vendor's manual.
-const MENUS: [(&str, &[&str]); 7] = [
+const MANGLE: &[&str] =
+    &["chain", "in-interface", "out-interface", "protocol", "tcp-flags", "action", "new-mss", "passthrough", "comment"];
+const MENUS: [(&str, &[&str]); 9] = [
+    ("/ip/firewall/mangle", MANGLE),
+    ("/ipv6/firewall/mangle", MANGLE),
     ("/interface/wireguard", &["name", "mtu", "listen-port", "private-key"]),
     (
         "/interface/wireguard/peers",

@@ -130,7 +130,7 @@ fn render(
     let mut files = rendered.with_context(|| format!("rendering {name}"))?;
     if let (Member::Node(node), Some(_)) = (member, &args.output) {
         // What goes beside the device's file; where files are printed, there is only that.
-        files.extend(render::firewall_script(&part));
+        files.extend(render::beside(&part, platform));
         files.extend(render::service_snippets(plan, node));
     }
     Ok(files)

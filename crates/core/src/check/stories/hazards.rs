@@ -241,7 +241,8 @@ pub(super) const STORIES: &[Story] = &[
         example: "# a gateway with a LAN behind it, and no TCPMSS rule",
         mend: "iptables -t mangle -A FORWARD -o wg0 -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu; \
             in nftables: tcp option maxseg size set rt mtu.",
-        elsewhere: "",
+        elsewhere: "Rendered files of gateways adapt it by themselves; of a network file it is said where that is switched \
+            off, and of apps, which can't.",
         seen: "opnsense/core#5393, QubesOS/qubes-issues#5264",
     },
     Story {

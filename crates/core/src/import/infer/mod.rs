@@ -111,8 +111,9 @@ fn stays_behind(read: &Read, findings: &mut Findings) {
             }
             for hook in &device.hooks {
                 use super::hosts::Effect;
-                let is_planned =
-                    |effect: &Effect| matches!(effect, Effect::Forwarding { .. } | Effect::PrivateKeyFile(_));
+                let is_planned = |effect: &Effect| {
+                    matches!(effect, Effect::Forwarding { .. } | Effect::PrivateKeyFile(_) | Effect::ClampMss { .. })
+                };
                 if !hook.effects.iter().all(is_planned) {
                     stays(
                         "a hook",

@@ -11,8 +11,29 @@ use crate::import::hosts::{Effect, Hook};
 
 /// What the commands of a line do, in order.
 pub(in crate::import) fn effects(line: &str) -> Vec<Effect> {
-    let commands = line.split([';', '|', '&', '\n']).map(str::trim).filter(|command| !command.is_empty());
-    commands.flat_map(effect).collect()
+    commands(line).into_iter().map(str::trim).filter(|command| !command.is_empty()).flat_map(effect).collect()
+}
+
+/// A line cut where one command ends and another begins; not inside quotes.
+fn commands(line: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut quote) = (Vec::new(), 0, None);
+    for (at, c) in line.char_indices() {
+        match (c, quote) {
+            ('"' | '\'', None) => quote = Some(c),
+            (c, Some(open)) if c == open => quote = None,
+            (';' | '|' | '&' | '\n', None) => {
+                parts.push(&line[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    // Quotes that don't end are no quotes.
+    if quote.is_some() {
+        return line.split([';', '|', '&', '\n']).collect();
+    }
+    parts.push(&line[start..]);
+    parts
 }
 
 /// The file with the private key that a hook reads.
@@ -31,6 +52,7 @@ fn effect(command: &str) -> Vec<Effect> {
         "sysctl" | "echo" => forwarding(command),
         "iptables" | "iptables-legacy" | "iptables-nft" => iptables(false, arguments).into_iter().collect(),
         "ip6tables" | "ip6tables-legacy" | "ip6tables-nft" => iptables(true, arguments).into_iter().collect(),
+        "nft" => nft(arguments).into_iter().collect(),
         "ip" => ip(arguments).into_iter().collect(),
         "wg" => wg(arguments).into_iter().collect(),
         _ => Vec::new(),
@@ -71,8 +93,21 @@ fn iptables(v6: bool, arguments: &[&str]) -> Option<Effect> {
             let source = after(arguments, &["-s", "--source"]).and_then(|text| text.parse().ok());
             Some(Effect::Masquerade { v6, output, source, removed })
         }
+        (_, "TCPMSS") => Some(Effect::ClampMss { removed }),
         _ => None,
     }
+}
+
+/// The size of segments is known, and our own table that does nothing else.
+fn nft(arguments: &[&str]) -> Option<Effect> {
+    let said = arguments.join(" ");
+    if said.contains("maxseg size set")
+        && !["masquerade", "snat", "dnat", "drop", "reject"].iter().any(|word| said.contains(word))
+    {
+        return Some(Effect::ClampMss { removed: false });
+    }
+    let removes_ours = matches!(arguments, ["delete", "table", "inet", name] if name.starts_with("wayleave-"));
+    removes_ours.then_some(Effect::ClampMss { removed: true })
 }
 
 fn ip(arguments: &[&str]) -> Option<Effect> {

@@ -204,6 +204,8 @@ pub(super) fn firewalls(context: &Context<'_>, network: &Network, findings: &mut
     for site in network.sites.iter().filter(|site| site.masquerade != [false; 2]) {
         site.gateways.iter().for_each(|gateway| masquerades[gateway.at()] = true);
     }
+    let mut is_gateway = vec![false; network.nodes.len()];
+    network.sites.iter().flat_map(|site| &site.gateways).for_each(|gateway| is_gateway[gateway.at()] = true);
     let mut serves = vec![false; network.nodes.len()];
     network.policy.services.iter().flat_map(|service| &service.on).for_each(|node| serves[node.at()] = true);
     let guards = hub_guards(network);
@@ -238,7 +240,10 @@ pub(super) fn firewalls(context: &Context<'_>, network: &Network, findings: &mut
         let mut addresses: Option<Vec<IpNet>> =
             table.wireguard_from.as_ref().map(|list| list.value.iter().map(|prefix| prefix.value).collect());
         addresses.iter_mut().for_each(|list| list.sort());
-        FirewallWish { form, wireguard_from: addresses, closed }
+        // The apps have no such thing; routers have, without a firewall of ours.
+        let clamps_mss =
+            is_gateway[ix.at()] && node.platform != Platform::App && first(given) != Some(FirewallForm::None);
+        FirewallWish { form, wireguard_from: addresses, closed, clamps_mss }
     };
     network.node_numbers().zip(&context.names.nodes).map(wish).collect()
 }

@@ -60,7 +60,7 @@ renewed() {
 note_absent() {
     command -v nft >/dev/null && [ ! -e "$made" ] || return 0
     for family in ip ip6; do
-        for chain in 'filter INPUT' 'filter FORWARD' 'filter OUTPUT' 'nat POSTROUTING'; do
+        for chain in 'filter INPUT' 'filter FORWARD' 'filter OUTPUT' 'nat POSTROUTING' 'mangle FORWARD'; do
             nft list chain $family $chain >/dev/null 2>&1 || echo "$family $chain"
         done
     done >"$made"
@@ -94,13 +94,16 @@ up)
     v6=$(v6 | renewed ip6tables)
     printf '%s\n' "$v4" | iptables-restore -w --noflush
     printf '%s\n' "$v6" | ip6tables-restore -w --noflush
-    v4 | grep -q '^\*nat$' || close iptables nat
-    v6 | grep -q '^\*nat$' || close ip6tables nat
+    for table in nat mangle; do
+        v4 | grep -q "^\*$table\$" || close iptables "$table"
+        v6 | grep -q "^\*$table\$" || close ip6tables "$table"
+    done
     ;;
 down)
     for command in iptables ip6tables; do
-        close "$command" filter
-        close "$command" nat
+        for table in filter nat mangle; do
+            close "$command" "$table"
+        done
     done
     forget_made
     ;;
@@ -145,6 +148,12 @@ fn restore(plan: &NodePlan, firewall: &Firewall, is_v4: bool) -> String {
             }
         }
         line(&mut out, format_args!("-I POSTROUTING 1 {comment} -j {chain}\nCOMMIT"));
+    }
+    if plan.clamps_mss {
+        line(&mut out, format_args!("*mangle\n:{chain} - [0:0]\n# Removals"));
+        line(&mut out, format_args!("-A {chain} -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"));
+        line(&mut out, format_args!("-I FORWARD 1 -o {device} {comment} -j {chain}"));
+        line(&mut out, format_args!("-I FORWARD 1 -i {device} {comment} -j {chain}\nCOMMIT"));
     }
     out
 }

@@ -23,17 +23,34 @@ use crate::plan::{Firewall, NodePlan};
 pub use nftables::table as nftables_table;
 pub use services::service_snippets;
 
-/// The script that sets and removes a member's firewall; none if nobody sets it.
+/// The script that sets and removes a member's firewall, and what adapts the size of TCP's segments; none if neither is
+/// planned.
 pub fn firewall_script(plan: &NodePlan) -> Option<RenderedFile> {
-    let firewall = plan.firewall.as_ref()?;
-    let body = match firewall.form {
-        FirewallForm::None => return None,
-        FirewallForm::Nftables => script::nftables(plan, firewall),
-        FirewallForm::Iptables => iptables::script(plan, firewall),
-        FirewallForm::Ufw => script::ufw(plan, firewall),
+    let body = match &plan.firewall {
+        None if plan.clamps_mss => script::clamp(plan),
+        None => return None,
+        Some(firewall) => match firewall.form {
+            FirewallForm::None => return None,
+            FirewallForm::Nftables => script::nftables(plan, firewall),
+            FirewallForm::Iptables => iptables::script(plan, firewall),
+            FirewallForm::Ufw => script::ufw(plan, firewall),
+        },
     };
     let text = Zeroizing::new(format!("#!/bin/sh\n{}{body}", header(plan, &body)));
     Some(RenderedFile { name: format!("{}.firewall", plan.device), text, secret: false, program: true })
+}
+
+/// Whether nothing but the size of segments is to be set, which takes one command instead of a script.
+pub(super) fn only_clamps(plan: &NodePlan) -> bool {
+    plan.firewall.is_none() && plan.clamps_mss
+}
+
+/// One `nft` command each that sets and removes the table, where it only adapts the size of segments.
+pub(super) fn clamp_commands(plan: &NodePlan) -> [String; 2] {
+    let table = format!("table inet {}", nftables::name(plan));
+    let rules = nftables::clamps(plan.device.as_str()).join("; ");
+    let chain = format!("chain mss {{ type filter hook forward priority mangle; {rules}; }}");
+    [format!("nft '{table}; delete {table}; {table} {{ {chain}; }}'"), format!("nft delete {table}")]
 }
 
 /// Where a file comes from, as comments that begin with `#`.

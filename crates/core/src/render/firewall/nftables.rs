@@ -16,36 +16,58 @@ pub(super) fn name(plan: &NodePlan) -> String {
     format!("wayleave-{}", plain(plan.device.as_str()))
 }
 
-/// The table, with what removes an earlier one first; nothing if the plan has no firewall.
+/// The table, with what removes an earlier one first; nothing if the plan has nothing for it.
 pub fn table(plan: &NodePlan) -> String {
-    let Some(firewall) = &plan.firewall else { return String::new() };
+    if plan.firewall.is_none() && !plan.clamps_mss {
+        return String::new();
+    }
     let (name, device) = (name(plan), plan.device.as_str());
     let mut out = String::new();
     line(&mut out, format_args!("table inet {name}"));
     line(&mut out, format_args!("delete table inet {name}"));
     line(&mut out, format_args!("table inet {name} {{"));
-    if firewall.judges() {
-        overlay(firewall, &mut out);
+    if let Some(firewall) = &plan.firewall {
+        guard(plan, firewall, &mut out);
     }
-    prerouting(plan, firewall, device, &mut out);
-    if firewall.judges() {
-        for hook in ["forward", "output"] {
-            let others = if hook == "forward" { format!("iifname != \"{device}\" ") } else { String::new() };
-            chain(hook, &format!("type filter hook {hook} priority filter"), &mut out);
-            line(&mut out, format_args!("\t\t{others}oifname \"{device}\" jump overlay\n\t}}"));
-        }
-    }
-    if !firewall.masquerade.is_empty() {
-        chain("postrouting", "type nat hook postrouting priority srcnat", &mut out);
-        for rule in &firewall.masquerade {
-            for addresses in matches(Some(&rule.from), Some(&rule.to)) {
-                line(&mut out, format_args!("\t\t{addresses}masquerade"));
-            }
+    if plan.clamps_mss {
+        chain("mss", "type filter hook forward priority mangle", &mut out);
+        for rule in clamps(device) {
+            line(&mut out, format_args!("\t\t{rule}"));
         }
         out.push_str("\t}\n");
     }
     out.push_str("}\n");
     out
+}
+
+/// Rules that make segments fit the way they came and the way they go, whichever is narrower.
+pub(super) fn clamps(device: &str) -> [String; 2] {
+    ["iifname", "oifname"].map(|side| format!("{side} \"{device}\" tcp flags syn tcp option maxseg size set rt mtu"))
+}
+
+/// What is judged, and whose addresses are replaced.
+fn guard(plan: &NodePlan, firewall: &Firewall, out: &mut String) {
+    let device = plan.device.as_str();
+    if firewall.judges() {
+        overlay(firewall, out);
+    }
+    prerouting(plan, firewall, device, out);
+    if firewall.judges() {
+        for hook in ["forward", "output"] {
+            let others = if hook == "forward" { format!("iifname != \"{device}\" ") } else { String::new() };
+            chain(hook, &format!("type filter hook {hook} priority filter"), out);
+            line(out, format_args!("\t\t{others}oifname \"{device}\" jump overlay\n\t}}"));
+        }
+    }
+    if !firewall.masquerade.is_empty() {
+        chain("postrouting", "type nat hook postrouting priority srcnat", out);
+        for rule in &firewall.masquerade {
+            for addresses in matches(Some(&rule.from), Some(&rule.to)) {
+                line(out, format_args!("\t\t{addresses}masquerade"));
+            }
+        }
+        out.push_str("\t}\n");
+    }
 }
 
 fn chain(name: &str, hook: &str, out: &mut String) {

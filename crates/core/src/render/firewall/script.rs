@@ -32,6 +32,13 @@ pub(super) fn nftables(plan: &NodePlan, firewall: &Firewall) -> String {
     filled(NFTABLES, &words)
 }
 
+/// The script of a host without a firewall of ours that stands before a site: the table, and nothing in others' chains.
+pub(super) fn clamp(plan: &NodePlan) -> String {
+    let words =
+        [("@DEVICE@", plan.device.to_string()), ("@NAME@", nftables::name(plan)), ("@TABLE@", nftables::table(plan))];
+    filled(CLAMP, &words)
+}
+
 /// The script of a host with ufw: what is let in goes through its own commands, so that it is seen in `ufw status` and
 /// outlives `ufw reload`.
 pub(super) fn ufw(plan: &NodePlan, firewall: &Firewall) -> String {
@@ -66,6 +73,24 @@ fn filled(text: &str, words: &[(&str, String)]) -> String {
 fn range_text((first, last): &PortRange, between: char) -> String {
     if first == last { first.to_string() } else { format!("{first}{between}{last}") }
 }
+
+const CLAMP: &str = r#"# Adapts the size of TCP's segments to @DEVICE@: `up` sets it, `down` removes it and nothing else. Both may be repeated.
+set -eu
+case "${1-}" in
+up)
+    nft -f - <<'END'
+@TABLE@END
+    ;;
+down)
+    echo 'table inet @NAME@
+delete table inet @NAME@' | nft -f -
+    ;;
+*)
+    echo "usage: $0 up|down" >&2
+    exit 64
+    ;;
+esac
+"#;
 
 const NFTABLES: &str = r#"# The firewall of @DEVICE@: `up` sets it, `down` removes it and nothing else. Both may be repeated.
 set -eu

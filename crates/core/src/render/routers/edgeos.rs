@@ -2,7 +2,7 @@
 //!
 //! A peer is named by its key. Routes come from `route-allowed-ips`, into the main table. The key is a file on the router.
 
-use super::super::file::{KeySource, RenderError, RenderedFile, on_device, public_key};
+use super::super::file::{KeySource, RenderError, RenderedFile, on_device, public_key, routes_any};
 use super::{Tree, check};
 use crate::network::Platform;
 use crate::plan::{NodePlan, host};
@@ -54,5 +54,16 @@ fn tree(plan: &NodePlan, key: &KeySource<'_>) -> Result<Tree, RenderError> {
         KeySource::File(path) => tree.one(&at(&["private-key"]), on_device(path, plan)),
     }
     tree.one(&at(&["route-allowed-ips"]), !plan.routes.is_empty());
+    if plan.clamps_mss {
+        tree.remark(
+            "TCP of the sites behind is told what fits through the tunnel; it holds for all interfaces.".to_owned(),
+        );
+        for (v4, clamp, headers) in [(true, "mss-clamp", 40), (false, "mss-clamp6", 60)] {
+            if routes_any(plan, v4) {
+                tree.one(&["firewall", "options", clamp, "interface-type"], "all");
+                tree.one(&["firewall", "options", clamp, "mss"], plan.mtu.saturating_sub(headers));
+            }
+        }
+    }
     Ok(tree)
 }

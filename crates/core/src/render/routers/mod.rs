@@ -63,7 +63,7 @@ impl Tree {
         }
         let mut gone: Vec<Vec<String>> = Vec::new();
         for setting in &old.settings {
-            let above = (1..=setting.node.len()).map(|length| &setting.node[..length]);
+            let above = (own_depth(&setting.node)..=setting.node.len()).map(|length| &setting.node[..length]);
             let path = match above.into_iter().find(|path| !wanted.contains(path)) {
                 Some(path) => path.to_vec(),
                 None if setting.many && !values[setting.node.as_slice()].contains(setting.value.as_str()) => {
@@ -91,6 +91,17 @@ impl Tree {
         }
         RenderedFile::new(plan, name, Opening::Header, &body)
     }
+}
+
+/// How many words at least name what is ours alone: what is above holds others' settings, too, of which a plan knows nothing.
+fn own_depth(node: &[String]) -> usize {
+    let depth = match node.first().map(String::as_str) {
+        // `protocols static route PREFIX`
+        Some("protocols") => 4,
+        // `interfaces wireguard wg0`, `firewall options mss-clamp`
+        _ => 3,
+    };
+    depth.min(node.len())
 }
 
 /// Refuses what these routers can't be told.

@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 
 use zeroize::Zeroizing;
 
-use super::super::file::{KeySource, Opening, RenderError, RenderedFile, joined, line, on_device, public_key};
+use super::super::file::{
+    KeySource, Opening, RenderError, RenderedFile, joined, line, on_device, public_key, routes_any,
+};
 use super::check;
 use crate::network::{Host, Platform};
 use crate::plan::{NodePlan, PeerPlan, host};
@@ -51,6 +53,19 @@ pub fn routeros(
         let (menu, fields) = route_in(plan, prefix);
         add(out, menu, &fields, "");
     }
+    if plan.clamps_mss {
+        for (menu, side) in clamps(plan) {
+            let comment = format!("comment=\"{}\"", clamp_mark(plan));
+            let rule = format!(
+                " chain=forward protocol=tcp tcp-flags=syn action=change-mss new-mss=clamp-to-pmtu passthrough=yes {comment}"
+            );
+            let fields = format!("{side}=\"{device}\" {comment}");
+            line(
+                out,
+                format_args!(":if ([:len [{menu}/find {fields}]] = 0) do={{ {menu}/add {side}=\"{device}\"{rule} }}"),
+            );
+        }
+    }
     if let Some(old) = previous {
         removals(plan, old, out);
     }
@@ -93,9 +108,22 @@ fn peer(plan: &NodePlan, peer: &PeerPlan, out: &mut String) -> Result<(), Render
     Ok(())
 }
 
+/// Menus and sides of the rules that adapt the size of TCP's segments.
+fn clamps(plan: &NodePlan) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let menus = [("/ip/firewall/mangle", routes_any(plan, true)), ("/ipv6/firewall/mangle", routes_any(plan, false))];
+    let used = menus.into_iter().filter(|(_, any)| *any);
+    used.flat_map(|(menu, _)| ["in-interface", "out-interface"].map(|side| (menu, side)))
+}
+
+/// By which these rules are found again.
+fn clamp_mark(plan: &NodePlan) -> String {
+    format!("wayleave-{}", plan.device)
+}
+
 fn removals(plan: &NodePlan, old: &NodePlan, out: &mut String) {
     let menu = "/interface/wireguard/peers";
     if old.device != plan.device {
+        remove_clamps(old, |_| true, out);
         line(out, format_args!("/interface/wireguard/remove [find name=\"{}\"]", old.device));
         return;
     }
@@ -114,6 +142,8 @@ fn removals(plan: &NodePlan, old: &NodePlan, out: &mut String) {
             line(out, format_args!("{menu}/set {which} endpoint-address=\"\" endpoint-port=0"));
         }
     }
+    let kept: Vec<_> = clamps(plan).filter(|_| plan.clamps_mss).collect();
+    remove_clamps(old, |rule| !kept.contains(rule), out);
     for prefix in old.routes.iter().filter(|prefix| !plan.routes.contains(prefix)) {
         let (menu, fields) = route_in(plan, prefix);
         line(out, format_args!("{menu}/remove [find {fields}]"));
@@ -121,5 +151,13 @@ fn removals(plan: &NodePlan, old: &NodePlan, out: &mut String) {
     for address in old.addresses.iter().filter(|address| !plan.addresses.contains(address)) {
         let (menu, fields, _) = address_in(plan, *address);
         line(out, format_args!("{menu}/remove [find {fields}]"));
+    }
+}
+
+/// Removes those rules of an earlier plan.
+fn remove_clamps(old: &NodePlan, which: impl Fn(&(&'static str, &'static str)) -> bool, out: &mut String) {
+    for (menu, side) in clamps(old).filter(|rule| old.clamps_mss && which(rule)) {
+        let (device, mark) = (&old.device, clamp_mark(old));
+        line(out, format_args!("{menu}/remove [find {side}=\"{device}\" comment=\"{mark}\"]"));
     }
 }

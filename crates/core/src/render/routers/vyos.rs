@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::super::file::{KeySource, RenderError, RenderedFile, on_device, public_key};
+use super::super::file::{KeySource, RenderError, RenderedFile, on_device, public_key, routes_any};
 use super::super::wg_quick::why_standby;
 use super::{Tree, check};
 use crate::network::{Host, Platform};
@@ -29,6 +29,13 @@ fn tree(plan: &NodePlan, key: &KeySource<'_>) -> Result<Tree, RenderError> {
     let mut tree = Tree::default();
     for address in &plan.addresses {
         tree.many(&at("address"), host(*address));
+    }
+    if plan.clamps_mss {
+        for (v4, family) in [(true, "ip"), (false, "ipv6")] {
+            if routes_any(plan, v4) {
+                tree.one(&[&device[..], &[family, "adjust-mss"]].concat(), "clamp-mss-to-pmtu");
+            }
+        }
     }
     tree.one(&at("mtu"), plan.mtu);
     for other in &plan.peers {

@@ -7,7 +7,7 @@
 use zeroize::Zeroizing;
 
 use super::super::file::{KeySource, Opening, RenderError, RenderedFile, line};
-use super::super::firewall::firewall_script;
+use super::super::firewall::{firewall_script, only_clamps};
 use super::super::wg_quick::wg_quick;
 use super::sysctls;
 use crate::network::FirewallForm;
@@ -38,7 +38,7 @@ pub fn cloud_init(plan: &NodePlan, key: &KeySource<'_>) -> Result<RenderedFile, 
     file(&key_path, "0600", &secret, out);
     let config = wg_quick(plan, &KeySource::File(&key_path))?;
     file(&format!("/etc/wireguard/{device}.conf"), "0600", &config.text, out);
-    if let Some(script) = firewall_script(plan) {
+    if let Some(script) = firewall_script(plan).filter(|_| !only_clamps(plan)) {
         file(&format!("/etc/wireguard/{}", script.name), "0755", &script.text, out);
     }
     let settings: String = sysctls(plan).iter().map(|(setting, value)| format!("{setting} = {value}\n")).collect();
@@ -57,6 +57,7 @@ pub fn cloud_init(plan: &NodePlan, key: &KeySource<'_>) -> Result<RenderedFile, 
 /// What the firewall's script calls.
 fn firewall_packages(plan: &NodePlan) -> &'static [&'static str] {
     match plan.firewall.as_ref().map(|firewall| firewall.form) {
+        None if plan.clamps_mss => &["nftables"],
         None | Some(FirewallForm::None) => &[],
         Some(FirewallForm::Nftables) => &["nftables"],
         Some(FirewallForm::Iptables) => &["iptables"],

@@ -184,19 +184,19 @@ fn site(view: &View<'_>, at: DeviceAt, lans: &[(IpNet, Span)], findings: &mut Fi
     let list = list.join(", ");
     let masquerades =
         host.facts.masquerades || device.effects_up().any(|e| matches!(e, Effect::Masquerade { removed: false, .. }));
-    let hooks = || device.hooks.iter().map(|hook| hook.command.value.as_str());
     if !masquerades {
         let from: Vec<String> = device.addresses.iter().map(|address| address.value.trunc().to_string()).collect();
         let kind = Hazard::NoReturnRoute { site: list.clone(), from: from.join(", "), gateway: host.name.clone() };
         let fix = format!("On the router of {list}: route {} to the LAN address of {}.", from.join(", "), host.name);
         findings.push(Finding::new(kind, device.place).with_related(lans[0].1, "sent here").with_fix(fix));
     }
-    if !host.facts.clamps_mss && !hooks().any(|command| command.contains("TCPMSS") || command.contains("maxseg")) {
+    let clamps = device.effects_up().any(|effect| matches!(effect, Effect::ClampMss { removed: false }));
+    if !host.facts.clamps_mss && !clamps {
         let mtu = device.mtu.as_ref().map_or(MTU_DEFAULT, |mtu| mtu.value);
         let kind = Hazard::NoMssClamp { host: host.name.clone(), lan: list.clone(), mtu };
-        let fix =
-            "iptables -t mangle -A FORWARD -o DEVICE -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu";
-        findings.push(Finding::new(kind, device.place).with_fix(fix));
+        findings.push(Finding::new(kind, device.place).with_fix(
+            "On the gateway: iptables -t mangle -A FORWARD -p tcp --syn -j TCPMSS --clamp-mss-to-pmtu, and ip6tables.",
+        ));
     }
     let cloud = view.dialled_at(at).find_map(|(dialled, place)| match dialled {
         Dialled::Dns(name) if CLOUDS.iter().any(|cloud| name.ends_with(cloud)) => Some(place),

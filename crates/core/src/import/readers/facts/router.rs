@@ -64,7 +64,9 @@ impl Router {
                 let value = Spanned { value: value.to_owned(), span: place };
                 self.facts.sysctls.insert("net.ipv4.conf.all.rp_filter".into(), value);
             }
-            ["firewall", "options", "mss-clamp", ..] => self.facts.clamps_mss = true,
+            ["firewall", "options", "mss-clamp" | "mss-clamp6", ..]
+            | ["firewall", "options", "interface", _, "adjust-mss" | "adjust-mss6", ..]
+            | ["interfaces", "wireguard", _, "ip" | "ipv6", "adjust-mss", ..] => self.facts.clamps_mss = true,
             ["interfaces", "wireguard", device, "disable"] => self.disabled(device, None, place),
             ["interfaces", "wireguard", device, "peer", peer, "disable"] => self.disabled(device, Some(peer), place),
             ["interfaces", kind, interface, "address", address] if *kind != "wireguard" => {
