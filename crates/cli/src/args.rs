@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use wayleave_core::file::Date;
+use wayleave_core::keys::PublicKey;
 use wayleave_core::network::Platform;
 
 /// WireGuard networks across regions, clouds, offices and laptops, from one network file.
@@ -41,6 +42,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Say who loses what when nodes, links or regions fail
     Survive(SurviveArgs),
+    /// Add and remove clients (road warriors)
+    Client(ClientArgs),
     /// Make and look at keys
     Key(KeyArgs),
     /// Run the whole network on this machine
@@ -253,6 +256,64 @@ fn platforms() -> impl TypedValueParser<Value = Platform> {
     let platform = |word: String| Platform::ALL.into_iter().find(|platform| platform.word() == word);
     PossibleValuesParser::new(Platform::ALL.map(Platform::word))
         .try_map(move |word| platform(word).ok_or("no platform"))
+}
+
+#[derive(Debug, Args)]
+pub struct ClientArgs {
+    #[command(subcommand)]
+    pub command: ClientCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Add a client: a new key, an entry in the network file, and its configuration to hand over
+    Add(ClientAddArgs),
+    /// Remove a client from the network file: it is refused as soon as its servers are told
+    Remove(ClientRemoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ClientAddArgs {
+    /// Its name
+    pub name: String,
+    /// The network file (TOML)
+    #[arg(long, value_name = "FILE", default_value = "network.toml")]
+    pub network: PathBuf,
+    /// The nodes it connects to, the preferred one first; by default all entry nodes
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub via: Vec<String>,
+    /// Words by which the policy selects it
+    #[arg(long, value_name = "WORD", value_delimiter = ',')]
+    pub tag: Vec<String>,
+    /// The last day on which it belongs to the network
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
+    pub expires: Option<String>,
+    /// Its own public key, if it has made one and keeps the private half; no key is made then
+    #[arg(long, value_name = "KEY", value_parser = PublicKey::parse)]
+    pub public_key: Option<PublicKey>,
+    /// Write the configuration to this new file (0600) instead of printing it
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Print a QR code for the WireGuard apps
+    #[arg(long, conflicts_with = "public_key")]
+    pub qr: bool,
+    /// Write that QR code to this new file as a PNG image (0600)
+    #[arg(long, value_name = "FILE", conflicts_with = "public_key")]
+    pub png: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ClientRemoveArgs {
+    /// Its name
+    pub name: String,
+    /// The network file (TOML)
+    #[arg(long, value_name = "FILE", default_value = "network.toml")]
+    pub network: PathBuf,
+}
+
+/// A day, as it was written.
+fn day(text: &str) -> Result<String, String> {
+    date(text).map(|_| text.to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,7 +76,10 @@ fn read_source(path: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Reads and resolves a network file. What it accepts is left out of the findings.
-fn network(file: &Path) -> anyhow::Result<(NetworkFile, Option<Network>, Findings, Sources)> {
+fn network(
+    file: &Path,
+    read: impl FnMut(&str) -> Result<Vec<u8>, String>,
+) -> anyhow::Result<(NetworkFile, Option<Network>, Findings, Sources)> {
     let Some(name) = file.to_str() else { bail!("the name of {} is not UTF-8", file.display()) };
     // A member's name where the file's belongs: easily done, since the file has a default.
     let is_bare_word = file.extension().is_none() && file.components().count() == 1;
@@ -85,7 +88,7 @@ fn network(file: &Path) -> anyhow::Result<(NetworkFile, Option<Network>, Finding
             format!("there is no file {name}; if it is a node or client, name the file first: {DEFAULT_FILE} {name}");
         return Err(usage(hint));
     }
-    let loaded = load_with(name, read_source);
+    let loaded = load_with(name, read);
     let mut findings = loaded.findings;
     let resolution = resolve(&loaded.file);
     findings.extend(resolution.findings);
@@ -94,7 +97,24 @@ fn network(file: &Path) -> anyhow::Result<(NetworkFile, Option<Network>, Finding
 
 /// Reads a network file and its ledger, and plans.
 pub fn plan(file: &Path) -> anyhow::Result<Planned> {
-    let (written, network, mut findings, sources) = network(file)?;
+    planned(file, read_source)
+}
+
+/// A source's text as it would be.
+pub struct Edit {
+    /// The source's name.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Plans as if one of the sources had another text.
+pub fn plan_edited(file: &Path, edit: &Edit) -> anyhow::Result<Planned> {
+    planned(file, |path| if path == edit.name { Ok(edit.text.clone().into_bytes()) } else { read_source(path) })
+}
+
+fn planned(file: &Path, read: impl FnMut(&str) -> Result<Vec<u8>, String>) -> anyhow::Result<Planned> {
+    let (written, network, mut findings, sources) = network(file, read)?;
     let before = ledger(file)?;
     let (mut plan, mut ledger, mut ledger_is_new) = (None, before, false);
     if let Some(network) = network {
@@ -116,6 +136,11 @@ impl Planned {
     pub fn without_missing_keys(mut self) -> Planned {
         self.findings = self.findings.without(NO_KEY);
         self
+    }
+
+    /// Forgets a key that was made for somebody who is gone.
+    pub fn forget_key(&mut self, name: &Name) {
+        self.ledger_is_new |= self.ledger.public_keys.remove(name).is_some();
     }
 
     /// Prints the findings; hands out the plan if there is no error.
@@ -242,6 +267,24 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
         fs::rename(&temporary, path)
     };
     rename().inspect_err(|_| drop(fs::remove_file(&temporary))).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Replaces the text of a file that is somebody's: it keeps its owner and permissions, and a link to it stays one.
+pub fn rewrite(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let about = || format!("writing {}", path.display());
+    let path = fs::canonicalize(path).with_context(about)?;
+    let meta = fs::metadata(&path).with_context(about)?;
+    let temporary = write_beside(&path, bytes, meta.mode() & 0o7777)?;
+    let settle = || -> std::io::Result<()> {
+        // Whoever may not give files away is their owner, or is not to write here at all.
+        if fs::metadata(&temporary)?.uid() != meta.uid() || fs::metadata(&temporary)?.gid() != meta.gid() {
+            std::os::unix::fs::chown(&temporary, Some(meta.uid()), Some(meta.gid()))?;
+        }
+        fs::set_permissions(&temporary, meta.permissions())?;
+        fs::File::open(&temporary)?.sync_all()?;
+        fs::rename(&temporary, &path)
+    };
+    settle().inspect_err(|_| drop(fs::remove_file(&temporary))).with_context(about)
 }
 
 /// Writes a new file beside the one it is to replace, and returns its name.

@@ -8,6 +8,7 @@ mod commands;
 mod exit;
 mod files;
 mod foreign;
+mod qr;
 mod report;
 mod table;
 
@@ -64,6 +65,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Prove(args) => commands::prove::run(&args),
         Command::Explain(args) => commands::prove::explain::run(&args),
         Command::Survive(args) => commands::prove::survive::run(&args),
+        Command::Client(args) => commands::client::run(&args.command),
         Command::Key(args) => commands::key::run(args.command),
         Command::Lab(args) => commands::lab::run(args.command),
         Command::Agent(args) => commands::host::agent::run(args),
@@ -78,7 +80,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Confirm { network } => commands::host::apply::confirmed(network.as_deref()),
         Command::Down(args) => commands::host::apply::down(&args),
         Command::Engine(args) => commands::engine::run(&args),
-        Command::Schema => commands::schema::run(),
+        Command::Schema => commands::manual::schema(),
         Command::Completions { shell } => commands::manual::completions(shell),
         Command::Man { directory } => commands::manual::man(directory.as_deref()),
     }

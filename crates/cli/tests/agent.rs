@@ -345,3 +345,26 @@ echo "== rights"; grep CapEff /proc/$(cat b.pid)/status; on b "$W" status | sed 
     assert!(rights[1].starts_with("b of two: fine"), "{ran}");
     assert!(rights[2].contains("does not exist"), "{ran}");
 }
+
+#[test]
+fn a_client_that_was_removed_is_refused_whatever_it_still_has() {
+    let script = r#"
+sed -i '/nodes.b/,$d; s/^\[nodes.a\]/&\nentry = true/' network.toml
+agent a
+"$W" client add b --public-key $(cat b.pub) > b.conf
+agent b
+until_true "on b ping -c 1 -W 1 10.50.0.1"
+mkdir old; cp network.* old; "$W" client remove b
+until_true "! on a $W show | grep -q $(cat b.pub)"
+echo "== at once"; on b ping -q -c 2 -W 1 10.50.0.1 > /dev/null || echo refused
+kill $(cat b.pid); until_true "! on b $W status"; on b "$W" down > /dev/null || true
+# With its key and the network as it was, it shakes hands anew.
+agent b --network old/network.toml
+echo "== again"; on b ping -q -c 3 -W 1 10.50.0.1 > /dev/null || echo refused
+on b "$W" show | grep -c 'latest handshake' || true; on a "$W" show | grep -c '^peer' || true
+"#;
+    let Some(ran) = scenario("a_client_that_was_removed", script) else { return };
+    let ran = ran.expect(0);
+    assert_eq!(part(&ran, "at once"), ["refused"], "{ran}");
+    assert_eq!(part(&ran, "again"), ["refused", "0", "0"], "{ran}");
+}

@@ -8,6 +8,8 @@ mod desk;
 
 #[path = "cli/checks.rs"]
 mod checks;
+#[path = "cli/clients.rs"]
+mod clients;
 #[path = "cli/exit_codes.rs"]
 mod exit_codes;
 #[path = "cli/foreign.rs"]

@@ -1,4 +1,5 @@
-//! `wayleave completions` and `wayleave man`: made from the command definitions, so they never lag behind.
+//! `wayleave completions`, `wayleave man` and `wayleave schema`: made from the definitions of the command line and of network
+//! files, so they never lag behind.
 
 use std::path::Path;
 
@@ -11,6 +12,12 @@ use crate::exit::Exit;
 /// Prints a shell's completions.
 pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
     clap_complete::generate(shell, &mut Cli::command(), "wayleave", &mut std::io::stdout());
+    Ok(Exit::Fine)
+}
+
+/// Prints the JSON Schema of network files, for editors.
+pub fn schema() -> anyhow::Result<Exit> {
+    println!("{:#}", wayleave_core::file::schema());
     Ok(Exit::Fine)
 }
 

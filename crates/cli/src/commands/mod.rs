@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod check;
+pub mod client;
 pub mod engine;
 pub mod host;
 pub mod import;
@@ -10,4 +11,3 @@ pub mod manual;
 pub mod plan;
 pub mod prove;
 pub mod render;
-pub mod schema;

@@ -8,7 +8,7 @@
 
 mod decode;
 mod document;
-mod hosts;
+mod edit;
 mod json;
 mod loader;
 mod record;
@@ -20,6 +20,7 @@ mod yaml;
 
 pub use decode::{Map, OneOrMore};
 pub use document::{reference_markdown, schema};
+pub use edit::{with_table, without_table};
 pub use loader::{Loaded, Loader, load_with};
 pub use scalars::{
     Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, Milliseconds, Mtu, OutsideText, PathPrefix,

@@ -24,6 +24,7 @@ use super::key;
 use crate::args::RenderArgs;
 use crate::exit::Exit;
 use crate::files::{self, Earlier, Locking};
+use crate::qr;
 use crate::report::count;
 
 /// A file and the folder it goes into, if it is one member's.
@@ -101,7 +102,7 @@ fn print_all(files: impl Iterator<Item = anyhow::Result<Vec<Placed>>>, args: &Re
     let many = rendered.len() > 1;
     for (at, (folder, file)) in rendered.iter().enumerate() {
         if args.qr {
-            print_qr(file)?;
+            println!("{}", *qr::on_terminal(&file.text)?);
             continue;
         }
         if many {
@@ -204,20 +205,5 @@ fn write_if_new(path: &Path, file: &RenderedFile, pending: &mut Vec<(PathBuf, Pa
         let temporary = files::write_beside(path, file.text.as_bytes(), file.mode())?;
         pending.push((temporary, path.to_owned()));
     }
-    Ok(())
-}
-
-fn print_qr(file: &RenderedFile) -> anyhow::Result<()> {
-    // Without comments and with little redundancy it fits an 80-column terminal; screens don't get stained.
-    let lines = file.text.lines().filter(|line| !line.starts_with('#'));
-    let text = Zeroizing::new(lines.flat_map(|line| [line, "\n"]).collect::<String>());
-    let code = qrcode::QrCode::with_error_correction_level(text.trim_start().as_bytes(), qrcode::EcLevel::L)
-        .with_context(|| format!("{} bytes are too much for a QR code", file.text.len()))?;
-    let image = code
-        .render::<qrcode::render::unicode::Dense1x2>()
-        .dark_color(qrcode::render::unicode::Dense1x2::Light)
-        .light_color(qrcode::render::unicode::Dense1x2::Dark)
-        .build();
-    println!("{image}");
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! A finding says what is wrong with the value and, where there is one probable correction, which.
 
 mod dates;
+mod hosts;
 mod policy;
 
 use std::net::IpAddr;

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use super::decode::{Decode, Decoder, shown};
-use super::scalars::{Domain, EndpointText};
-use super::tree::Value;
+use super::super::decode::{Decode, Decoder, shown};
+use super::super::tree::Value;
+use super::{Domain, EndpointText};
 use crate::check::{Finding, Reading};
 use crate::network::Host;
 
