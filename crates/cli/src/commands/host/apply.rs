@@ -23,6 +23,8 @@ use crate::report::count;
 
 /// How often a confirmation is looked for.
 const CONFIRM_INTERVAL: Duration = Duration::from_millis(200);
+/// How long an agent may take to remove what it made.
+const END_MAX: Duration = Duration::from_secs(30);
 
 /// Looks, and carries out what is different.
 pub fn run(args: &ApplyArgs) -> anyhow::Result<Exit> {
@@ -157,7 +159,8 @@ pub fn confirmed(network: Option<&str>) -> anyhow::Result<Exit> {
 pub fn down(args: &DownArgs) -> anyhow::Result<Exit> {
     let network = one_network(args.network.as_deref())?;
     if super::agent::runs(&network) {
-        return super::agent::tell(Some(network.as_str()), Request::Stop { cleanup: true });
+        super::agent::tell(Some(network.as_str()), Request::Stop { cleanup: true })?;
+        return ended(&network);
     }
     let mut reconciler = Reconciler::open(&network, wayleave_agent::host::Choice::Auto)?;
     let mut changes = 0;
@@ -169,6 +172,18 @@ pub fn down(args: &DownArgs) -> anyhow::Result<Exit> {
         }
     })?;
     eprintln!("{} made; nothing of {network} is left on this host", count(changes, "change"));
+    Ok(Exit::Fine)
+}
+
+/// Waits until the agent that was told to end has removed everything and is gone.
+fn ended(network: &Name) -> anyhow::Result<Exit> {
+    let begin = Instant::now();
+    while wayleave_agent::system::directory::is_locked(&place(network)) {
+        if begin.elapsed() > END_MAX {
+            bail!("the agent of {network} does not end; its log says why");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
     Ok(Exit::Fine)
 }
 

@@ -76,6 +76,10 @@ fn range_text((first, last): &PortRange, between: char) -> String {
 
 const CLAMP: &str = r#"# Adapts the size of TCP's segments to @DEVICE@: `up` sets it, `down` removes it and nothing else. Both may be repeated.
 set -eu
+if ! command -v nft >/dev/null; then
+    echo 'this takes nft: install nftables, or set firewall = "iptables" or "none" for this node' >&2
+    exit 1
+fi
 case "${1-}" in
 up)
     nft -f - <<'END'
