@@ -195,7 +195,7 @@ fn site(view: &View<'_>, at: DeviceAt, lans: &[(IpNet, Span)], findings: &mut Fi
         let mtu = device.mtu.as_ref().map_or(MTU_DEFAULT, |mtu| mtu.value);
         let kind = Hazard::NoMssClamp { host: host.name.clone(), lan: list.clone(), mtu };
         findings.push(Finding::new(kind, device.place).with_fix(
-            "On the gateway: iptables -t mangle -A FORWARD -p tcp --syn -j TCPMSS --clamp-mss-to-pmtu, and ip6tables.",
+            "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
         ));
     }
     let cloud = view.dialled_at(at).find_map(|(dialled, place)| match dialled {
