@@ -194,9 +194,10 @@ fn site(view: &View<'_>, at: DeviceAt, lans: &[(IpNet, Span)], findings: &mut Fi
     if !host.facts.clamps_mss && !clamps {
         let mtu = device.mtu.as_ref().map_or(MTU_DEFAULT, |mtu| mtu.value);
         let kind = Hazard::NoMssClamp { host: host.name.clone(), lan: list.clone(), mtu };
-        findings.push(Finding::new(kind, device.place).with_fix(
-            "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
-        ));
+        findings
+            .push(Finding::new(kind, device.place).with_fix(
+                "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+            ));
     }
     let cloud = view.dialled_at(at).find_map(|(dialled, place)| match dialled {
         Dialled::Dns(name) if CLOUDS.iter().any(|cloud| name.ends_with(cloud)) => Some(place),
