@@ -95,7 +95,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// A network file; or files and folders of hosts, such as /etc/wireguard: wg-quick, `wg show all dump`,
-    /// systemd-networkd, EdgeOS or VyOS, scripts
+    /// systemd-networkd, EdgeOS, VyOS, RouterOS, scripts
     #[arg(default_value = "network.toml")]
     pub paths: Vec<PathBuf>,
     /// Exit with 3 if there are warnings
@@ -153,7 +153,7 @@ pub enum GraphFormat {
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// Files, or folders with one folder per host: wg-quick, `wg show all dump`, systemd-networkd, EdgeOS or VyOS, scripts
+    /// Files, or folders with one folder per host: wg-quick, dumps of `wg`, systemd-networkd, EdgeOS, VyOS, RouterOS, scripts
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
     /// Write the network file here; it must not exist yet

@@ -73,7 +73,7 @@ pub const IMPORT_ROUTER_PEERS_MAX: usize = 2_000;
 /// configuration, and megabytes of noise must not be read to their end.
 pub const IMPORT_MISTAKES_MAX: usize = IMPORT_PEERS_MAX;
 /// Hosts up to which `check` walks packets between all pairs of them: costs grow with the square.
-pub const CHECK_WALKED_HOSTS_MAX: usize = 1_000;
+pub const CHECK_WALKED_HOSTS_MAX: usize = 5_000;
 /// Words in a remark that may be a name; more are a sentence.
 pub const IMPORT_REMARK_WORDS_MAX: usize = 4;
 /// Members up to which an import tries which regions, hubs and times explain what was read: each try plans the network.

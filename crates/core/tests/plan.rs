@@ -216,3 +216,28 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn prefixes_that_are_written_take_the_place_of_planned_ones_until_the_link_is_down() {
+    let text = "[network]\nname = \"n\"\nprefixes = [\"10.50.0.0/16\"]
+        [nodes.a]\nendpoint = \"192.0.2.1\"\nhub = true\n[nodes.b]\nendpoint = \"192.0.2.2\"\nhub = true
+        [nodes.c]\nallowed = { a = [\"10.50.0.0/16\"], b = [\"10.50.0.2/32\"] }\n";
+    let loaded = wayleave_core::file::load_with("n.toml", |_| Ok(text.as_bytes().to_vec()));
+    let network = Arc::new(wayleave_core::network::resolve::resolve(&loaded.file).network.unwrap());
+    let given = |network: &Arc<wayleave_core::network::Network>, states: &LinkStates| {
+        let (plan, ..) = plan(network.clone(), &Ledger::default(), states);
+        let c = plan.find(&Name::new("c").unwrap()).unwrap();
+        let peers = plan.of(c).peers;
+        peers.iter().map(|peer| format!("{} {:?}", peer.name, peer.allowed)).collect::<Vec<_>>()
+    };
+    assert_eq!(given(&network, &LinkStates::default()), ["a [10.50.0.0/16]", "b [10.50.0.2/32]"]);
+    // Without them the other hub has the wide prefix.
+    let mut free = (*network).clone();
+    free.fixed.clear();
+    let planned = given(&Arc::new(free.clone()), &LinkStates::default());
+    assert!(planned[1].contains("10.50.0.0/16") && !planned[0].contains("10.50.0.0/16"), "{planned:?}");
+    let mut states = LinkStates::default();
+    states.set(&Name::new("a").unwrap(), &Name::new("c").unwrap(), LinkState::Down);
+    let around = given(&network, &states);
+    assert!(around[0] == "a []" && around[1].contains("10.50.0.0/16"), "{around:?}");
+}

@@ -8,7 +8,8 @@ mod repository;
 
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -19,6 +20,9 @@ pub use repository::Repositories;
 
 /// Bytes of a file by which it is told what it is.
 const HEAD_BYTES: u64 = 64 << 10;
+
+/// How long a pipe may stay silent before it is given up.
+const STREAM_MS_MAX: i32 = 5_000;
 
 /// Files that were read, and those that could not be.
 #[derive(Default)]
@@ -91,11 +95,27 @@ pub fn gather(paths: &[PathBuf]) -> anyhow::Result<Gathered> {
             gathered.file(path)?;
         } else {
             // A pipe or a device is read only where it is named itself.
-            let file = fs::File::open(path).with_context(about)?;
+            let file = stream(path).with_context(about)?;
             gathered.take(path.display().to_string(), file, None).with_context(about)?;
         }
     }
     Ok(gathered)
+}
+
+/// Opens a pipe or a device. A pipe into which nobody writes would be waited for without a word, and for ever.
+fn stream(path: &Path) -> anyhow::Result<fs::File> {
+    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let mut wanted = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, which lives through the call.
+    if unsafe { libc::poll(&raw mut wanted, 1, STREAM_MS_MAX) } == 0 {
+        bail!("nobody wrote into it for {} seconds", STREAM_MS_MAX / 1_000);
+    }
+    // SAFETY: the descriptor is open; its flags are numbers. From here on its reader waits as readers do.
+    unsafe {
+        let flags = libc::fcntl(file.as_raw_fd(), libc::F_GETFL);
+        libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK);
+    }
+    Ok(file)
 }
 
 impl Gathered {

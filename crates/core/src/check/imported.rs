@@ -200,6 +200,9 @@ pub enum Imported {
         /// The key.
         key: String,
     },
+    /// A second device in one file.
+    #[error("a second [Interface] in one file is no second device: wg-quick adds its keys to the first")]
+    InterfaceTwice,
     /// Hosts whose own files are missing, and that a script seems to have made.
     #[error("{} taken to run this script, since their own files were not named", whose(.hosts))]
     RunsScript {
@@ -256,6 +259,7 @@ impl Imported {
             Imported::TooMuch { .. } => ("WL421", Error),
             Imported::PeerTwice { .. } => ("WL422", Warning),
             Imported::ValueTwice { .. } => ("WL423", Warning),
+            Imported::InterfaceTwice => ("WL424", Warning),
             Imported::RunsScript { .. } => ("WL430", Note),
             Imported::ForwardingAssumed { .. } => ("WL431", Warning),
         }

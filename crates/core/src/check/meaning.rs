@@ -29,6 +29,26 @@ pub enum Meaning {
         /// The name.
         name: String,
     },
+    /// Prefixes for somebody who is no peer.
+    #[error("{owner} gives prefixes to {peer}, which is no peer of it")]
+    FixedStranger {
+        /// Whose `allowed` it is.
+        owner: String,
+        /// The name there.
+        peer: String,
+    },
+    /// One prefix for two peers.
+    #[error("{owner} gives {prefix} to {first} and to {second}; in a device a prefix belongs to one peer")]
+    FixedTwice {
+        /// Whose `allowed` it is.
+        owner: String,
+        /// The prefix.
+        prefix: IpNet,
+        /// The peer named first.
+        first: String,
+        /// The other, or the same again.
+        second: String,
+    },
     /// Two prefixes overlap.
     #[error("{a_prefix} of {a} overlaps {b_prefix} of {b}")]
     Overlap {
@@ -352,6 +372,8 @@ impl Meaning {
             Meaning::PolicyUnenforced { .. } => ("WL144", Warning),
             Meaning::ShutOut { .. } => ("WL145", Warning),
             Meaning::ServiceElsewhere { .. } => ("WL146", Error),
+            Meaning::FixedStranger { .. } => ("WL147", Error),
+            Meaning::FixedTwice { .. } => ("WL148", Error),
         }
     }
 }

@@ -169,6 +169,9 @@ record! {
         source_check: bool = "true in a cloud";
         /// A name for the NAT that it is behind; nodes with the same name are behind the same router.
         nat: Name = "none";
+        /// Prefixes that its device gives to peers, by the peer's name, instead of what would be planned; for hosts that are to
+        /// stay as they are. `wayleave prove` says whether packets still arrive.
+        allowed: Map<List<IpNet>> = "planned";
         /// The day on which its key was made.
         key_created: Date = "none";
         /// The last day on which it belongs to the network.
@@ -226,6 +229,9 @@ record! {
         platform: Platform = "wg-quick";
         /// MTU in bytes of the line that it is on.
         underlay_mtu: Mtu = "the network's";
+        /// Prefixes that its device gives to peers, by the peer's name, instead of what would be planned; for hosts that are to
+        /// stay as they are. `wayleave prove` says whether packets still arrive.
+        allowed: Map<List<IpNet>> = "planned";
         /// The day on which its key was made.
         key_created: Date = "none";
         /// The last day on which it belongs to the network.

@@ -39,6 +39,8 @@ pub enum Format {
     Networkd,
     /// EdgeOS or VyOS: `set` lines or a configuration tree.
     Edgeos,
+    /// RouterOS: what `/export` prints, or a script.
+    Routeros,
     /// A shell script.
     Shell,
     /// User-data for cloud-init.
@@ -51,6 +53,7 @@ impl Format {
         match self {
             Format::Networkd => Platform::Networkd,
             Format::Edgeos => Platform::Edgeos,
+            Format::Routeros => Platform::Routeros,
             Format::CloudInit => Platform::CloudInit,
             Format::WgQuick | Format::Dump | Format::Shell => Platform::WgQuick,
         }
@@ -64,6 +67,7 @@ impl fmt::Display for Format {
             Format::Dump => "wg show dump",
             Format::Networkd => "systemd-networkd",
             Format::Edgeos => "EdgeOS or VyOS",
+            Format::Routeros => "RouterOS",
             Format::Shell => "shell script",
             Format::CloudInit => "cloud-init",
         })

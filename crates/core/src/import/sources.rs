@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::facts::Facts;
 use super::hosts::{Device, Format, Host};
 use super::readers::lines::{Line, Notes, bare_lines, lines};
-use super::readers::{cloud_init, dump, edgeos, facts, networkd, shell, wg_quick};
+use super::readers::{cloud_init, dump, edgeos, facts, networkd, routeros, shell, wg_quick};
 use super::rules;
 use crate::check::{Finding, Findings, Hazard, Imported, Source, SourceIx, Sources, Span};
 use crate::file::Spanned;
@@ -172,6 +172,11 @@ impl Part {
                 self.devices.extend(edgeos::read(all(), notes));
                 self.facts.extend(facts::router::read(all()));
             }
+            Some(Format::Routeros) => {
+                let (devices, facts) = routeros::read(all(), notes);
+                self.devices.extend(devices);
+                self.facts.extend(facts);
+            }
             Some(Format::Shell) => self.devices.extend(shell::read(stem, all(), notes)),
             Some(Format::CloudInit) | None => {
                 self.facts.extend(what.kind.map_or_else(Facts::default, |kind| facts::read(kind, all())));
@@ -280,6 +285,9 @@ fn format(path: &str, text: &str) -> Option<Format> {
     }
     if edgeos::is_edgeos(all()) {
         return Some(Format::Edgeos);
+    }
+    if routeros::is_routeros(all()) {
+        return Some(Format::Routeros);
     }
     let speaks_of_wireguard = |line: &str| is_section(line, &["Interface", "Peer"]) || line.contains("wg set ");
     let is_script = text.starts_with("#!") || text.contains("<<") || all().any(|line| line.contains("wg set "));

@@ -1,7 +1,7 @@
 //! Holds a plan against the hosts it was inferred from: what each would be told differently.
 //!
 //! The plan is rendered for the platform of each host and read again, so that rendering is compared too. The comparison is of meaning:
-//! allowed prefixes as sets of addresses, absent ports and MTUs as whatever the host chooses. Hooks, DNS and preshared
+//! allowed prefixes by the addresses that go to each peer, absent ports and MTUs as whatever the host chooses. Hooks, DNS and preshared
 //! keys are not compared; findings say where they stay behind.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,13 +10,12 @@ use std::fmt;
 use ipnet::IpNet;
 
 use super::hosts::{Device, Peer};
-use super::infer::Taken;
+use super::infer::{Table, Taken, atoms};
 use super::rules::peer_label;
 use super::sources::{File, Read, read};
 use crate::check::Span;
 use crate::keys::PublicKey;
 use crate::names::Name;
-use crate::network::Platform;
 use crate::plan::{Member, NodePlan, Plan, merge};
 use crate::render::{self, KeySource};
 
@@ -97,8 +96,7 @@ pub fn verify(read: &Read, taken: &[Taken], plan: &Plan) -> Vec<Difference> {
 /// What a member's host is told, read again from its rendered file.
 fn rendered(plan: &Plan, member: Member) -> Result<(NodePlan, Device), String> {
     let told = plan.of(member);
-    // What RouterOS is told can't be read again.
-    let platform = if told.platform == Platform::Routeros { Platform::WgQuick } else { told.platform };
+    let platform = told.platform;
     let key = KeySource::File(render::key_path(platform));
     let files = render::files(&told, platform, &key, None).map_err(|error| error.to_string())?;
     let file = |file: render::RenderedFile| File {
@@ -172,7 +170,12 @@ fn by_key(device: &Device) -> BTreeMap<PublicKey, &Peer> {
 
 fn peers(read: &Device, rendered: &Device, report: &mut Report<'_>) {
     let (before, after) = (by_key(read), by_key(rendered));
-    let owned = effective(read);
+    let owners = [owners(read), owners(rendered)];
+    let [reaches, will_reach] = addresses(&owners[0], &owners[1]);
+    let given = |side: usize, key: &PublicKey| {
+        let all = owners[side].iter().filter(|(_, owner)| *owner == key);
+        all.map(|(prefix, _)| prefix.to_string()).collect::<Vec<_>>().join(", ")
+    };
     for (key, peer) in &before {
         let label = peer_label(after.get(key).copied().unwrap_or(peer));
         let Some(planned) = after.get(key) else {
@@ -184,10 +187,8 @@ fn peers(read: &Device, rendered: &Device, report: &mut Report<'_>) {
         if dialled != dials && !(peer.endpoint_is_learnt && dials.is_empty()) {
             report.at(peer.place, Some(&label), Aspect::Endpoint, &dialled, &dials);
         }
-        let prefixes = owned.get(key).cloned().unwrap_or_default();
-        let planned_prefixes = merge(planned.allowed.iter().map(|prefix| prefix.value.trunc()).collect());
-        if merge(prefixes.clone()) != planned_prefixes {
-            report.at(peer.place, Some(&label), Aspect::Allowed, &list(&prefixes), &list(&planned_prefixes));
+        if reaches.get(key) != will_reach.get(key) {
+            report.at(peer.place, Some(&label), Aspect::Allowed, &given(0, key), &given(1, key));
         }
         let seconds =
             |peer: &Peer| peer.keepalive_s.as_ref().map(|seconds| seconds.value.to_string()).unwrap_or_default();
@@ -200,20 +201,33 @@ fn peers(read: &Device, rendered: &Device, report: &mut Report<'_>) {
     }
 }
 
-/// What each peer is allowed in the end: a prefix given to two peers is the last one's.
-fn effective(device: &Device) -> BTreeMap<PublicKey, Vec<IpNet>> {
-    let mut owners: BTreeMap<IpNet, PublicKey> = BTreeMap::new();
-    for peer in &device.peers {
-        let Some(key) = peer.key() else { continue };
-        owners.extend(peer.allowed.iter().map(|prefix| (prefix.value.trunc(), key)));
-    }
-    let mut all: BTreeMap<PublicKey, Vec<IpNet>> = BTreeMap::new();
-    for (prefix, key) in owners {
-        all.entry(key).or_default().push(prefix);
-    }
-    all
+/// Who owns each prefix in the end: one given to two peers is the last one's.
+fn owners(device: &Device) -> BTreeMap<IpNet, PublicKey> {
+    let of_peer = |peer: &Peer| {
+        let key = peer.key()?;
+        Some(peer.allowed.iter().map(move |prefix| (prefix.value.trunc(), key)).collect::<Vec<_>>())
+    };
+    device.peers.iter().filter_map(of_peer).flatten().collect()
 }
 
-fn list(prefixes: &[IpNet]) -> String {
-    prefixes.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", ")
+/// The addresses that go to each peer of two devices, by the longest prefix; nothing where both have the same prefixes.
+fn addresses(before: &BTreeMap<IpNet, PublicKey>, after: &BTreeMap<IpNet, PublicKey>) -> [Addresses; 2] {
+    if before == after {
+        return Default::default();
+    }
+    let atoms = atoms(&before.keys().chain(after.keys()).copied().collect());
+    [before, after].map(|owners| {
+        let keys: Vec<PublicKey> = owners.values().copied().collect();
+        let table = Table::new(owners.keys().copied().zip(0..));
+        let mut all = Addresses::new();
+        for atom in &atoms {
+            if let Some(owner) = table.owner(atom.addr()) {
+                all.entry(keys[owner]).or_default().push(*atom);
+            }
+        }
+        all.into_iter().map(|(key, atoms)| (key, merge(atoms))).collect()
+    })
 }
+
+/// Prefixes by peer.
+type Addresses = BTreeMap<PublicKey, Vec<IpNet>>;

@@ -80,6 +80,8 @@ pub struct Network {
     pub assertions: Vec<Assertion>,
     /// Round-trip times stated in the file.
     pub rtt: RttTable,
+    /// Prefixes that peers have as written instead of as planned, sorted.
+    pub fixed: Vec<Fixed>,
 }
 
 /// A region: nodes near each other, with a prefix of their own if one is given.
@@ -185,6 +187,17 @@ pub struct Link {
     pub a: NodeIx,
     /// The node with the larger number.
     pub b: NodeIx,
+}
+
+/// What a member's device gives to one of its peers, whatever would be planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fixed {
+    /// The member.
+    pub of: Name,
+    /// Its peer.
+    pub peer: Name,
+    /// The peer's allowed prefixes, sorted.
+    pub allowed: Vec<IpNet>,
 }
 
 /// Where a node can be dialled.

@@ -11,6 +11,7 @@ mod allowed;
 mod diff;
 mod digest;
 mod firewall;
+mod fixed;
 mod ledger;
 mod node_plan;
 mod paths;
@@ -123,11 +124,12 @@ fn decide(
     }
     let behind = network.node_numbers().map(|node| destinations.behind(node).clone()).collect();
     let client_allowed = client_allowed(&network, &addresses);
-    let node_peers = node_peers(&network, owned, &client_allowed);
-    let client_peers = match only {
+    let mut node_peers = node_peers(&network, owned, &client_allowed);
+    let mut client_peers = match only {
         Some(Member::Node(_)) => vec![Vec::new(); network.clients.len()],
         None | Some(Member::Client(_)) => client_peers(&network, &destinations, &client_allowed),
     };
+    fixed::apply(&network, states, &mut node_peers, &mut client_peers);
     let key = |own: Option<PublicKey>, name: &Name| own.or_else(|| ledger.public_keys.get(name).copied());
     let node_keys: Vec<_> = network.nodes.iter().map(|node| key(node.public_key, &node.name)).collect();
     let client_keys: Vec<_> = network.clients.iter().map(|client| key(client.public_key, &client.name)).collect();

@@ -284,3 +284,17 @@ fn addresses_in_a_lan_are_in_the_lan() {
         "#,
     );
 }
+
+#[test]
+fn prefixes_are_given_to_peers_and_to_one_each() {
+    check(
+        "[nodes.a]\nendpoint = \"192.0.2.1\"\nhub = true\nallowed = { b = [\"10.50.0.0/16\"], c = [\"10.50.0.0/16\"], d = [], x = [] }
+        [nodes.b]\nallowed = { c = [] }\n[nodes.c]\n[clients.d]\nallowed = { b = [\"10.50.0.0/16\"] }",
+        r#"
+        error WL148 n:5:40 node a gives 10.50.0.0/16 to b and to c; in a device a prefix belongs to one peer (n:5:18 given here first) => Keep one of them.
+        error WL102 n:5:65 there is no node, region or client "x" => Did you mean "a"?
+        error WL147 n:7:13 node b gives prefixes to c, which is no peer of it => Link them, or remove the entry.
+        error WL147 n:10:13 client d gives prefixes to b, which is no peer of it => Link them, or remove the entry.
+        "#,
+    );
+}

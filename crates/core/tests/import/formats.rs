@@ -7,6 +7,34 @@ use super::support::{back, codes, files, key};
 
 const OTHER: &str = "9ZK9FzSzihxrRX9gktc99Oj0WFSJMa0mf33pP2LJ/lU=";
 
+/// What RouterOS 7 prints, with what it prints beside.
+const EXPORT: &str = "# 2026-11-21 10:00:00 by RouterOS 7.14.3
+# software id = AAAA-BBBB
+/interface bridge
+add name=bridge1
+/interface wireguard
+add listen-port=51821 mtu=1420 name=wg0 private-key=\\
+    \"PRIVATE\"
+/interface wireguard peers
+add allowed-address=10.0.0.2/32,192.168.7.0/24 comment=office endpoint-address=\\
+    192.0.2.7 endpoint-port=51820 interface=wg0 name=peer1 persistent-keepalive=\\
+    25s public-key=\"OTHER\"
+add allowed-address=10.0.0.3/32 disabled=yes interface=wg0 public-key=\\
+    \"LHv3equY4NyDeLVCY1+P5IrCA23+bYLixB18ehHjzzM=\"
+/ip address
+add address=192.168.88.1/24 interface=bridge1 network=192.168.88.0
+add address=10.0.0.1/24 interface=wg0 network=10.0.0.0
+/ipv6 address
+add address=fd00::1/64 advertise=no interface=wg0
+/ip firewall mangle
+add action=change-mss chain=forward new-mss=clamp-to-pmtu out-interface=wg0 \\
+    protocol=tcp tcp-flags=syn
+/ip route
+add dst-address=192.168.7.0/24 gateway=wg0
+/system identity
+set name=router
+";
+
 fn check(path: &str, text: &str, format: Format) -> Read {
     let text = text.replace("PRIVATE", &key(9).reveal()).replace("PUBLIC", &key(9).public_key().to_string());
     let read = read(files(&[(path, &text.replace("OTHER", OTHER))]));
@@ -61,6 +89,14 @@ fn every_format_says_the_same() {
         Format::Edgeos,
     );
     assert_eq!(vyos.hosts[0].devices[0].peers[0].name.as_ref().unwrap().value, "office");
+    let routeros = check("a/router.rsc", EXPORT, Format::Routeros);
+    assert_eq!(routeros.hosts[0].devices.len(), 1);
+    assert_eq!(routeros.hosts[0].devices[0].peers.len(), 1, "what is disabled is not there");
+    assert_eq!(routeros.hosts[0].devices[0].addresses.len(), 2);
+    assert!(routeros.hosts[0].facts.clamps_mss);
+    let line = "/interface/wireguard add name=wg0 listen-port=51821 private-key=\"PRIVATE\"\n/interface wireguard peers add interface=wg0 \
+                public-key=\"OTHER\" endpoint-address=192.0.2.7 endpoint-port=51820 allowed-address=10.0.0.2/32,192.168.7.0/24 persistent-keepalive=00:00:25\n";
+    check("a/commands.txt", line, Format::Routeros);
 }
 
 #[test]

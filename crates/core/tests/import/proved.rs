@@ -63,7 +63,10 @@ fn s1_as_printed_splits_asia_from_the_rest_and_from_itself() {
     }
     says(&read, "nrt can't reach sin, and another pair alike: nrt has no route to 10.50.4.2");
     says(&read, "gru can't reach nrt, and 3 pairs alike: gru has no route to 10.50.4.1");
-    says(&read, "gru does not allow 10.50.4.1 for peer ec2 in wg0, but for nobody");
+    says(
+        &read,
+        "and 27 pairs alike: cdg does not allow 10.50.4.1 for peer ec2 in wg0, but for nobody, and 6 other hosts that have",
+    );
     says(&read, "are taken to run this script, since their own files were not named");
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use wayleave_core::file::load_with;
-use wayleave_core::import::{Aspect, File, read};
+use wayleave_core::import::{File, read};
 use wayleave_core::network::{Network, Platform, resolve::resolve};
 use wayleave_core::plan::{Member, Plan};
 
@@ -44,7 +44,7 @@ fn meaning(plan: &Plan) -> Vec<String> {
 }
 
 /// Platforms whose files can be read again.
-const READ: [Platform; 7] = [
+const READ: [Platform; 8] = [
     Platform::WgQuick,
     Platform::Networkd,
     Platform::Commands,
@@ -52,6 +52,7 @@ const READ: [Platform; 7] = [
     Platform::Container,
     Platform::Edgeos,
     Platform::Vyos,
+    Platform::Routeros,
 ];
 
 fn check(before: &Plan, files: Vec<File>) -> Result<(), String> {
@@ -78,7 +79,7 @@ fn examples_come_back() {
     for name in ["edgeproxy", "multi-region", "two-offices", "third-office", "private-cluster", "dn42", "policy"] {
         for platform in READ {
             // Routers can't keep a tunnel's own packets out of it, as the clouds of this one need.
-            let is_router = matches!(platform, Platform::Edgeos | Platform::Vyos);
+            let is_router = matches!(platform, Platform::Edgeos | Platform::Vyos | Platform::Routeros);
             let rendered = rendered_for(example(&format!("{name}.toml")), platform);
             assert_eq!(rendered.is_none(), is_router && name == "multi-region", "{name} {}", platform.word());
             let Some((plan, files)) = rendered else { continue };
@@ -96,19 +97,19 @@ fn the_same_files_give_the_same_bytes() {
     assert_eq!(back(&read(files)).0.text, back(&read(turned)).0.text);
 }
 
-/// Which hub has the overlay prefixes follows from ways that no packet takes where a direct link is better, so the files of
-/// some networks don't tell.
+/// Which hub has the overlay prefixes follows from ways that no packet takes where a direct link is better; what neither
+/// regions nor times explain is carried over to the letter.
 #[test]
-fn most_random_networks_are_told_the_same_and_the_others_but_for_allowed_prefixes() {
-    let mut same = 0;
-    for seed in 0..60 {
+fn whatever_is_rendered_is_told_the_same_when_it_was_read() {
+    let mut to_the_letter = 0;
+    for seed in 0..120 {
         let (_, files) = rendered((*random::random_network(seed)).clone());
-        let (_, _, differences) = back(&read(files));
-        assert!(differences.iter().all(|one| one.aspect == Aspect::Allowed), "seed {seed}: {}", shown(&differences));
-        same += usize::from(differences.is_empty());
+        let (inferred, _, differences) = back(&read(files));
+        assert!(differences.is_empty(), "seed {seed}: {}", shown(&differences));
+        to_the_letter += usize::from(inferred.text.contains("\nallowed = "));
     }
-    println!("{same} of 60");
-    assert!(same >= 36, "only {same} of 60");
+    // Most of it is understood.
+    assert!(to_the_letter <= 40, "{to_the_letter} of 120");
 }
 
 proptest! {
@@ -126,10 +127,8 @@ proptest! {
         let (before, files) = rendered.expect("it was looked at");
         let read = read(files);
         prop_assert!(read.findings.is_empty(), "{:?}", read.findings.sorted());
-        let (inferred, after, mut differences) = back(&read);
+        let (inferred, after, differences) = back(&read);
         prop_assert_eq!(meaning(&before), meaning(&after), "seed {} {}\n{}", seed, platform.word(), inferred.text);
-        // Which wide prefixes a node uses follows from regions, of which files show only traces.
-        differences.retain(|difference| difference.aspect != Aspect::Allowed);
         prop_assert!(differences.is_empty(), "seed {} {}: {}\n{}", seed, platform.word(), shown(&differences), inferred.text);
     }
 }

@@ -53,6 +53,7 @@ fn interfaces() {
     let rows: &[(&str, &str, &[&str])] = &[
         ("Address = 10.0.0.1/24", "10.0.0.1/24", &[]),
         ("Address=10.0.0.1/24", "10.0.0.1/24", &[]),
+        ("Address = 10.0.0.1/24\n[Interface]\nAddress = 10.1.0.1/24", "10.0.0.1/24 10.1.0.1/24", &["WL424"]),
         ("address = 10.0.0.1/24", "10.0.0.1/24", &[]),
         ("ADDRESS = 10.0.0.1/24", "10.0.0.1/24", &[]),
         ("  Address\t=\t10.0.0.1/24  ", "10.0.0.1/24", &[]),
@@ -110,7 +111,7 @@ fn interfaces() {
         ("nonsense", "", &["WL403"]),
         ("ListenPort = 1\nListenPort = 2", "port=2", &["WL423"]),
         ("MTU = 1420\nmtu = 1380\nMTU = 1300", "mtu=1300", &["WL423", "WL423"]),
-        ("ListenPort = 1\n[Interface]\nListenPort = 2", "port=2", &[]),
+        ("ListenPort = 1\n[Interface]\nListenPort = 2", "port=2", &["WL424"]),
         ("PrivateKey = short", "", &["WL405"]),
         ("PrivateKey = <your key>", "", &["WL405"]),
         ("PrivateKey =", "", &["WL405"]),

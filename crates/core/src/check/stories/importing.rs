@@ -265,6 +265,18 @@ pub(super) const STORIES: &[Story] = &[
         seen: "",
     },
     Story {
+        code: "WL424",
+        title: "A second [Interface] in one file",
+        inputs: Inputs::Hosts,
+        means: "A file of wg-quick is one device. It reads a second [Interface] as if its keys stood in the first: addresses are \
+            added, and of keys that are given once the last one counts.",
+        hurts: "The second device never comes up, and the first has its addresses and perhaps its private key.",
+        example: "[Interface]\nAddress = 10.0.0.1/24\n[Interface]   # was to be wg1\nAddress = 10.1.0.1/24",
+        mend: "Put it into a file of its own, named after its device.",
+        elsewhere: "In a network file a member has one device.",
+        seen: "",
+    },
+    Story {
         code: "WL430",
         title: "Hosts taken to run a script",
         inputs: Inputs::Hosts,

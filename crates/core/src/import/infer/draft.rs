@@ -26,6 +26,8 @@ pub(in crate::import) struct Draftee {
     /// Set for clients: the nodes they connect to.
     pub via: Option<Vec<usize>>,
     pub prefixes: Vec<IpNet>,
+    /// Prefixes of peers that are not to be planned.
+    pub allowed: Vec<(usize, Vec<IpNet>)>,
     pub port: Option<u16>,
     pub mtu: Option<u16>,
     pub keepalive_s: Option<u16>,
@@ -166,6 +168,13 @@ impl Draft {
         }
         if !member.prefixes.is_empty() {
             let _ = writeln!(out, "prefixes = {}", list(&member.prefixes));
+        }
+        if !member.allowed.is_empty() {
+            let entry =
+                |(peer, prefixes): &(usize, Vec<IpNet>)| format!("{} = {}", self.members[*peer].name, list(prefixes));
+            let entries: Vec<String> = member.allowed.iter().map(entry).collect();
+            out.push_str("# As read; without this line the plan decides, and packets still arrive.\n");
+            let _ = writeln!(out, "allowed = {{ {} }}", entries.join(", "));
         }
         if let Some(key) = member.key {
             let _ = writeln!(out, "public_key = \"{key}\"");

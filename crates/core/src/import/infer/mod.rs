@@ -1,10 +1,12 @@
 //! From hosts as read to the text of a network file that explains them.
 //!
 //! [`members`] finds out who is who, [`relations`] what they are to each other, [`search`] tries what can't be read off:
-//! regions, idle hubs, round-trip times. A draft is good if the plan of its text tells hosts what was read. What the
+//! regions, idle hubs, round-trip times, and [`letter`]
+//! says what is left. A draft is good if the plan of its text tells hosts what was read. What the
 //! format can't say is a finding, and the text is always one that loads and resolves.
 
 mod draft;
+mod letter;
 mod members;
 mod relations;
 mod search;
@@ -51,6 +53,7 @@ pub fn infer(read: &Read, name: &Name) -> Inferred {
     stays_behind(read, &mut findings);
     let draft = sound(draft, &mut findings);
     let draft = search::best(read, &world, &tables, &taken, draft);
+    let draft = letter::exact(read, &world, &tables, &taken, draft);
     for (a, b) in &draft.isolated {
         let (a, b) = (draft.members[*a].name.to_string(), draft.members[*b].name.to_string());
         findings

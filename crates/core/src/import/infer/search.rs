@@ -62,13 +62,18 @@ pub(super) fn best(read: &Read, world: &World<'_>, tables: &Tables, taken: &[Tak
     let plans = IMPORT_SEARCH_PLANS_MAX.min(IMPORT_SEARCH_PLANS_MAX * 256 / (count * count)).max(24);
     let mut search = Search { read, taken, plans };
     let plain = draft.clone();
-    let draft = weighed(tables, draft);
+    let draft = weighed(tables, draft, |_| false);
     let candidates = candidates(world, tables, &draft);
     let mut all_regions = draft.clone();
     candidates.iter().for_each(|candidate| toggle_region(&mut all_regions, candidate));
     let mut best = (search.score(&draft), draft);
     search.consider(&mut best, all_regions);
     search.toggle(world, &candidates, &mut best);
+    // Hubs that were found by trying, and others that forward and nobody uses, tell who is kept apart from whom.
+    let again = weighed(tables, best.1.clone(), |at| world.forwards(at));
+    if best.0 > 0 && search.consider(&mut best, again) {
+        search.toggle(world, &candidates, &mut best);
+    }
     // Times that make no difference are not worth a reader's while.
     let mut without = best.1.clone();
     without.rtt_ms.clear();
@@ -193,13 +198,15 @@ struct Seen {
     path: Vec<NodeIx>,
 }
 
-/// Gives links the times, and pairs the isolation, by which paths are those of the files.
-fn weighed(tables: &Tables, mut draft: Draft) -> Draft {
+/// Gives links the times, and pairs the isolation, by which paths are those of the files. Who may be a hub becomes one where
+/// only that explains who answers whom.
+pub(super) fn weighed(tables: &Tables, mut draft: Draft, may_relay: impl Fn(usize) -> bool) -> Draft {
     let Ok(network) = resolved(&draft) else { return draft };
     let nodes: Vec<usize> = draft.nodes().collect();
-    let number = |at: usize| network.find_node(&draft.members[at].name);
+    let numbers: Vec<Option<NodeIx>> = draft.members.iter().map(|member| network.find_node(&member.name)).collect();
+    let number = |at: usize| numbers[at];
     let mut seen = Vec::new();
-    let mut apart = Vec::new();
+    let (mut apart, mut hubs) = (Vec::new(), Vec::new());
     // Whoever has no path anyway need not be kept apart.
     let joined = {
         let mut free = network.clone();
@@ -213,14 +220,9 @@ fn weighed(tables: &Tables, mut draft: Draft) -> Draft {
             let back =
                 walk(tables, *b, *a, &draft).map(|path| path.map(|list| list.into_iter().rev().collect::<Vec<_>>()));
             let hub = |at: &usize| draft.members[*at].hub;
-            // A hub sends to those that are kept apart from it, and these don't answer.
-            let refuses = match (hub(a), hub(b)) {
-                (false, true) => there == Some(None),
-                (true, false) => back == Some(None),
-                (false, false) => there == Some(None) && back == Some(None),
-                (true, true) => false,
-            };
-            if refuses && number(*a).zip(number(*b)).is_some_and(|(a, b)| joined(a, b)) {
+            let by = kept_apart([hub(a), hub(b)], [may_relay(*a), may_relay(*b)], [&there, &back]);
+            if let Some(by) = by.filter(|_| number(*a).zip(number(*b)).is_some_and(|(a, b)| joined(a, b))) {
+                hubs.extend(by.map(|side| [*a, *b][side]));
                 apart.push((*a, *b));
                 continue;
             }
@@ -235,6 +237,7 @@ fn weighed(tables: &Tables, mut draft: Draft) -> Draft {
             }
         }
     }
+    hubs.into_iter().for_each(|at| draft.members[at].hub = true);
     draft.isolated.clear();
     for (a, b) in apart {
         draft.isolated.insert((a.min(b), a.max(b)));
@@ -244,6 +247,21 @@ fn weighed(tables: &Tables, mut draft: Draft) -> Draft {
         draft.rtt_ms = times.into_iter().filter_map(|((a, b), ms)| Some(((*at.get(&a)?, *at.get(&b)?), ms))).collect();
     }
     draft
+}
+
+/// Whether two nodes are kept apart, by the ways between them as read; and which of them must be a hub for that and is not
+/// known as one. A hub sends to those that are kept apart from it, and these don't answer.
+fn kept_apart(hub: [bool; 2], may_relay: [bool; 2], ways: [&Option<Option<Vec<usize>>>; 2]) -> Option<Option<usize>> {
+    let ends = ways.map(|way| *way == Some(None));
+    let arrives = ways.map(|way| matches!(way, Some(Some(_))));
+    let known = match hub {
+        [false, true] => ends[0],
+        [true, false] => ends[1],
+        [false, false] => ends == [true, true],
+        [true, true] => false,
+    };
+    let by = |side: usize| arrives[side] && ends[1 - side] && may_relay[side] && !hub[1 - side];
+    if known { Some(None) } else { (0..2).find(|side| by(*side)).map(Some) }
 }
 
 /// The way between two nodes as read: none if it leads to somebody whose configuration was not read, and none inside if

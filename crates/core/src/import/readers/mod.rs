@@ -6,6 +6,7 @@ pub(super) mod edgeos;
 pub(super) mod facts;
 pub(super) mod lines;
 pub(super) mod networkd;
+pub(super) mod routeros;
 pub(super) mod shell;
 pub(super) mod wg_quick;
 

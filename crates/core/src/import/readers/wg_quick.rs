@@ -38,6 +38,8 @@ struct Reader<'n, 'f> {
     pending: Option<Remark>,
     /// Whether the section has no key yet.
     is_fresh: bool,
+    /// Whether there was an `[Interface]`.
+    has_interface: bool,
     /// Which of [`ONCE`] the section has.
     given: u16,
     notes: &'n mut Notes<'f>,
@@ -51,7 +53,8 @@ pub(in crate::import) fn read<'t>(
     notes: &mut Notes<'_>,
 ) -> Device {
     let device = Device::new(name, Format::WgQuick, place);
-    let mut reader = Reader { device, section: Section::None, pending: None, is_fresh: true, given: 0, notes };
+    let mut reader =
+        Reader { device, section: Section::None, pending: None, is_fresh: true, has_interface: false, given: 0, notes };
     for line in lines {
         reader.line(&line);
         if reader.notes.is_hopeless() {
@@ -150,7 +153,12 @@ impl Reader<'_, '_> {
         self.is_fresh = true;
         self.given = 0;
         self.section = match name.to_ascii_lowercase().as_str() {
-            "interface" => Section::Interface,
+            "interface" => {
+                if std::mem::replace(&mut self.has_interface, true) {
+                    self.notes.push(Imported::InterfaceTwice, place);
+                }
+                Section::Interface
+            }
             "peer" if self.device.peers.len() >= IMPORT_PEERS_MAX => {
                 let kind = Imported::TooMuch { what: "peers of one device".into(), max: IMPORT_PEERS_MAX };
                 if self.section != Section::Unknown {

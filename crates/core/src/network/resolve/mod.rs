@@ -7,6 +7,7 @@
 mod addresses;
 mod clients;
 mod endpoints;
+mod fixed;
 mod names;
 mod nodes;
 mod policy;
@@ -89,6 +90,7 @@ fn build(context: &Context<'_>, findings: &mut Findings) -> Option<Network> {
         policy: super::Policy::default(),
         assertions: Vec::new(),
         rtt: super::RttTable::default(),
+        fixed: Vec::new(),
     };
     if table.prefixes.as_ref().is_some_and(|prefixes| prefixes.value.is_empty()) {
         let place = table.prefixes.as_ref().map(|prefixes| prefixes.span);
@@ -104,6 +106,7 @@ fn build(context: &Context<'_>, findings: &mut Findings) -> Option<Network> {
     network.rtt = rtt::resolve(context, findings);
     let lookup = |name: &Name| context.names.find(name);
     selection::links(&mut network, &context.file.links, &lookup, findings);
+    network.fixed = fixed::resolve(context, &network, findings);
     rules(context, &mut network, &lookup, findings);
     Some(network)
 }

@@ -5,6 +5,8 @@
 
 mod beyond;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ipnet::IpNet;
 
 use super::reach::{Example, Proof, Sent, Tally, Verdict};
@@ -29,8 +31,8 @@ impl Proof {
     /// Everything that is not as it should be.
     pub fn findings(&self) -> Findings {
         let mut findings = Findings::default();
-        for (drop, tally) in &self.drops {
-            findings.push(self.dropped(drop, tally));
+        for (drop, tally, alike) in self.merged_drops() {
+            findings.push(self.dropped(&drop, &tally, alike));
         }
         for (host, tally) in &self.elsewhere {
             let (from, to) = self.names(tally.first);
@@ -55,13 +57,46 @@ impl Proof {
         findings
     }
 
-    fn dropped(&self, drop: &Drop, tally: &Tally) -> Finding {
+    /// Drops with how many other hosts drop for the same line: what one script makes of several hosts is told once.
+    fn merged_drops(&self) -> Vec<(Drop, Tally, usize)> {
+        let mut merged: Vec<(Drop, Tally, usize)> = Vec::new();
+        let mut lines: BTreeMap<(Span, Reason, bool), (usize, BTreeSet<u32>)> = BTreeMap::new();
+        for (drop, tally) in &self.drops {
+            // Only what a peer's own line is to blame for; a host as a whole may lack several things.
+            let Some(place) = self.blamed(drop).filter(|_| drop.peer.is_some()) else {
+                merged.push((*drop, *tally, 0));
+                continue;
+            };
+            let (at, hosts) = lines
+                .entry((place, drop.reason, self.is_at_source(drop, tally)))
+                .or_insert((merged.len(), BTreeSet::new()));
+            hosts.insert(drop.host);
+            match merged.get_mut(*at) {
+                Some((_, all, alike)) => (all.pairs, *alike) = (all.pairs + tally.pairs, hosts.len() - 1),
+                None => merged.push((*drop, *tally, 0)),
+            }
+        }
+        merged
+    }
+
+    fn is_at_source(&self, drop: &Drop, tally: &Tally) -> bool {
+        self.hosts.ends[tally.first.from as usize].at.contains(&drop.host)
+    }
+
+    fn dropped(&self, drop: &Drop, tally: &Tally, alike: usize) -> Finding {
         let (from, to) = self.names(tally.first);
-        let why = self.why(drop, tally.first);
+        let mut why = self.why(drop, tally.first);
+        match alike {
+            0 => {}
+            1 => why += ", and another host that has this line does the same",
+            _ => why += &format!(", and {alike} other hosts that have this line do the same"),
+        }
         let pairs = tally.pairs;
-        let at_source = self.hosts.ends[tally.first.from as usize].at.contains(&drop.host);
-        let kind =
-            if at_source { Proven::NoWay { from, to, pairs, why } } else { Proven::BlackHole { from, to, pairs, why } };
+        let kind = if self.is_at_source(drop, tally) {
+            Proven::NoWay { from, to, pairs, why }
+        } else {
+            Proven::BlackHole { from, to, pairs, why }
+        };
         Finding::new(kind, self.blamed(drop)).with_fix(match drop.reason {
             Reason::NoRoute | Reason::NoOwner => "Allow the destination for the peer that can carry it, and route it.",
             Reason::Nowhere => "Remove the route, or lead it into a device.",
