@@ -150,6 +150,10 @@ fn check_keys(plan: &Plan, members: &[Member], args: &RenderArgs) -> anyhow::Res
             bail!("{}, a peer of {name}, has no public key; run `wayleave key make`", plan.name(peer));
         }
         let Some(directory) = args.keys.as_deref() else { continue };
+        let path = key::path(directory, name);
+        if !path.exists() {
+            bail!("{} is not there; name the members whose keys are, or render without --keys", path.display());
+        }
         let own = private_key(directory, name)?.public_key();
         if plan.public_key(*member).is_some_and(|public| public != own) {
             bail!("{} does not belong to the public key of {name}", key::path(directory, name).display());
