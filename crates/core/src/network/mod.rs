@@ -161,6 +161,8 @@ pub struct Client {
     pub keepalive_s: u16,
     /// Name of its device.
     pub device: DeviceName,
+    /// Whether TCP between what is behind it and the tunnel is told what fits through.
+    pub clamps_mss: bool,
     /// Where the file names it.
     pub place: Span,
 }

@@ -22,9 +22,11 @@ pub(super) fn digest(plan: &Plan) -> String {
     let mut all = Blake2s256::new();
     for member in plan.members() {
         all.update(members[at(member)]);
-        if let Member::Node(ix) = member
-            && plan.network.node(ix).firewall.clamps_mss
-        {
+        let clamps_mss = match member {
+            Member::Node(ix) => plan.network.node(ix).firewall.clamps_mss,
+            Member::Client(at) => plan.network.clients[at as usize].clamps_mss,
+        };
+        if clamps_mss {
             put_text(&mut all, "clamps MSS");
         }
         if let Member::Node(ix) = member

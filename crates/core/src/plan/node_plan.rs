@@ -155,7 +155,7 @@ impl Plan {
                     forwards: !client.prefixes.is_empty(),
                     local_prefixes: client.prefixes.clone(),
                     firewall: None,
-                    clamps_mss: false,
+                    clamps_mss: client.clamps_mss,
                     network,
                     generation,
                     name,

@@ -129,10 +129,12 @@ fn render(
     let part = plan.of(member);
     let rendered = render::files(&part, platform, &source, previous.as_ref());
     let mut files = rendered.with_context(|| format!("rendering {name}"))?;
-    if let (Member::Node(node), Some(_)) = (member, &args.output) {
+    if args.output.is_some() {
         // What goes beside the device's file; where files are printed, there is only that.
         files.extend(render::beside(&part, platform));
-        files.extend(render::service_snippets(plan, node));
+        if let Member::Node(node) = member {
+            files.extend(render::service_snippets(plan, node));
+        }
     }
     Ok(files)
 }

@@ -162,7 +162,7 @@ fn device_setting(device: &mut Device, key: &Spanned<&str>, value: &Spanned<&str
             device.public_key = public.map(|key| Spanned { value: key.value.public_key(), span: key.span });
         }
         "description" | "route-allowed-ips" | "firewall" | "vrf" | "ip" | "ipv6" | "policy" | "disable"
-        | "redirect" | "per-client-thread" | "traffic-policy" => {}
+        | "redirect" | "per-client-thread" | "traffic-policy" | "mirror" | "max-dns-retry" => {}
         _ => notes.push(Imported::UnknownKey { section: "wireguard".into(), key: key.value.to_owned() }, key.span),
     }
 }

@@ -10,7 +10,7 @@ use crate::file::Spanned;
 use crate::file::written::ClientTable;
 use crate::limits::MTU_DEFAULT;
 use crate::names::Name;
-use crate::network::{Client, Node, NodeIx, Platform};
+use crate::network::{Client, FirewallForm, Node, NodeIx, Platform};
 
 /// Resolves all clients.
 pub(super) fn resolve(context: &Context<'_>, nodes: &[Node], findings: &mut Findings) -> Vec<Client> {
@@ -41,12 +41,15 @@ fn client(
     let mut prefixes: Vec<ipnet::IpNet> =
         table.prefixes.iter().flat_map(|list| &list.value).map(|prefix| prefix.value).collect();
     prefixes.sort();
+    let platform = first([&table.platform]).unwrap_or(Platform::WgQuick);
+    let may_clamp = platform != Platform::App && first([&of_network.firewall]) != Some(FirewallForm::None);
     Client {
+        clamps_mss: may_clamp && !prefixes.is_empty(),
         name: name.value.clone(),
         tags: super::nodes::tags(table.tags.as_ref()),
         region: table.region.as_ref().and_then(|region| context.names.region(&region.value, region.span, findings)),
         via,
-        platform: first([&table.platform]).unwrap_or(Platform::WgQuick),
+        platform,
         public_key: table.public_key.as_ref().map(|key| key.value),
         addresses: super::addresses::given(
             &table.address,
