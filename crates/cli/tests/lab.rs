@@ -15,6 +15,8 @@ mod engine;
 mod examples;
 #[path = "lab/failover.rs"]
 mod failover;
+#[path = "lab/faults.rs"]
+mod faults;
 #[path = "lab/leftovers.rs"]
 mod leftovers;
 #[path = "lab/ordinary_user.rs"]
