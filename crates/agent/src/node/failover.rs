@@ -141,6 +141,7 @@ impl Agent {
         if let Some(node) = &mut self.failover.node {
             // A node that has become a client keeps what it had; its links are gone from the plan.
             let _ = node.adopt(network, now);
+            self.states = node.states().clone();
         }
     }
 

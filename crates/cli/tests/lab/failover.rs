@@ -115,3 +115,67 @@ fn a_killed_agent_comes_back_and_finds_everybody() {
     lab.lab("down").expect(0);
     assert_eq!(lab.wait().code(), Some(0), "{}", lab.said());
 }
+
+/// Two gateways of one office. Masquerading makes answers come back to the gateway that the question came through.
+const GATEWAYS: &str = r#"[network]
+name = "gates"
+prefixes = ["10.99.0.0/24"]
+
+[nodes.hub]
+endpoint = "192.0.2.1"
+hub = true
+
+[nodes.other]
+endpoint = "192.0.2.2"
+hub = true
+
+[nodes.far]
+[nodes.first]
+[nodes.second]
+
+[[links]]
+from = ["*"]
+to = ["role:hub"]
+
+[sites.office]
+prefixes = ["192.168.7.0/24"]
+gateways = ["first", "second"]
+masquerade = "v4"
+
+[rtt_ms]
+hub = { far = 40, first = 10, second = 12, other = 20 }
+other = { far = 60, first = 20, second = 22 }
+"#;
+
+#[test]
+fn the_second_gateway_of_a_site_takes_over_and_hands_back() {
+    if !can_run("the_second_gateway_of_a_site_takes_over_and_hands_back", true, &["ping", "sh", "nft"]) {
+        return;
+    }
+    let desk = Desk::with("network.toml", GATEWAYS);
+    let mut lab = Running::start(&desk, "gateways", "network.toml --agents");
+    let pings = desk.path("pings").display().to_string();
+    desk.write("ping.sh", format!("ping -i 0.{INTERVAL_MS:03} -c 250 192.168.7.10 > {pings} 2>&1 &\n"));
+    lab.lab("exec far sh ping.sh").expect(0);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    lab.lab("fail node first").expect(0);
+    let begin = std::time::Instant::now();
+    while !desk.read("pings").contains("packets transmitted") {
+        assert!(begin.elapsed().as_secs() < 30, "{}", desk.read("pings"));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let gap = longest_gap(&desk.read("pings"));
+    assert!((1..=2_000 / INTERVAL_MS).contains(&gap), "{gap} pings of {INTERVAL_MS} ms were lost in a row");
+    // The last of them were answered: over the second gateway.
+    assert!(desk.read("pings").contains("icmp_seq=250 "), "{}", desk.read("pings"));
+
+    // That the first has the office again shows when the second is gone and nobody notices.
+    lab.lab("heal node first").expect(0);
+    std::thread::sleep(std::time::Duration::from_secs(10));
+    lab.lab("fail node second").expect(0);
+    lab.lab("exec far ping -i 0.02 -c 50 192.168.7.10").expect(0);
+    let last = lab.lab("exec far ping -i 0.02 -c 50 192.168.7.10").expect(0);
+    assert!(last.out.contains(" 0% packet loss"), "{last}");
+    lab.lab("down").expect(0);
+    assert_eq!(lab.wait().code(), Some(0), "{}", lab.said());
+}

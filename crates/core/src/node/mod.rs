@@ -143,7 +143,8 @@ impl Node {
         links.min(states)
     }
 
-    /// Goes over to another version of the network file. Links that stay keep their state.
+    /// Goes over to another version of the network file. Links that stay keep their state. A new link between nodes that were
+    /// there before counts as down until it has worked: the other end may not have the new file yet.
     ///
     /// # Errors
     /// The new version has no such node; everything stays as it is.
@@ -161,15 +162,21 @@ impl Node {
             }
             self.links.extend(link);
         }
-        self.around = around;
+        let (before, around) = (std::mem::replace(&mut self.around, around), &self.around);
+        let added = around.peers().enumerate().filter(|(at, peer)| from[*at].is_none() && before.knows(peer));
+        let added: Vec<usize> = added.map(|(at, _)| at).collect();
         self.exchange.adapt(&from, &self.around);
         let keys: Vec<Key> = self.exchange.records().keys().cloned().collect();
         for key in keys {
             self.around.update(&key, self.exchange.records());
         }
-        self.handout.handle_all(self.around.states(), "the network file has changed".to_owned());
         self.wakes.clear();
         self.wake_of = vec![Time::NEVER; self.links.len()];
+        for at in added {
+            self.links[at].distrust(now);
+            self.publish(at, now);
+        }
+        self.handout.handle_all(self.around.states(), "the network file has changed".to_owned());
         self.refresh_all();
         Ok(())
     }

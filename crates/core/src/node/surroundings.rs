@@ -82,6 +82,11 @@ impl Surroundings {
         self.network.prefixes.iter().all(|prefix| prefix.addr().is_ipv6())
     }
 
+    /// Whether the network file has a node.
+    pub fn knows(&self, node: &Name) -> bool {
+        self.network.find_node(node).is_some()
+    }
+
     /// Whether the network file has a link between two nodes.
     pub fn is_link(&self, a: &Name, b: &Name) -> bool {
         let ends = self.network.find_node(a).zip(self.network.find_node(b));

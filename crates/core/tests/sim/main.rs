@@ -9,6 +9,8 @@ mod wire;
 mod world;
 
 mod faults;
+mod files;
+mod gateways;
 mod messages;
 mod plain;
 mod seeds;

@@ -121,10 +121,10 @@ fn traffic_that_begins_on_a_link_that_broke_unseen_flows_within_a_second() {
     }
 }
 
-#[test]
-fn three_hundred_nodes_hear_of_a_cut_between_hubs_within_a_second() {
+/// So many nodes, all linked with five hubs.
+fn many(nodes: u64) -> Arc<Network> {
     let mut text = String::from("[network]\nname = \"many\"\nprefixes = [\"10.0.0.0/16\"]\n");
-    for node in 0..300 {
+    for node in 0..nodes {
         let hub = node < 5;
         let _ = writeln!(
             text,
@@ -134,7 +134,12 @@ fn three_hundred_nodes_hear_of_a_cut_between_hubs_within_a_second() {
         );
     }
     text.push_str("[[links]]\nfrom = [\"*\"]\nto = [\"role:hub\"]\n");
-    let mut world = World::new(Arc::new(read(&text)), 1);
+    Arc::new(read(&text))
+}
+
+#[test]
+fn three_hundred_nodes_hear_of_a_cut_between_hubs_within_a_second() {
+    let mut world = World::new(many(300), 1);
     world.run(10 * S);
     let (a, b) = (world.find("n0"), world.find("n1"));
     world.flow(a, b, world.now + 10 * S);
@@ -170,6 +175,39 @@ fn who_was_away_while_very_much_has_changed_is_told_all_of_it() {
     world.cut(hub, away, false);
     world.run(20 * S);
     assert!(known(&world, away) >= 398 && world.hosts[away].states == world.hosts[hub].states);
+}
+
+#[test]
+fn four_hundred_nodes_get_over_the_death_of_a_hub_with_all_its_links() {
+    let mut world = World::new(many(400), 2);
+    world.run(10 * S);
+    let pairs = [("n10", "n300"), ("n20", "n200"), ("n30", "n5")];
+    let flows = pairs.map(|(a, b)| {
+        let (a, b) = (world.find(a), world.find(b));
+        world.flow(a, b, world.now + 60 * S)
+    });
+    world.run(3 * S);
+    let hub = world.flows[flows[0]].path[1];
+    let (name, before) = (world.hosts[hub].name.clone(), sent(&world));
+    world.kill_host(hub);
+    let killed_at = world.now;
+    let is_down = |host: &crate::world::Host, other: &crate::world::Host| {
+        host.states.of(&name, &other.name) == Some(LinkState::Down)
+    };
+    let know = |world: &World| {
+        let live: Vec<_> = world.hosts.iter().filter(|host| host.name != name).collect();
+        live.iter().all(|host| live.iter().all(|other| is_down(host, other)))
+    };
+    while !know(&world) && world.now < killed_at + 60 * S {
+        world.run(S / 2);
+    }
+    let took = (world.now - killed_at) / MS;
+    let worst = flows.map(|flow| world.flows[flow].worst / MS);
+    println!(
+        "400 nodes know of 399 dead links after {took} ms, for {} messages; ms without packets {worst:?}",
+        sent(&world) - before
+    );
+    assert!(took < 10_000 && worst.iter().all(|ms| *ms < 1_000), "{took} ms, {worst:?}");
 }
 
 fn sent(world: &World) -> u64 {

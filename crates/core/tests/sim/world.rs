@@ -36,6 +36,8 @@ pub struct Host {
     pub runs: bool,
     pub states: LinkStates,
     pub carried: Carried,
+    /// Which version of the network file it has.
+    pub file: usize,
     /// Whether it has never had an agent, and so no link address.
     pub is_plain: bool,
     /// The own clock: where it begins, and how much too fast it goes, in millionths.
@@ -84,7 +86,10 @@ pub struct World {
     pub flows: Vec<Flow>,
     queue: BinaryHeap<Reverse<(u64, u64, What)>>,
     count: u64,
-    planned: Vec<(LinkStates, Rc<Paths>)>,
+    /// Versions of the network file; hosts begin with the first.
+    files: Vec<Arc<Network>>,
+    /// Plans made so far, by file and states.
+    planned: Vec<(usize, LinkStates, Rc<Paths>)>,
     check_is_due: bool,
     /// Pairs whose packets circle, since when.
     circling: BTreeMap<(usize, usize), u64>,
@@ -109,6 +114,7 @@ impl World {
             runs: true,
             states: none.clone(),
             carried: Carried::new(paths.clone()),
+            file: 0,
             is_plain: plain.contains(&node.name.as_str()),
             clock: (dice.roll(1 << 50), dice.roll(1_000) as i64 - 500),
             wake: None,
@@ -123,7 +129,8 @@ impl World {
         let wires: Vec<Wire> = network.links.iter().map(wire).collect();
         let wire_of = wires.iter().enumerate().map(|(at, wire)| ((wire.ends[0], wire.ends[1]), at)).collect();
         let mut world = World {
-            planned: vec![(none, paths)],
+            files: vec![network.clone()],
+            planned: vec![(0, none, paths)],
             network,
             now: 0,
             dice,
@@ -167,11 +174,47 @@ impl World {
         let boot = self.dice.roll(1 << 16) as u16;
         let host = &mut self.hosts[at];
         host.has_begun = false;
-        host.agent = Some(Node::new(self.network.clone(), &host.name, boot, now).expect("a node of the network"));
+        host.agent =
+            Some(Node::new(self.files[host.file].clone(), &host.name, boot, now).expect("a node of the network"));
         if !host.runs {
             // A host that starts begins with what the file says; one that carries packets is left alone.
-            host.carried.begin(self.planned[0].1.clone());
+            host.carried.begin(self.planned[0].2.clone());
             host.runs = true;
+        }
+        self.drain(at);
+    }
+
+    /// Another version of the network file, with the same nodes. Nobody has it yet; wires of its new links pass nothing until
+    /// both ends do. Returns its number.
+    pub fn add_file(&mut self, network: Arc<Network>) -> usize {
+        for link in &network.links {
+            let ends = (link.a.at(), link.b.at());
+            if !self.wire_of.contains_key(&ends) {
+                let mut wire = Wire::new([ends.0, ends.1], network.rtt_us(link.a, link.b) / 2);
+                wire.gone = [true; 2];
+                self.wire_of.insert(ends, self.wires.len());
+                self.wires.push(wire);
+            }
+        }
+        self.files.push(network);
+        self.files.len() - 1
+    }
+
+    /// A host gets a version of the network file while its agent runs.
+    pub fn adopt(&mut self, at: usize, file: usize) {
+        let network = self.files[file].clone();
+        for wire in &mut self.wires {
+            let has = network.links.iter().any(|link| [link.a.at(), link.b.at()] == wire.ends);
+            (0..2).filter(|end| wire.ends[*end] == at).for_each(|end| wire.gone[end] = !has);
+        }
+        let now = self.clock(at);
+        self.hosts[at].file = file;
+        if let Some(agent) = &mut self.hosts[at].agent {
+            agent.adopt(network, now).expect("the same nodes");
+            // The agent plans at once; what it says comes after that.
+            let states = agent.states().clone();
+            let planned = self.plan_with(at, &states);
+            self.hosts[at].carried.take(self.planned[planned].2.clone(), self.now);
         }
         self.drain(at);
     }
@@ -260,11 +303,11 @@ impl World {
             What::Counters(at) => self.read_counters(at),
             What::Apply(at, planned) => {
                 if self.hosts[at].agent.is_some() {
-                    self.hosts[at].carried.take(self.planned[planned].1.clone(), self.now);
+                    self.hosts[at].carried.take(self.planned[planned].2.clone(), self.now);
                     self.check_soon();
                 }
             }
-            What::Expect(at, planned) => self.hosts[at].carried.expect(self.planned[planned].1.clone(), self.now),
+            What::Expect(at, planned) => self.hosts[at].carried.expect(self.planned[planned].2.clone(), self.now),
             What::KeepAlive(wire, end) => {
                 if self.wires[wire].keepalive_at[end].is_some_and(|at| at <= self.now) {
                     self.wires[wire].keep_alive(end, &mut self.dice);
@@ -296,7 +339,7 @@ impl World {
                 }
                 Output::SendEcho { to, at: address } => self.send_echo(at, to.as_str(), address),
                 Output::Expect { states } => {
-                    let (planned, takes) = (self.plan_with(&states), self.planning());
+                    let (planned, takes) = (self.plan_with(at, &states), self.planning());
                     self.put(self.now + takes, What::Expect(at, planned));
                 }
                 Output::States { states, reasons } => self.replan(at, states, reasons),
@@ -375,12 +418,13 @@ impl World {
         }
     }
 
-    /// Which of the plans made so far is the one with these states; makes it if there is none.
-    fn plan_with(&mut self, states: &LinkStates) -> usize {
-        let known = self.planned.iter().position(|(known, _)| known == states);
+    /// Which of the plans made so far is the one of a host's file with these states; makes it if there is none.
+    fn plan_with(&mut self, at: usize, states: &LinkStates) -> usize {
+        let file = self.hosts[at].file;
+        let known = self.planned.iter().position(|(of, known, _)| *of == file && known == states);
         known.unwrap_or_else(|| {
-            let paths = Rc::new(Paths::new(&self.network, states));
-            self.planned.push((states.clone(), paths));
+            let paths = Rc::new(Paths::new(&self.files[file], states));
+            self.planned.push((file, states.clone(), paths));
             self.planned.len() - 1
         })
     }
@@ -391,7 +435,7 @@ impl World {
     }
 
     fn replan(&mut self, at: usize, states: LinkStates, reasons: Vec<String>) {
-        let planned = self.plan_with(&states);
+        let planned = self.plan_with(at, &states);
         let host = &mut self.hosts[at];
         host.states = states;
         host.has_begun = true;

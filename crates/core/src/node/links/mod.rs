@@ -153,6 +153,11 @@ impl Link {
         (self.idle_every, self.stated_us) = (Duration::from_secs(idle_s), stated_us);
     }
 
+    /// Counts as down until it has worked.
+    pub fn distrust(&mut self, now: Time) {
+        (self.health, self.since, self.deaf) = (Health::Down, now, true);
+    }
+
     /// Whether it is in use.
     pub fn health(&self) -> Health {
         self.health
@@ -283,8 +288,7 @@ impl Link {
         if now >= self.fast_until {
             self.fast_since = now;
             self.poll_now = !self.promised;
-            let silent = self.evidence_at().is_none_or(|at| now.since(at).as_secs() >= SESSION_FRESH_S);
-            if sends && silent && self.can_suspect(now) {
+            if sends && self.is_silent(now) && self.can_suspect(now) {
                 self.suspect(now, 2);
             }
         }
@@ -295,7 +299,7 @@ impl Link {
     pub fn handle_rumour(&mut self, now: Time) {
         let is_fresh = self.evidence_at().is_some_and(|at| now.since(at) < 5 * FAST);
         if !is_fresh && self.can_suspect(now) {
-            self.poll_now = true;
+            self.suspect(now, if self.is_silent(now) { 2 } else { 1 });
         }
     }
 
@@ -370,6 +374,11 @@ impl Link {
         if self.alone { self.echo_at } else { self.heard_at }
     }
 
+    /// Nothing has been heard for so long that a handshake may have to go first.
+    fn is_silent(&self, now: Time) -> bool {
+        self.evidence_at().is_none_or(|at| now.since(at).as_secs() >= SESSION_FRESH_S)
+    }
+
     fn can_suspect(&self, now: Time) -> bool {
         let can_answer = !self.is_mute() && self.reached_at() <= now;
         can_answer && !self.deaf && self.suspicion.is_none() && self.health != Health::Starting
@@ -392,7 +401,7 @@ impl Link {
 
     /// How long an answer may take before something is wrong.
     fn allowance(&self, now: Time) -> Duration {
-        let silent = self.evidence_at().is_none_or(|at| now.since(at).as_secs() >= SESSION_FRESH_S);
+        let silent = self.is_silent(now);
         let patience = self.hearing.patience().unwrap_or(Duration::from_millis(PROBE_PATIENCE_MS));
         if silent { 2 * patience + 4 * SLACK } else { patience + 2 * SLACK }
     }
