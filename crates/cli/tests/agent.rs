@@ -5,7 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "agent/attack.rs"]
+mod attack;
 mod desk;
+#[path = "agent/live.rs"]
+mod live;
 
 use std::process::Command;
 

@@ -70,6 +70,9 @@ pub const WIRE_SLICE: Duration = Duration::from_micros(100);
 /// Bytes in one request on the control socket: a ping to a thousand named members, with room.
 pub const CONTROL_REQUEST_BYTES_MAX: u64 = 256 << 10;
 
+/// Bytes in one answer: all pairs of a thousand members at a hundred bytes each, with room.
+pub const CONTROL_ANSWER_BYTES_MAX: u64 = 256 << 20;
+
 /// How long a client of the control socket may take to send or take a line: it is a program on this machine.
 pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -1,15 +1,10 @@
 //! The commands' end of the control socket.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::Path;
-use std::time::Duration;
 
-use super::{Envelope, Request, Response, VERSION};
-use crate::limits::CONTROL_RESPONSE_BYTES_MAX;
-
-/// How long an agent may take: a reload looks names up and talks to the kernel.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+use super::line::{self, TalkError};
+use super::{PROTOCOL, Request, Response};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +18,9 @@ pub enum AskError {
         #[source]
         source: io::Error,
     },
-    /// The conversation broke off.
+    /// The conversation came to nothing.
     #[error("the agent did not answer")]
-    Silent(#[source] io::Error),
+    Silent(#[source] TalkError),
     /// It says no.
     #[error("the agent refuses: {0}")]
     Refused(String),
@@ -36,19 +31,10 @@ pub enum AskError {
 /// # Errors
 /// If there is none, or it refuses.
 pub fn ask(socket: &Path, request: Request) -> Result<Response, AskError> {
-    let no_agent = |source| AskError::NoAgent { path: socket.display().to_string(), source };
-    let stream = UnixStream::connect(socket).map_err(no_agent)?;
-    let converse = || -> io::Result<Response> {
-        stream.set_read_timeout(Some(ANSWER_MAX))?;
-        let mut line = serde_json::to_vec(&Envelope { version: VERSION, request })?;
-        line.push(b'\n');
-        (&stream).write_all(&line)?;
-        let mut answer = String::new();
-        BufReader::new(&stream).take(CONTROL_RESPONSE_BYTES_MAX).read_line(&mut answer)?;
-        Ok(serde_json::from_str(&answer)?)
-    };
-    match converse().map_err(AskError::Silent)? {
-        Response::Refused(why) => Err(AskError::Refused(why)),
-        answer => Ok(answer),
+    match line::ask(&PROTOCOL, socket, request) {
+        Ok(Response::Refused(why)) => Err(AskError::Refused(why)),
+        Ok(answer) => Ok(answer),
+        Err(TalkError::Nobody(source)) => Err(AskError::NoAgent { path: socket.display().to_string(), source }),
+        Err(error) => Err(AskError::Silent(error)),
     }
 }

@@ -1,20 +1,33 @@
 //! How commands reach a running agent: one JSON line there, one back, over a socket in the network's directory below `/run`.
 //!
-//! Only the directory's owner may enter it. Messages are versioned and bounded; one request per connection, each connection in a
-//! thread of its own, so that a slow asker holds nobody up. [`Snapshot`] is all that people are ever shown of an agent.
+//! Only the directory's owner may enter it. Messages are versioned and bounded ([`line`]); one request per connection, each connection in
+//! a thread of its own, so that a slow asker holds nobody up. [`Snapshot`] is all that people are ever shown of an agent.
 
 pub mod client;
+pub mod line;
 pub mod server;
 mod snapshot;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::line::Protocol;
+use crate::limits::{CONTROL_REQUEST_BYTES_MAX, CONTROL_RESPONSE_BYTES_MAX};
+
 pub use snapshot::{DeviceSnapshot, Health, MemberSnapshot, Snapshot};
 
-/// The version of these messages.
-pub const VERSION: u32 = 1;
+/// How an agent and the commands talk.
+pub const PROTOCOL: Protocol = Protocol {
+    who: "agent",
+    version: 1,
+    request_bytes_max: CONTROL_REQUEST_BYTES_MAX,
+    answer_bytes_max: CONTROL_RESPONSE_BYTES_MAX,
+    talk_max: Duration::from_secs(5),
+    // A reload looks names up and talks to the kernel.
+    answer_max: Duration::from_secs(60),
+};
 
 /// What can be asked of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,15 +56,6 @@ pub enum Request {
         /// Remove everything of the network from the host.
         cleanup: bool,
     },
-}
-
-/// A request as it is sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Envelope {
-    /// [`VERSION`].
-    pub version: u32,
-    /// The request.
-    pub request: Request,
 }
 
 /// A change that would be made.

@@ -3,13 +3,13 @@
 //! [`wayleave_core::node::Node`] decides; here it is told what happened (messages, replies, the device's counters) and what it
 //! wants done is done: messages and echo requests are sent, and new link states are planned with and carried out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use wayleave_core::host::{Backend, Resolved, expected, wanted};
 use wayleave_core::names::Name;
-use wayleave_core::node::{EchoAddress, Event as NodeEvent, Health, LinkReport, Node, Output, Time};
+use wayleave_core::node::{EchoAddress, Event as NodeEvent, LinkReport, Node, Output, Time};
 use wayleave_core::plan::{LinkStates, MemberKind, NodePlan};
 use wayleave_engine::PeerTraffic;
 
@@ -70,10 +70,9 @@ impl Failover {
         self.links = None;
     }
 
-    /// The other ends of links that are down.
-    pub(super) fn down(&self, now: Time) -> BTreeSet<Name> {
-        let links = self.node.iter().flat_map(|node| node.links(now));
-        links.filter(|report| report.health == Health::Down).map(|report| report.peer).collect()
+    /// The other ends of own links that are down.
+    pub(super) fn down(&self) -> HashSet<&Name> {
+        self.node.iter().flat_map(Node::down).collect()
     }
 
     /// All own links by the other end's name.

@@ -76,7 +76,7 @@ impl Paths {
 impl Agent {
     /// The peers that answer: with a session that is not too old, over a link that is not known to be down.
     pub(super) fn live_peers(&self) -> BTreeSet<Name> {
-        let down = self.failover.down(self.time());
+        let down = self.failover.down();
         let is_live = |peer: &&PeerPlan| {
             !down.contains(&peer.name) && self.peers.handshake_age(peer).is_some_and(|age| age < SESSION)
         };

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use wayleave_core::host::ROUTE_PROTOCOL;
 
@@ -12,6 +13,9 @@ use crate::control::server::{listen, serve};
 use crate::netlink::Watch;
 use crate::system::signals::Signals;
 use crate::system::watch_files::FileWatch;
+
+/// Until files are watched again whose directory has gone.
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// Starts all that last as long as the agent.
 pub fn start(agent: &Agent, events: &SyncSender<Event>, signals: Signals) -> Result<(), AgentError> {
@@ -43,10 +47,17 @@ pub fn start(agent: &Agent, events: &SyncSender<Event>, signals: Signals) -> Res
 
 /// Watches files for as long as the agent lives; called again when there are others.
 pub fn watch(files: Vec<PathBuf>, events: &SyncSender<Event>) -> Result<(), AgentError> {
-    let files = FileWatch::open(&files).map_err(failed("watch the network file"))?;
+    let mut watch = FileWatch::open(&files).map_err(failed("watch the network file"))?;
     let to = events.clone();
     thread("files", move || {
-        while files.wait().is_ok() {
+        while watch.wait().is_ok() {
+            // Links may lead elsewhere now; a directory that is just being replaced is there again soon.
+            watch = loop {
+                match FileWatch::open(&files) {
+                    Ok(watch) => break watch,
+                    Err(_) => std::thread::sleep(WATCH_AGAIN),
+                }
+            };
             if to.send(Event::FileChanged).is_err() {
                 return;
             }

@@ -144,7 +144,7 @@ impl Echoes {
     /// What the kernel says, such as that there is no route.
     pub fn send(&self, destination: IpAddr, tag: u32) -> io::Result<()> {
         let v4 = destination.is_ipv4();
-        let request = Probe { target: tag, round: 0 }.request(self.identity, v4, PROBE_BYTES);
+        let request = Probe { target: tag, round: 0 }.request(&self.identity, v4, PROBE_BYTES);
         let socket = if v4 { Some(&self.v4) } else { self.v6.as_ref() };
         socket.ok_or(io::ErrorKind::Unsupported)?.send(None, destination, &request)
     }
@@ -160,7 +160,7 @@ impl Echoes {
         let mut tags = Vec::new();
         for (socket, v4) in sockets().zip([true, false]) {
             while let Some((bytes, _)) = socket.receive() {
-                tags.extend(Probe::from_reply(&bytes, self.identity, v4).map(|probe| probe.target));
+                tags.extend(Probe::from_reply(&bytes, &self.identity, v4).map(|probe| probe.target));
             }
         }
         Ok(tags)
@@ -239,7 +239,7 @@ impl<'a> Run<'a> {
         let socket = if target.destination.is_ipv4() { &self.v4 } else { &self.v6 };
         let Some(socket) = socket else { return };
         let probe = Probe { target: index as u32, round };
-        let request = probe.request(self.identity, target.destination.is_ipv4(), PROBE_BYTES);
+        let request = probe.request(&self.identity, target.destination.is_ipv4(), PROBE_BYTES);
         let at_ns = socket::clock_ns();
         match socket.send(target.source, target.destination, &request) {
             Ok(()) => {
@@ -256,7 +256,7 @@ impl<'a> Run<'a> {
     fn receive(&mut self) {
         for (v4, socket) in [(true, &self.v4), (false, &self.v6)] {
             while let Some((bytes, at_ns)) = socket.as_ref().and_then(EchoSocket::receive) {
-                let Some(probe) = Probe::from_reply(&bytes, self.identity, v4) else { continue };
+                let Some(probe) = Probe::from_reply(&bytes, &self.identity, v4) else { continue };
                 let index = probe.target as usize;
                 let fate = self.fates.get_mut(index).and_then(|fates| fates.get_mut(probe.round as usize));
                 match fate {

@@ -68,7 +68,7 @@ pub fn path_mtus(destinations: &[IpAddr], mark: u32) -> Result<Vec<Option<PathMt
             };
             let v4 = destination.is_ipv4();
             let header = if v4 { 20 } else { 40 };
-            let request = Probe { target: index as u32, round }.request(identity, v4, usize::from(size) - header);
+            let request = Probe { target: index as u32, round }.request(&identity, v4, usize::from(size) - header);
             let socket = sockets[usize::from(!v4)].as_ref();
             match socket.map(|socket| socket.send(None, *destination, &request)) {
                 Some(Ok(())) => asked += 1,
@@ -80,7 +80,7 @@ pub fn path_mtus(destinations: &[IpAddr], mark: u32) -> Result<Vec<Option<PathMt
         if Instant::now() >= end || (asked == 0 && !tries.iter().any(open)) {
             break;
         }
-        hear(&sockets, identity, asked, &mut tries)?;
+        hear(&sockets, &identity, asked, &mut tries)?;
         for (state, destination) in tries.iter_mut().zip(destinations) {
             if let Some(state) = state {
                 state.end_of_round(first_hop(*destination, mark));
@@ -102,13 +102,13 @@ pub fn answering(destinations: &[IpAddr], mark: u32) -> Result<BTreeSet<IpAddr>,
     for round in 0..3 {
         for (index, destination) in destinations.iter().enumerate().filter(|(_, one)| !answered.contains(*one)) {
             let v4 = destination.is_ipv4();
-            let request = Probe { target: index as u32, round }.request(identity, v4, PROBE_BYTES);
+            let request = Probe { target: index as u32, round }.request(&identity, v4, PROBE_BYTES);
             // No route is no answer.
             let _ = sockets[usize::from(!v4)].as_ref().map(|socket| socket.send(None, *destination, &request));
         }
         let end = Instant::now() + ANSWER_MAX / 2;
         while answered.len() < destinations.len() && Instant::now() < end {
-            receive(&sockets, identity, end, |target| answered.extend(destinations.get(target)))?;
+            receive(&sockets, &identity, end, |target| answered.extend(destinations.get(target)))?;
         }
     }
     Ok(answered)
@@ -130,7 +130,7 @@ fn sockets(destinations: &[IpAddr], mark: u32) -> Result<[Option<EchoSocket>; 2]
 /// Waits for replies until a time, and hands over whom they are from.
 fn receive(
     sockets: &[Option<EchoSocket>; 2],
-    identity: Identity,
+    identity: &Identity,
     end: Instant,
     mut hear: impl FnMut(usize),
 ) -> Result<(), PingError> {
@@ -148,7 +148,7 @@ fn receive(
 /// Waits until all have answered or had their time.
 fn hear(
     sockets: &[Option<EchoSocket>; 2],
-    identity: Identity,
+    identity: &Identity,
     mut open: usize,
     tries: &mut [Option<Try>],
 ) -> Result<(), PingError> {
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn probes_are_as_large_as_asked_for() {
-        let request = Probe { target: 1, round: 2 }.request(Identity::fresh(), true, 1_472);
+        let request = Probe { target: 1, round: 2 }.request(&Identity::fresh(), true, 1_472);
         assert_eq!(request.len(), 1_472);
     }
 }

@@ -1,4 +1,5 @@
-//! Being told that files have changed, however editors and tools write them: in place, or a new one with the old one's name.
+//! Being told that files have changed, however editors and tools write them: in place, or a new one with the old one's name, or by
+//! turning a symbolic link on the way to it.
 
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 const BUFFER_BYTES: usize = 16 * 1024;
 /// Bytes of `struct inotify_event` without the name.
 const EVENT: usize = 16;
+/// Symbolic links that are followed: as many as the kernel follows (path_resolution(7)).
+const LINKS_MAX: usize = 40;
 
 /// Files to hear of.
 #[derive(Debug)]
@@ -19,7 +22,8 @@ pub struct FileWatch {
 }
 
 impl FileWatch {
-    /// Watches the directories that the files are in.
+    /// Watches the directories that the files are in, and those of all links on the way. Where links lead may change: open it anew
+    /// after each change.
     ///
     /// # Errors
     /// What the kernel says, such as that a user has too many watches.
@@ -32,7 +36,8 @@ impl FileWatch {
         // SAFETY: the descriptor was just made and belongs to nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let mask = libc::IN_CLOSE_WRITE | libc::IN_MOVED_TO | libc::IN_CREATE | libc::IN_DELETE | libc::IN_ATTRIB;
-        for file in files {
+        let names: Vec<PathBuf> = files.iter().flat_map(|file| places(file)).collect();
+        for file in &names {
             let directory = file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let path = CString::new(directory.as_os_str().as_bytes())?;
             // SAFETY: the string lives through the call.
@@ -40,7 +45,7 @@ impl FileWatch {
                 return Err(io::Error::last_os_error());
             }
         }
-        Ok(FileWatch { fd, names: files.to_vec() })
+        Ok(FileWatch { fd, names })
     }
 
     /// Waits until one of the files may have changed.
@@ -78,5 +83,53 @@ impl FileWatch {
             events = &events[end..];
         }
         false
+    }
+}
+
+/// A file's place, and those of all symbolic links on the way to it.
+fn places(file: &Path) -> Vec<PathBuf> {
+    let (mut places, mut way) = (Vec::new(), file.to_owned());
+    while places.len() < LINKS_MAX {
+        // The first link on the way, with what comes after it.
+        let mut steps: Vec<&Path> = way.ancestors().collect();
+        steps.reverse();
+        let link = steps.into_iter().find_map(|step| Some((step.to_owned(), std::fs::read_link(step).ok()?)));
+        let Some((link, target)) = link else { break };
+        let rest = way.strip_prefix(&link).map(Path::to_owned).unwrap_or_default();
+        let mut next = link.parent().unwrap_or(Path::new("")).join(target);
+        if !rest.as_os_str().is_empty() {
+            next.push(rest);
+        }
+        places.push(link);
+        way = next;
+    }
+    places.push(way);
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_links_on_the_way_to_a_file_are_watched() {
+        let root = std::env::temp_dir().join(format!("wayleave-places-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("v1")).expect("it can be made");
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, root.join(name)).expect("it can be made");
+        link("v1", "data");
+        link("data/file", "file");
+        link("circle", "circle");
+        std::fs::write(root.join("v1/file"), "").expect("it can be written");
+        let names = |file: &str| -> Vec<String> {
+            let ends = places(&root.join(file))
+                .into_iter()
+                .filter_map(|p| Some(p.strip_prefix(&root).ok()?.display().to_string()));
+            ends.collect()
+        };
+        assert_eq!(names("file"), ["file", "data", "v1/file"]);
+        assert_eq!(names("v1/file"), ["v1/file"]);
+        assert_eq!(names("v1/none"), ["v1/none"]);
+        assert_eq!(names("circle").len(), LINKS_MAX + 1);
+        let _ = std::fs::remove_dir_all(&root);
     }
 }

@@ -200,6 +200,11 @@ impl Node {
         self.around.peers().zip(&self.links).map(report)
     }
 
+    /// The other ends of own links that are down.
+    pub fn down(&self) -> impl Iterator<Item = &Name> {
+        self.around.peers().zip(&self.links).filter(|(_, link)| link.health() == Health::Down).map(|(peer, _)| peer)
+    }
+
     /// What was counted.
     pub fn counters(&self) -> Counters {
         Counters { refused: self.exchange.refused, changes: self.handout.count, ..self.counters }

@@ -49,7 +49,16 @@ impl Crowd {
         let remote: SocketAddr = options.text("server").parse().unwrap();
         // SAFETY: takes no pointers.
         let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-        let clients = (0..options.number("count", 1000)).map(|at| client(at, server, remote, epoll)).collect();
+        let clients = (0..options.number("count", 1000)).map(|at| client(at, server, remote, epoll));
+        let keepalive_s = options.number("keepalive", 0) as u16;
+        let clients = clients.map(|mut client| {
+            let mut peer = ConfigurePeer::new(server);
+            peer.persistent_keepalive_s = Some(keepalive_s);
+            let change = ConfigureDevice { peers: vec![peer], ..ConfigureDevice::default() };
+            client.tunnel.configure(Now::default(), &change).unwrap();
+            client
+        });
+        let clients = clients.collect();
         Crowd {
             clients,
             server,

@@ -2,7 +2,7 @@
 //!
 //! `load keys --count N --pad M` prints what the server has to know of N clients and of M peers that never come, for `wg setconf`.
 //! `load clients --count N --server ADDR:PORT --key KEY [--rate ECHOES_PER_S | --window ECHOES] [--size BYTES] [--seconds S]
-//! [--record FILE]` is N clients at once, 10.66.0.0 and on, which ping through their tunnels. `load flood --to ADDR:PORT --key KEY
+//! [--keepalive S] [--record FILE]` is N clients at once, 10.66.0.0 and on, which ping through their tunnels. `load flood --to ADDR:PORT --key KEY
 //! [--kind initiations|hostile] [--rate PER_S] [--sources N] [--seconds S] [--corpus FILE]` sends from forged addresses, 10.67.0.0
 //! and on. `load receive --at ADDR:PORT` and `load send --to ADDR:PORT [--mbit N] [--seconds S]` are a steady stream, each of
 //! whose datagrams is accounted for. The network namespace has to be one where these addresses harm nobody. Figures are printed as `name value`.

@@ -1,27 +1,24 @@
 //! A command's end of the control socket.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use super::{Envelope, Request, Response, VERSION};
-use crate::limits::{CONTROL_ANSWER_TIMEOUT, CONTROL_END_TIMEOUT};
+use wayleave_agent::control::line::{self, TalkError};
+
+use super::{PROTOCOL, Request, Response};
+use crate::limits::CONTROL_END_TIMEOUT;
 
 /// Why a lab can't be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody answers.
+    /// Nothing comes back.
     #[error("can't speak to the lab at {path}")]
-    Io {
+    Talk {
         /// The socket.
         path: String,
-        /// What the kernel says.
+        /// Why.
         #[source]
-        source: io::Error,
+        source: TalkError,
     },
-    /// The answer makes no sense.
-    #[error("the lab's answer makes no sense; is it of another version?")]
-    Answer(#[source] serde_json::Error),
     /// The lab refuses.
     #[error("{0}")]
     Refused(String),
@@ -32,17 +29,10 @@ pub enum ClientError {
 /// # Errors
 /// If it can't be reached, or refuses.
 pub fn ask(socket: &Path, request: Request) -> Result<Response, ClientError> {
-    let io_error = |source| ClientError::Io { path: socket.display().to_string(), source };
-    let stream = UnixStream::connect(socket).map_err(io_error)?;
-    stream.set_read_timeout(Some(CONTROL_ANSWER_TIMEOUT)).map_err(io_error)?;
-    let mut text = serde_json::to_vec(&Envelope { version: VERSION, request }).map_err(ClientError::Answer)?;
-    text.push(b'\n');
-    (&stream).write_all(&text).map_err(io_error)?;
-    let mut line = String::new();
-    BufReader::new(&stream).read_line(&mut line).map_err(io_error)?;
-    match serde_json::from_str(&line).map_err(ClientError::Answer)? {
-        Response::Refused(why) => Err(ClientError::Refused(why)),
-        response => Ok(response),
+    match line::ask(&PROTOCOL, socket, request) {
+        Ok(Response::Refused(why)) => Err(ClientError::Refused(why)),
+        Ok(response) => Ok(response),
+        Err(source) => Err(ClientError::Talk { path: socket.display().to_string(), source }),
     }
 }
 

@@ -9,10 +9,20 @@ pub mod server;
 
 use serde::{Deserialize, Serialize};
 
+use wayleave_agent::control::line::Protocol;
+
+use crate::limits::{CONTROL_ANSWER_BYTES_MAX, CONTROL_ANSWER_TIMEOUT, CONTROL_REQUEST_BYTES_MAX, CONTROL_TIMEOUT};
 use crate::session::{Fault, LinkReport, PairReport, Target};
 
-/// The version of these messages.
-pub const VERSION: u32 = 1;
+/// How a lab and the commands talk.
+pub const PROTOCOL: Protocol = Protocol {
+    who: "lab",
+    version: 1,
+    request_bytes_max: CONTROL_REQUEST_BYTES_MAX,
+    answer_bytes_max: CONTROL_ANSWER_BYTES_MAX,
+    talk_max: CONTROL_TIMEOUT,
+    answer_max: CONTROL_ANSWER_TIMEOUT,
+};
 
 /// What can be asked of a lab.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,15 +50,6 @@ pub enum Request {
     },
     /// End.
     Down,
-}
-
-/// A request as it is sent.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Envelope {
-    /// [`VERSION`].
-    pub version: u32,
-    /// The request.
-    pub request: Request,
 }
 
 /// What a lab answers.

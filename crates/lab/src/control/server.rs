@@ -3,19 +3,20 @@
 //! One thread, one connection at a time: requests are short, but for pings, and a lab has one user. The loop ends on
 //! SIGINT, SIGTERM or a request to end. A client that sends nothing, too much or nonsense is refused and forgotten.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use wayleave_agent::control::line::{hear, listen, reply};
 use wayleave_agent::system::signals::wait_readable;
 use wayleave_core::file::nearest;
 
 pub use wayleave_agent::system::signals::Signals;
 
-use super::{Entry, Envelope, Request, Response, Status, VERSION};
-use crate::limits::{CONTROL_REQUEST_BYTES_MAX, CONTROL_TIMEOUT, PING_COUNT_CONTROL_MAX};
+use super::{Entry, PROTOCOL, Request, Response, Status};
+use crate::limits::PING_COUNT_CONTROL_MAX;
 use crate::session::{Lab, LabError, Place};
 
 /// How soon after long work its watcher ends, in milliseconds.
@@ -44,7 +45,7 @@ pub fn watch_while<T>(signals: &Signals, interrupted: impl FnOnce() + Send, work
 /// # Errors
 /// If the socket can't be made or waited for.
 pub fn serve(lab: &mut Lab, lab_name: &str, signals: &Signals) -> io::Result<()> {
-    let listener = UnixListener::bind(lab.socket())?;
+    let listener = listen(&lab.socket())?;
     loop {
         let ready = wait_readable(&[signals.as_fd(), listener.as_fd()], -1)?;
         if ready[0] {
@@ -62,25 +63,10 @@ pub fn serve(lab: &mut Lab, lab_name: &str, signals: &Signals) -> io::Result<()>
 
 /// One request and its answer; true if it was the last.
 fn converse(lab: &mut Lab, lab_name: &str, stream: &UnixStream) -> io::Result<bool> {
-    stream.set_read_timeout(Some(CONTROL_TIMEOUT))?;
-    stream.set_write_timeout(Some(CONTROL_TIMEOUT))?;
-    let mut line = String::new();
-    BufReader::new(stream).take(CONTROL_REQUEST_BYTES_MAX).read_line(&mut line)?;
-    let (response, last) = match serde_json::from_str::<Envelope>(&line) {
-        Ok(Envelope { version: VERSION, request }) => {
-            let last = matches!(request, Request::Down);
-            (answer(lab, lab_name, request).unwrap_or_else(Response::Refused), last)
-        }
-        Ok(Envelope { version, .. }) => (
-            Response::Refused(format!("this lab speaks version {VERSION} of the control messages, not {version}")),
-            false,
-        ),
-        Err(error) => (Response::Refused(format!("not a request: {error}")), false),
-    };
-    let mut text = serde_json::to_vec(&response)?;
-    text.push(b'\n');
-    let mut writer = stream;
-    writer.write_all(&text)?;
+    let request = hear(&PROTOCOL, stream);
+    let last = matches!(request, Ok(Request::Down));
+    let response = request.and_then(|request| answer(lab, lab_name, request)).unwrap_or_else(Response::Refused);
+    reply(&PROTOCOL, stream, &response)?;
     Ok(last)
 }
 
