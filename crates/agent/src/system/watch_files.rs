@@ -1,5 +1,7 @@
 //! Being told that files have changed, however editors and tools write them: in place, or a new one with the old one's name, or by
-//! turning a symbolic link on the way to it. It tells that something has changed, not what; whoever hears of it reads again.
+//! turning a symbolic link on the way to it.
+//!
+//! In: paths. Out: that something may have changed, not what; whoever hears of it reads again. Nothing is read here.
 
 use std::ffi::{CString, OsStr};
 use std::io;
