@@ -150,6 +150,10 @@ impl Draft {
         if member.hub {
             out.push_str("hub = true\n");
         }
+        // So that the next client need not name it.
+        if self.members.iter().filter_map(|other| other.via.as_ref()).any(|via| via.contains(&at)) {
+            out.push_str("entry = true\n");
+        }
         match (member.endpoints.len(), member.endpoints.get(&None)) {
             (0, _) => {}
             (1, Some(only)) if only.len() == 1 => {
