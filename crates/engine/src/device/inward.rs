@@ -12,7 +12,8 @@ use super::pool::batch::Batch;
 use super::tun::Tun;
 use super::udp::Family;
 use crate::limits::{
-    LARGE_MESSAGE_BYTES, LARGE_MESSAGES_AT_ONCE, MESSAGES_AT_ONCE_MAX, PARALLEL_FROM_BYTES, PARALLEL_FROM_PACKETS,
+    LARGE_MESSAGE_BYTES, LARGE_MESSAGES_AT_ONCE, MESSAGES_AT_ONCE_MAX, MESSAGES_WHILE_QUIET, PARALLEL_FROM_BYTES,
+    PARALLEL_FROM_PACKETS,
 };
 use crate::packet::PacketBuf;
 use crate::time::Now;
@@ -30,7 +31,7 @@ pub struct Inward {
 impl Inward {
     /// Buffers for an interface.
     pub fn new(tun: &Tun) -> Inward {
-        Inward { batch: Batch::new(tun.joins()), wanted: LARGE_MESSAGES_AT_ONCE, others: Vec::new() }
+        Inward { batch: Batch::new(tun.joins()), wanted: MESSAGES_WHILE_QUIET, others: Vec::new() }
     }
 
     /// Takes one batch of messages from a socket, or several small ones for the pool.
@@ -59,6 +60,7 @@ impl Inward {
         let (messages, bytes) = self.batch.received();
         let is_large = bytes >= messages * LARGE_MESSAGE_BYTES;
         self.wanted = match &way.pool {
+            _ if messages <= 1 && !is_large => MESSAGES_WHILE_QUIET,
             // A thread for each.
             Some(_) if is_large => 1,
             None if is_large => LARGE_MESSAGES_AT_ONCE,

@@ -13,10 +13,12 @@ use super::outbox::{Address, Outbox};
 use super::pool::{Pool, Sealing};
 use super::tun::Tun;
 use super::udp::Sockets;
-use crate::limits::{BATCH_BYTES, BATCH_PACKETS, PACKET_BYTES_MAX, PARALLEL_FROM_BYTES, PARALLEL_FROM_PACKETS};
+use crate::limits::{
+    BATCH_BYTES, BATCH_PACKETS, PACKET_BYTES_MAX, PARALLEL_FROM_BYTES, PARALLEL_FROM_PACKETS, QUIET_BYTES, QUIET_GAP,
+};
 use crate::noise::messages::{DATA_HEADER_BYTES, TAG_BYTES, TYPE_COOKIE_REPLY, TYPE_DATA};
 use crate::packet::{IpHeader, PacketBuf};
-use crate::time::Now;
+use crate::time::{Monotonic, Now};
 use crate::tunnel::{Departure, Transmit, Tunnel};
 
 /// The kernel's `HANDSHAKE_DSCP`: handshakes go before data (AF41).
@@ -30,6 +32,9 @@ pub struct Outward {
     outbox: Outbox,
     /// Sealing is left to the pool.
     defers: bool,
+    /// When a packet last came, and whether it was small and came alone: nothing before it for [`QUIET_GAP`], nothing known behind it.
+    last: Monotonic,
+    is_quiet: bool,
 }
 
 /// What the way out leads through.
@@ -54,6 +59,7 @@ impl Outward {
         let mut result = Ok(());
         let (mut packets, mut bytes) = (0, 0);
         self.defers = way.pool.as_ref().is_some_and(|pool| !pool.nothing_leaves());
+        let gap = way.now.monotonic.since(self.last);
         while packets < BATCH_PACKETS && bytes < BATCH_BYTES {
             match tun.read(&mut scratch) {
                 Ok((header, packet)) => {
@@ -62,6 +68,10 @@ impl Outward {
                     let is_much = bytes >= PARALLEL_FROM_BYTES || packets >= PARALLEL_FROM_PACKETS;
                     self.defers |= is_much && way.pool.is_some();
                     self.send_packet(&header, &scratch[packet], way);
+                    // Probably there is no other. To ask would keep this one waiting, or its answer; the next wait asks anyway.
+                    if packets == 1 && self.is_quiet && gap >= QUIET_GAP && bytes <= QUIET_BYTES && !self.defers {
+                        break;
+                    }
                 }
                 Err(error) => {
                     result = Err(error);
@@ -73,6 +83,10 @@ impl Outward {
             }
         }
         self.flush(way);
+        if packets > 0 {
+            self.is_quiet = packets == 1 && gap >= QUIET_GAP && bytes <= QUIET_BYTES;
+            self.last = way.now.monotonic;
+        }
         self.scratch = scratch;
         result
     }

@@ -2,7 +2,7 @@
 //!
 //! The protocol core draws ephemeral keys, session indices, cookie nonces and timer jitter from a [`Rng`] that its owner hands
 //! in: [`SystemRng`] in production, [`SeededRng`] in simulation, where one seed must give one run. `SeededRng` is no
-//! cryptographic generator and says so in its name.
+//! cryptographic generator and says so in its name; in production it gives jitter and nothing else.
 
 #[cfg(test)]
 pub(crate) mod fuzz;
@@ -18,6 +18,13 @@ pub(crate) fn random_u32(rng: &mut dyn Rng) -> u32 {
     let mut bytes = [0; 4];
     rng.fill(&mut bytes);
     u32::from_ne_bytes(bytes)
+}
+
+/// A random 64-bit number.
+pub(crate) fn random_u64(rng: &mut dyn Rng) -> u64 {
+    let mut bytes = [0; 8];
+    rng.fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
 }
 
 /// 32 random bytes.
@@ -37,7 +44,7 @@ impl Rng for SystemRng {
     }
 }
 
-/// A repeatable generator for simulations (SplitMix64). Never use it for keys that matter.
+/// A repeatable generator for simulations and jitter (SplitMix64). Never use it for keys that matter.
 #[derive(Clone, Debug)]
 pub struct SeededRng(u64);
 

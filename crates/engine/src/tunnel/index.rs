@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use super::peer::PeerId;
@@ -32,7 +33,26 @@ impl Indexed {
 
 /// Index to meaning.
 #[derive(Debug, Default)]
-pub struct IndexTable(HashMap<u32, Indexed>);
+pub struct IndexTable(HashMap<u32, Indexed, BuildHasherDefault<IndexHasher>>);
+
+/// What was drawn at random need not be hashed: nobody else chooses what is in the table.
+#[derive(Debug, Default)]
+pub struct IndexHasher(u64);
+
+impl Hasher for IndexHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0 << 8 | u64::from(*byte));
+    }
+
+    fn write_u32(&mut self, index: u32) {
+        // The table's groups go by the low bits, their members by the high ones.
+        self.0 = u64::from(index) << 32 | u64::from(index);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 impl IndexTable {
     /// Draws an unused index for a handshake of `peer`.

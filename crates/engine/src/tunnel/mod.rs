@@ -38,7 +38,7 @@ use crate::noise::cookie::CookieChecker;
 use crate::noise::handshake::Identity;
 use crate::noise::messages::Message;
 use crate::packet::PacketBuf;
-use crate::rng::Rng;
+use crate::rng::{Rng, SeededRng, random_u64};
 use crate::time::{Monotonic, Now};
 
 pub use configure::ConfigureError;
@@ -111,6 +111,8 @@ struct Shared {
     deadlines: Deadlines,
     out: Outputs,
     rng: Box<dyn Rng>,
+    /// For what nobody is hurt by guessing: the jitter of timers that packets set, which is not to cost a system call.
+    jitter: SeededRng,
     timing: Timing,
     mtu: usize,
     up: bool,
@@ -136,7 +138,8 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// A tunnel without key and peers, down.
-    pub fn new(rng: Box<dyn Rng>, timing: Timing) -> Tunnel {
+    pub fn new(mut rng: Box<dyn Rng>, timing: Timing) -> Tunnel {
+        let jitter = SeededRng::new(random_u64(rng.as_mut()));
         Tunnel {
             peers: Vec::new(),
             free: Vec::new(),
@@ -158,6 +161,7 @@ impl Tunnel {
                 deadlines: Deadlines::default(),
                 out: Outputs::default(),
                 rng,
+                jitter,
                 timing,
                 mtu: 1420,
                 up: false,

@@ -21,7 +21,6 @@ use crate::limits::{SENDING_PAUSE, STAGED_PACKETS_MAX, Timing};
 use crate::noise::cookie::PeerMacs;
 use crate::noise::handshake::{Identity, Initiator, StaticSecret, initiate};
 use crate::packet::PacketBuf;
-use crate::rng::random_u32;
 use crate::time::{Monotonic, Now, Tai64N};
 
 /// A peer's place in its tunnel. Used again after the peer is gone.
@@ -125,7 +124,8 @@ pub struct Peer {
     pub tx_bytes: u64,
     /// Wall-clock time of its last completed handshake.
     pub last_handshake: Option<Duration>,
-    timestamp_sent: Option<Tai64N>,
+    /// The timestamp of the last initiation to it.
+    pub timestamp_sent: Option<Tai64N>,
     staged: VecDeque<PacketBuf>,
     /// When packets for it last came.
     packets_at: Option<Monotonic>,
@@ -373,13 +373,12 @@ impl Peer {
     }
 
     fn note_data_sent(&mut self, now: Now, shared: &mut Shared) {
-        // Randomness is a system call; not one for each packet.
         if self.timers.is_running(Timer::NewHandshake) {
             return;
         }
         let jitter = jitter(shared);
         let timeout = shared.timing.keepalive_timeout + shared.timing.rekey_timeout + jitter;
-        self.timers.set_if_idle(Timer::NewHandshake, now.monotonic + timeout);
+        self.timers.set(Timer::NewHandshake, now.monotonic + timeout);
     }
 
     /// Something authenticated was sent: no keepalive is owed.
@@ -480,5 +479,5 @@ pub fn retire(retired: Retired, shared: &mut Shared) {
 
 fn jitter(shared: &mut Shared) -> Duration {
     let span_us = shared.timing.rekey_jitter.as_micros().max(1) as u64;
-    Duration::from_micros(u64::from(random_u32(shared.rng.as_mut())) % span_us)
+    Duration::from_micros(shared.jitter.next_u64() % span_us)
 }

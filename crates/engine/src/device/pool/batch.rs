@@ -31,6 +31,8 @@ pub struct Batch {
     datagrams: Vec<Datagram>,
     /// Where the packets for the interface are.
     packets: Vec<Range<usize>>,
+    /// Those of one run, while it is judged.
+    of_run: Vec<Range<usize>>,
     coalescer: Coalescer,
 }
 
@@ -61,6 +63,7 @@ impl Batch {
             runs: Vec::new(),
             datagrams: Vec::new(),
             packets: Vec::new(),
+            of_run: Vec::new(),
             coalescer: Coalescer::new(joins),
         }
     }
@@ -130,8 +133,7 @@ impl Batch {
     /// Tells the tunnel what was opened and what was not. True if there is something for the interface.
     pub fn judge(&mut self, now: Now, tunnel: &mut Tunnel) -> bool {
         for run in self.runs.drain(..) {
-            let before = self.packets.len();
-            let mut packets = self.packets.split_off(before);
+            let packets = &mut self.of_run;
             for datagram in self.datagrams.get(run.datagrams.clone()).unwrap_or_default() {
                 let why = match datagram.authentic {
                     true if run.session.accept(datagram.counter) => {
@@ -143,13 +145,13 @@ impl Batch {
                 };
                 tunnel.handle_unopened(now, run.source, run.receiver, Unopened::Rejected(why));
             }
-            tunnel.handle_opened(now, run.source, &run.session, &self.buffer, &mut packets);
+            tunnel.handle_opened(now, run.source, &run.session, &self.buffer, packets);
             if run.tos & ECN_CE == ECN_CE {
-                for packet in &packets {
+                for packet in &*packets {
                     mark_congestion(self.buffer.get_mut(packet.clone()).unwrap_or_default());
                 }
             }
-            self.packets.append(&mut packets);
+            self.packets.append(packets);
         }
         !self.packets.is_empty()
     }

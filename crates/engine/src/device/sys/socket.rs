@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::check;
-use crate::limits::{LARGE_MESSAGES_AT_ONCE, MESSAGES_AT_ONCE_MAX};
+use crate::limits::{LARGE_MESSAGES_AT_ONCE, MESSAGES_AT_ONCE_MAX, MESSAGES_WHILE_QUIET};
 use crate::tunnel::{Endpoint, LocalAddress};
 
 /// A socket address as the kernel wants it.
@@ -152,7 +152,10 @@ pub fn receive(
     count: usize,
     received: &mut Vec<Message>,
 ) -> io::Result<()> {
-    if count <= LARGE_MESSAGES_AT_ONCE {
+    // Zeroed headers for 32 are seven kilobytes, which take longer than the call where caches are cold.
+    if count <= MESSAGES_WHILE_QUIET {
+        receive_some::<MESSAGES_WHILE_QUIET>(socket, buffer, part, count, received)
+    } else if count <= LARGE_MESSAGES_AT_ONCE {
         receive_some::<LARGE_MESSAGES_AT_ONCE>(socket, buffer, part, count, received)
     } else {
         receive_some::<MESSAGES_AT_ONCE_MAX>(socket, buffer, part, count, received)
@@ -223,7 +226,9 @@ fn read_controls(header: &libc::msghdr) -> (Option<LocalAddress>, u8, Option<usi
 /// Sends the first messages, as many as fit into one call; gives how many the kernel took. An error concerns the first. A message
 /// of several datagrams is cut by the kernel.
 pub fn send(socket: BorrowedFd<'_>, buffer: &[u8], messages: &[Message]) -> io::Result<usize> {
-    if messages.len() <= LARGE_MESSAGES_AT_ONCE {
+    if messages.len() <= 1 {
+        send_some::<1>(socket, buffer, messages)
+    } else if messages.len() <= LARGE_MESSAGES_AT_ONCE {
         send_some::<LARGE_MESSAGES_AT_ONCE>(socket, buffer, messages)
     } else {
         send_some::<MESSAGES_AT_ONCE_MAX>(socket, buffer, messages)

@@ -259,6 +259,13 @@ impl World {
     }
 }
 
+impl Tunnel {
+    /// Whether the only peer was sent an initiation.
+    fn has_called(&self) -> bool {
+        self.peers.iter().flatten().all(|peer| peer.timestamp_sent.is_some())
+    }
+}
+
 /// A tunnel with a key, up, and knowing nobody.
 fn started(seed: u64, private: &PrivateKey) -> Tunnel {
     let mut tunnel = Tunnel::new(Box::new(SeededRng::new(seed)), Timing::default());

@@ -79,7 +79,8 @@ impl Life {
             }
             4 => {
                 let years = Duration::from_secs(self.below(5 * YEAR_S));
-                let is_forwards = self.below(2) == 0;
+                // Who restarted and has called nobody since has no memory either, see above.
+                let is_forwards = self.below(2) == 0 || !self.world.ends[end].tunnel.has_called();
                 let unix = &mut self.world.ends[end].unix;
                 self.latest[end] = self.latest[end].max(*unix);
                 *unix = if is_forwards { *unix + years } else { unix.saturating_sub(years) };
