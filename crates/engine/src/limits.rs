@@ -45,6 +45,9 @@ pub const HANDSHAKES_QUEUED_MAX: usize = 4096;
 /// With so many waiting the device is under load: senders must prove their address. A thousand peers that all come back at once,
 /// after a restart, are a quarter of a second of work and no attack (the kernel, with a core for each queue: 512).
 pub const HANDSHAKES_UNDER_LOAD: usize = 1024;
+/// With one that waits for so long, it is under load as well: a slow processor takes seconds for a thousand, and an answer after five
+/// seconds is to an initiation that its sender has given up.
+pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Handshake messages worked off before packets get their turn again: under a millisecond.
 pub const HANDSHAKES_PER_TURN: usize = 4;
 /// Under load as well is who spends X25519 on this many messages within [`LOAD_WINDOW`] for nothing: six hundredths of a core.

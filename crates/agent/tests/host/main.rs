@@ -64,7 +64,13 @@ fn hub(members: &str) -> HostState {
     let endpoint: SocketAddr = "127.0.0.1:4242".parse().unwrap();
     let dialled = node_plan.peers.iter().filter(|peer| !peer.endpoints.is_empty());
     let resolved: Resolved = dialled.map(|peer| (peer.name.clone(), endpoint)).collect();
-    wanted(&node_plan, Backend::Engine, &resolved)
+    let backend = if on_the_kernels_own() { Backend::Kernel } else { Backend::Engine };
+    wanted(&node_plan, backend, &resolved)
+}
+
+/// Whether the devices are to be the kernel's: in a machine whose kernel has WireGuard, made by `scripts/kernel-test agent`.
+fn on_the_kernels_own() -> bool {
+    std::env::var("WAYLEAVE_TEST_DEVICE").is_ok_and(|device| device == "kernel")
 }
 
 fn member(kind: &str, name: &str, key: u8, more: &str) -> String {
@@ -91,7 +97,8 @@ impl Bench {
     fn new(name: &str) -> Bench {
         let folder = std::env::temp_dir().join(format!("wayleave-host-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        Bench { host: Host::open(Choice::EngineAt(folder.clone())).unwrap(), folder }
+        let choice = if on_the_kernels_own() { Choice::Kernel } else { Choice::EngineAt(folder.clone()) };
+        Bench { host: Host::open(choice).unwrap(), folder }
     }
 
     fn changes(&mut self, wanted: &HostState) -> Vec<Change> {

@@ -113,7 +113,7 @@ impl Tunnel {
             counters.rx_bad_mac += 1;
             return false;
         }
-        if !self.load.is_under_load(now, self.handshakes.len()) {
+        if !self.load.is_under_load(now, self.handshakes.len(), self.handshakes.since()) {
             return true;
         }
         if checker.mac2_is_valid(now, message, source.remote) {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::Endpoint;
 use crate::limits::{
-    HANDSHAKES_PER_ADDRESS_BURST, HANDSHAKES_PER_ADDRESS_PER_S, HANDSHAKES_QUEUED_MAX, HANDSHAKES_UNDER_LOAD,
-    LOAD_ENDPOINTS_AGE, LOAD_HOLD, LOAD_WASTED_MAX, LOAD_WINDOW, RATE_LIMITED_ADDRESSES_MAX,
+    HANDSHAKE_WAIT_MAX, HANDSHAKES_PER_ADDRESS_BURST, HANDSHAKES_PER_ADDRESS_PER_S, HANDSHAKES_QUEUED_MAX,
+    HANDSHAKES_UNDER_LOAD, LOAD_ENDPOINTS_AGE, LOAD_HOLD, LOAD_WASTED_MAX, LOAD_WINDOW, RATE_LIMITED_ADDRESSES_MAX,
 };
 use crate::packet::PacketBuf;
 use crate::time::Monotonic;
@@ -77,9 +77,10 @@ pub struct LoadMeter {
 }
 
 impl LoadMeter {
-    /// Whether the device is under load while `queued` messages wait.
-    pub fn is_under_load(&mut self, now: Monotonic, queued: usize) -> bool {
-        if queued >= HANDSHAKES_UNDER_LOAD {
+    /// Whether the device is under load while `queued` messages wait, the first of them since `since`.
+    pub fn is_under_load(&mut self, now: Monotonic, queued: usize, since: Option<Monotonic>) -> bool {
+        let is_late = since.is_some_and(|since| now.since(since) >= HANDSHAKE_WAIT_MAX);
+        if queued >= HANDSHAKES_UNDER_LOAD || is_late {
             self.under_load_until = Some(now + LOAD_HOLD);
         }
         self.under_load_until.is_some_and(|until| now < until)
@@ -207,20 +208,22 @@ mod tests {
     #[test]
     fn load_begins_with_many_waiting_or_wasted_and_ends_a_second_after_the_last() {
         let mut meter = LoadMeter::default();
-        assert!(!meter.is_under_load(at(500), HANDSHAKES_UNDER_LOAD - 1));
-        assert!(meter.is_under_load(at(500), HANDSHAKES_UNDER_LOAD));
-        assert!(!meter.is_under_load(at(1500), 0));
+        assert!(!meter.is_under_load(at(500), HANDSHAKES_UNDER_LOAD - 1, None));
+        assert!(meter.is_under_load(at(500), HANDSHAKES_UNDER_LOAD, None));
+        assert!(!meter.is_under_load(at(1500), 0, None));
         for _ in 0..LOAD_WASTED_MAX {
             meter.note_wasted(at(2000));
         }
-        assert!(!meter.is_under_load(at(2000), 0));
+        assert!(!meter.is_under_load(at(2000), 0, None));
         meter.note_wasted(at(2099));
-        assert!(meter.is_under_load(at(3098), 0));
-        assert!(!meter.is_under_load(at(3099), 0));
+        assert!(meter.is_under_load(at(3098), 0, None));
+        assert!(!meter.is_under_load(at(3099), 0, None));
         for ms in 0..LOAD_WASTED_MAX {
             meter.note_wasted(at(4000 + u64::from(ms)));
         }
-        assert!(!meter.is_under_load(at(4100), 0), "as many in a longer time are no load");
+        assert!(!meter.is_under_load(at(4100), 0, None), "as many in a longer time are no load");
+        assert!(!meter.is_under_load(at(6999), 300, Some(at(5000))));
+        assert!(meter.is_under_load(at(7000), 300, Some(at(5000))), "one waited for two seconds");
     }
 
     #[test]

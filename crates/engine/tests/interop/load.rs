@@ -79,7 +79,7 @@ fn while_flooded(
 fn ping_through(namespace: &Namespace) -> Duration {
     let start = Instant::now();
     while !namespace.output("ping -q -n -W 1 -c 1 10.77.0.2").status.success() {
-        assert!(start.elapsed() < Duration::from_secs(30), "no handshake in 30 s of flood");
+        assert!(start.elapsed() < Duration::from_secs(60), "no handshake in a minute of flood");
     }
     start.elapsed()
 }
@@ -90,8 +90,8 @@ pub fn the_other_gets_through_to_a_flooded_engine_with_a_cookie(kind: Kind) {
     let engine = Engine::start(&right, "10.77.0.2/24", Timing::default());
     set_peer(&engine, peer(other.public_key, None, &["10.77.0.1/32"]));
     let key = engine.public_key;
-    // Emulated, it manages less.
-    let (burst, cookies_min) = if kind == Kind::Linux { (2, 100) } else { (4, 1000) };
+    // Emulated, it manages less, and begins anew to be under load: then it has computed what waited.
+    let (burst, cookies_min, per_computed) = if kind == Kind::Linux { (2, 100, 1) } else { (4, 1000, 10) };
     let counters = || engine.device.describe().unwrap().counters;
     let mut before = Counters::default();
     let has_caught_up = |sent: u64| {
@@ -114,7 +114,7 @@ pub fn the_other_gets_through_to_a_flooded_engine_with_a_cookie(kind: Kind) {
     let after = counters();
     assert!(cookies > cookies_min && after.cookies_sent >= cookies, "{cookies} cookies, {after:?}");
     let computed = after.rx_bad_handshake - before.rx_bad_handshake;
-    assert!(computed < WAITING_MAX + after.cookies_sent / 10, "{computed} computed for nothing, {after:?}");
+    assert!(computed < WAITING_MAX + after.cookies_sent / per_computed, "{computed} computed for nothing, {after:?}");
 }
 
 pub fn the_engine_gets_through_to_a_flooded_other(kind: Kind) {

@@ -1,0 +1,123 @@
+#!/bin/bash
+# Three agents on the kernel's own WireGuard: run in a machine whose kernel has it, with everything below /t (scripts/kernel-test agent).
+#
+# Hosts a, b and c are namespaces on one bridge; c is a hub. Each part prints `ok` and what was seen; whatever does not come about
+# within its time prints the agents' logs and ends with 1.
+set -eu
+W=$PWD/wayleave
+work=$(mktemp -d /tmp/agent.XXXXXX)
+cd "$work"
+
+on() { local n=$1; shift; WAYLEAVE_RUNTIME_DIR=$work/run-$n nsenter --net=/run/netns/$n "$@"; }
+
+give_up() {
+    echo "FAILED: $1"
+    for n in a b c; do echo "== $n"; on $n "$W" status || true; on $n wg show || true; tail -n 30 $n.log || true; done
+    exit 1
+}
+export WG_COLOR_MODE=never
+
+# Waits until $2... is true, for $1 seconds.
+within() {
+    local seconds=$1 begin=$SECONDS; shift
+    until eval "$*" >/dev/null 2>&1; do
+        ((SECONDS - begin < seconds)) || give_up "not within $seconds s: $*"
+        sleep 0.2
+    done
+}
+
+agent() {
+    local n=$1; shift
+    (export WAYLEAVE_RUNTIME_DIR=$work/run-$n
+        exec nsenter --net=/run/netns/$n "$W" agent --node $n --private-key $n.key --device kernel "$@") >>$n.log 2>&1 &
+    echo $! >$n.pid
+    within 20 "on $n $W show"
+}
+
+stop() { kill "$(cat $1.pid)"; within 20 "! kill -0 $(cat $1.pid)"; }
+
+seen() { ip -n $1 -o link | sed 's/ qlen .*//'; ip -n $1 -o address; ip -n $1 -4 route show table all
+    ip -n $1 -6 route show table all; ip -n $1 rule; on $1 cat /proc/sys/net/ipv4/ip_forward; on $1 nft list ruleset; }
+
+# Whose is the inner address of b at a? The hub's, if nobody has it alone.
+owner_of_b() { on a wg show wg0 allowed-ips | awk '/10\.50\.0\.2\/32/ { own = $1 } /10\.50\.0\.0\/24/ { wide = $1 } END { print own ? own : wide }'; }
+
+ip link add br0 type bridge
+ip link set br0 up
+number=0
+for n in a b c; do
+    number=$((number + 1))
+    "$W" key generate -o $n.key >$n.pub
+    ip netns add $n
+    mkdir -p run-$n
+    ip -n $n link set lo up
+    ip link add v$n type veth peer name out netns $n
+    ip link set v$n master br0 up
+    ip -n $n addr add 192.0.2.$number/24 dev out
+    ip -n $n link set out up
+    # Far more than what emulation adds, so that the direct link is the fastest.
+    tc -n $n qdisc add dev out root netem delay 50ms
+    cat >>nodes <<T
+[nodes.$n]
+endpoint = "192.0.2.$number"
+address = "10.50.0.$number"
+public_key = "$(cat $n.pub)"
+T
+done
+{ printf '[network]\nname = "three"\nprefixes = ["10.50.0.0/24"]\n'; cat nodes; printf 'hub = true\n[[links]]\nmesh = ["*"]\n'; } >network.toml
+within 20 "! ip -n b address | grep -E 'tentative|NO-CARRIER'"
+seen b >before
+
+agent a; agent b; agent c
+for from in a b c; do
+    for to in 1 2 3; do within 30 "on $from /bin/ping -c 1 -W 1 10.50.0.$to"; done
+    peers=$(for n in a b c; do [ $n = $from ] || cat $n.pub; done | sort)
+    [ "$(on $from wg show wg0 peers | sort)" = "$peers" ] || give_up "$from has other peers than planned"
+    ip -n $from -d link show wg0 | grep -q ' wireguard ' || give_up "$from has no device of the kernel's"
+done
+[ "$(owner_of_b)" = "$(cat b.pub)" ] || give_up "b is not reached directly"
+on a "$W" status | head -n 1
+echo "ok: three agents, all pings, and wg shows the planned peers"
+
+on a nft 'add table inet cut; add chain inet cut i { type filter hook input priority 0; }; add chain inet cut o { type filter hook output priority 0; };
+    add rule inet cut i ip saddr 192.0.2.2 drop; add rule inet cut o ip daddr 192.0.2.2 drop'
+begin=$SECONDS
+within 60 '[ "$(owner_of_b)" = "$(cat c.pub)" ]'
+within 20 "on a /bin/ping -c 1 -W 1 10.50.0.2"
+echo "ok: a link that is cut is gone round by way of the hub, after $((SECONDS - begin)) s"
+on a nft delete table inet cut
+begin=$SECONDS
+within 120 '[ "$(owner_of_b)" = "$(cat b.pub)" ]'
+within 20 "on a /bin/ping -c 3 -i 0.2 -W 1 10.50.0.2"
+echo "ok: and is used again once it is mended, after $((SECONDS - begin)) s"
+
+handshakes=$(on a wg show wg0 latest-handshakes | sort)
+on a /bin/ping -q -i 0.2 -c 50 10.50.0.2 >ping.txt & ping=$!
+stop a
+agent a
+wait $ping || give_up "pings beside a restart: $(cat ping.txt)"
+grep -q ' 0% packet loss' ping.txt || give_up "pings beside a restart: $(cat ping.txt)"
+[ "$(on a wg show wg0 latest-handshakes | sort)" = "$handshakes" ] || give_up "a restart made other handshakes"
+echo "ok: an agent that starts again keeps the sessions, and no ping of 50 is lost"
+
+on a wg set wg0 peer "$(cat b.pub)" remove
+on a wg set wg0 peer "$("$W" key generate -o x.key)" allowed-ips 10.9.9.9/32
+begin=$SECONDS
+within 90 '[ "$(on a wg show wg0 peers | sort)" = "$(cat b.pub c.pub | sort)" ]'
+within 30 "on a /bin/ping -c 1 -W 1 10.50.0.2"
+echo "ok: a peer taken away by hand is back, and one added is gone, after $((SECONDS - begin)) s"
+
+stop b
+on b "$W" down
+seen b >after
+cmp before after || { diff before after; give_up "down leaves something behind"; }
+echo "ok: down leaves the host as it was"
+
+code=0; on b "$W" apply --node b --private-key b.key --device kernel --dry-run >dry || code=$?
+[ $code = 2 ] || give_up "a dry run exits with $code: $(cat dry)"
+on b "$W" apply --node b --private-key b.key --device kernel >applied || give_up "apply: $(cat applied)"
+on b "$W" apply --node b --private-key b.key --device kernel --dry-run >dry || give_up "there is more to do: $(cat dry)"
+within 30 "on b /bin/ping -c 1 -W 1 10.50.0.1"
+echo "ok: applied once, there is nothing more to do"
+on b "$W" down
+stop a; stop c
