@@ -5,7 +5,7 @@
 # within its time prints the agents' logs and ends with 1.
 set -eu
 W=$PWD/wayleave
-work=$(mktemp -d /tmp/agent.XXXXXX)
+work=$(mktemp -d)
 cd "$work"
 
 on() { local n=$1; shift; WAYLEAVE_RUNTIME_DIR=$work/run-$n nsenter --net=/run/netns/$n "$@"; }
