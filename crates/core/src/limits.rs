@@ -192,6 +192,9 @@ pub const STATES_EVERY_MS: u64 = 50;
 /// Milliseconds from hearing of a better path to sending by it: until then everybody else has heard of it too, a lost message or
 /// two included, and lets in what comes that way.
 pub const EXPECT_MS: u64 = 1_000;
+/// Milliseconds between two such announcements: each is a plan, and a hub that comes back has hundreds of links that do so one
+/// after the other.
+pub const EXPECT_EVERY_MS: u64 = 200;
 /// Milliseconds by which nodes follow the ends of a link whose state is a better one: what planning and carrying out takes.
 pub const FOLLOW_MS: u64 = 100;
 /// Reasons named with a change of link states; further ones are counted.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Output, Time};
-use crate::limits::{EXPECT_MS, FOLLOW_MS, REASONS_NAMED_MAX, STATES_EVERY_MS};
+use crate::limits::{EXPECT_EVERY_MS, EXPECT_MS, FOLLOW_MS, REASONS_NAMED_MAX, STATES_EVERY_MS};
 use crate::names::Name;
 use crate::plan::{LinkState, LinkStates};
 
@@ -136,11 +136,11 @@ impl Handout {
     fn states_due(&self) -> Time {
         let waited = self.waiting.values().min().copied().unwrap_or(Time::NEVER);
         let due = if self.is_due { Time::default() } else { waited };
-        due.max(after(self.states_at))
+        due.max(after(self.states_at, STATES_EVERY_MS))
     }
 
     fn expect_due(&self) -> Time {
-        if self.is_news { after(self.expect_at) } else { Time::NEVER }
+        if self.is_news { after(self.expect_at, EXPECT_EVERY_MS) } else { Time::NEVER }
     }
 }
 
@@ -148,8 +148,8 @@ const EXPECT: Duration = Duration::from_millis(EXPECT_MS);
 const FOLLOW: Duration = Duration::from_millis(FOLLOW_MS);
 
 /// The earliest time after the last time.
-fn after(last: Option<Time>) -> Time {
-    last.map_or(Time::default(), |at| at.plus(Duration::from_millis(STATES_EVERY_MS)))
+fn after(last: Option<Time>, pause_ms: u64) -> Time {
+    last.map_or(Time::default(), |at| at.plus(Duration::from_millis(pause_ms)))
 }
 
 #[cfg(test)]
