@@ -53,7 +53,8 @@ fn a_cut_link_is_gone_around_and_taken_again_when_it_is_mended() {
     let desk = Desk::with_examples();
     let mut lab = Running::start(&desk, "failover", "edgeproxy.toml --agents");
     assert!(lab.said().contains("12 of 12 agents find all nodes well"), "{}", lab.said());
-    assert_eq!(seen(&lab, "hkg", "nrt")["via"], "direct");
+    // On a busy machine a first handshake may have been lost; then the link has to prove itself.
+    wait_until_via(&lab, "hkg", "nrt", "direct");
 
     let pings = desk.path("pings").display().to_string();
     desk.write("ping.sh", format!("ping -i 0.{INTERVAL_MS:03} -c 600 10.50.4.1 > {pings} 2>&1 &\n"));
