@@ -37,10 +37,21 @@ fn ip(arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// The firewall. The emulated machine has no `nft`, and no firewall is set there.
+fn firewall() -> String {
+    if on_the_kernels_own() {
+        return String::new();
+    }
+    let output = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
+    assert!(output.status.success(), "nft: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// All that a person could see of the namespace.
 fn seen() -> String {
     let shown = ["-o link", "-o address", "-4 route show table all", "-6 route show table all", "-4 rule", "-6 rule"];
     let mut text: String = shown.iter().map(|arguments| ip(arguments)).collect();
+    text += &firewall();
     for name in ["ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/all/src_valid_mark"] {
         text += &std::fs::read_to_string(format!("/proc/sys/net/{name}")).unwrap();
     }
@@ -50,10 +61,10 @@ fn seen() -> String {
 const KEY: [u8; 32] = [0x58; 32];
 
 /// The state of node `hub` in a network, with its own key.
-fn hub(members: &str) -> HostState {
+fn hub(policy: &str, members: &str) -> HostState {
     let own = PrivateKey::from_random(KEY).public_key();
     let text = format!(
-        "[network]\nname = \"test\"\nprefixes = [\"10.0.0.0/16\", \"fd10::/48\"]\n\
+        "[network]\nname = \"test\"\nprefixes = [\"10.0.0.0/16\", \"fd10::/48\"]\n{policy}\n\
          [nodes.hub]\nhub = true\nendpoints = {{ public = \"192.0.2.1:51820\", vpc = \"10.99.0.1:51820\" }}\npublic_key = \"{own}\"\n{members}"
     );
     let loaded = load_with("test.toml", |_| Ok(text.as_bytes().to_vec()));
@@ -79,13 +90,16 @@ fn member(kind: &str, name: &str, key: u8, more: &str) -> String {
 }
 
 fn small() -> HostState {
-    hub(&[member("nodes", "a", 1, "prefixes = [\"192.168.1.0/24\"]"), member("nodes", "b", 2, "")].concat())
+    hub("", &[member("nodes", "a", 1, "prefixes = [\"192.168.1.0/24\"]"), member("nodes", "b", 2, "")].concat())
 }
 
 fn large() -> HostState {
     let a = member("nodes", "a", 1, "prefixes = [\"192.168.2.0/24\"]\nendpoint = \"192.0.2.2\"");
     let cloud = member("nodes", "c", 3, "endpoints = { vpc = \"10.20.0.3:51820\" }\nprefixes = [\"10.20.0.0/16\"]");
-    hub(&[a, cloud, member("clients", "laptop", 4, "")].concat())
+    let policy = if on_the_kernels_own() { "" } else { "policy = \"deny\"" };
+    let state = hub(policy, &[a, cloud, member("clients", "laptop", 4, "")].concat());
+    assert_eq!(state.firewalls.len(), usize::from(!policy.is_empty()));
+    state
 }
 
 struct Bench {
@@ -97,8 +111,11 @@ impl Bench {
     fn new(name: &str) -> Bench {
         let folder = std::env::temp_dir().join(format!("wayleave-host-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let choice = if on_the_kernels_own() { Choice::Kernel } else { Choice::EngineAt(folder.clone()) };
-        Bench { host: Host::open(choice).unwrap(), folder }
+        let host = match on_the_kernels_own() {
+            true => Host::open(Choice::Kernel).unwrap(),
+            false => Host::open(Choice::EngineAt(folder.clone())).unwrap().with_firewalls(&folder),
+        };
+        Bench { host, folder }
     }
 
     fn changes(&mut self, wanted: &HostState) -> Vec<Change> {
@@ -172,11 +189,14 @@ fn whoever_is_stopped_after_any_number_of_changes_arrives_all_the_same() {
 fn what_somebody_else_took_away_or_changed_comes_back_and_theirs_stays() {
     in_namespace(|| {
         let mut bench = Bench::new("repair");
-        let state = small();
+        let state = large();
         let changes = bench.changes(&state);
         bench.apply(&changes);
-        ip("route del 192.168.1.0/24 dev wg0");
+        ip("route del 192.168.2.0/24 dev wg0 table 51800");
         ip("link set wg0 mtu 1300");
+        if !on_the_kernels_own() {
+            assert!(Command::new("nft").args(["flush", "ruleset"]).status().unwrap().success());
+        }
         let own = ip("-4 -o address show dev wg0");
         let own = own.split_whitespace().nth(3).unwrap();
         ip(&format!("address del {own} dev wg0"));
@@ -184,10 +204,11 @@ fn what_somebody_else_took_away_or_changed_comes_back_and_theirs_stays() {
         ip("route add 10.77.0.0/16 dev wg0");
         let changes = bench.changes(&state);
         let sentences: Vec<_> = changes.iter().map(ToString::to_string).collect();
-        assert!(sentences.contains(&"route 192.168.1.0/24 into wg0".to_owned()), "{sentences:?}");
+        assert!(sentences.contains(&"route 192.168.2.0/24 into wg0".to_owned()), "{sentences:?}");
         assert!(sentences.contains(&"remove address 10.99.0.1/32 from wg0".to_owned()), "{sentences:?}");
         bench.apply(&changes);
         assert_eq!(bench.changes(&state), vec![]);
+        assert!(on_the_kernels_own() || firewall().contains("chain"), "the firewall is back");
         assert!(ip("route").contains("10.77.0.0/16"), "a route without our mark is not ours to remove");
     });
 }

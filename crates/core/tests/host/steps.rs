@@ -49,6 +49,7 @@ fn two_states(seed: u64) -> (HostState, HostState) {
     let first = planned(&network, &random_states(&network, seed));
     let other = if dice.chance(30) {
         let text = network_text(seed).replace("hub = true", "hub = false").replace("172.16.", "172.18.");
+        let text = text.replacen("[network]\n", "[network]\npolicy = \"deny\"\n", 1);
         let loaded = load_with("random.toml", |_| Ok(text.as_bytes().to_vec()));
         resolve(&loaded.file).network.map_or_else(|| Arc::clone(&network), with_keys)
     } else {
@@ -62,6 +63,7 @@ fn two_states(seed: u64) -> (HostState, HostState) {
 fn disturb(state: &mut HostState, dice: &mut Dice) {
     state.routes.retain(|_, _| !dice.chance(10));
     state.rules.retain(|_| !dice.chance(20));
+    state.firewalls.retain(|_, _| !dice.chance(20));
     for device in state.devices.values_mut() {
         let keys: Vec<_> = device.peers.keys().copied().collect();
         device.allowed.retain(|_, _| !dice.chance(10));
@@ -110,6 +112,9 @@ fn check_nothing_is_interrupted(before: &HostState, present: &HostState, wanted:
             let owner = now.allowed.get(prefix);
             assert!(owner == Some(old_owner) || owner == Some(new_owner), "{prefix} of {owner:?} after: {change}");
         }
+    }
+    for device in wanted.firewalls.keys().filter(|device| before.firewalls.contains_key(*device)) {
+        assert!(present.firewalls.contains_key(device), "no firewall at {device} after: {change}");
     }
     for (place, route) in wanted.routes.iter().filter(|(place, _)| before.routes.contains_key(*place)) {
         let found = present.routes.get(place);
