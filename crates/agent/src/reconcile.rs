@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use wayleave_core::host::{Actual, Change, HostState, Sysctl, diff, nothing};
 use wayleave_core::keys::PrivateKey;
@@ -15,6 +16,9 @@ use wayleave_core::names::{DeviceName, Name};
 use crate::host::{Choice, Host, HostError, Refused, sysctl};
 use crate::originals::Originals;
 use crate::system::directory::{self, DirectoryError};
+
+/// How long a program that ends may take to let go of its network.
+const ENDING_MAX: Duration = Duration::from_secs(1);
 
 /// Why a host was not brought to where it should be.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +75,7 @@ impl Reconciler {
     pub fn open(network: &Name, choice: Choice) -> Result<Reconciler, ReconcileError> {
         let place = place(network);
         directory::make(&place)?;
-        let lock = directory::lock(&place)?.ok_or_else(|| ReconcileError::Busy(network.clone()))?;
+        let lock = lock(&place)?.ok_or_else(|| ReconcileError::Busy(network.clone()))?;
         let originals = Originals::load(&place)?;
         let host = Host::open(choice)?.with_firewalls(&place);
         Ok(Reconciler { network: network.clone(), place, host, originals, keys: BTreeMap::new(), _lock: lock })
@@ -151,6 +155,17 @@ impl Reconciler {
         self.host.apply(&proposal.changes, &self.keys, done)?;
         self.originals.forget()?;
         Ok(())
+    }
+}
+
+/// Locks a directory. A program that is just ending holds its lock a little longer than its socket answers.
+fn lock(place: &Path) -> Result<Option<File>, DirectoryError> {
+    let begin = Instant::now();
+    loop {
+        match directory::lock(place)? {
+            None if begin.elapsed() < ENDING_MAX => std::thread::sleep(ENDING_MAX / 20),
+            outcome => return Ok(outcome),
+        }
     }
 }
 

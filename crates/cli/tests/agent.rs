@@ -180,7 +180,7 @@ on b "$W" down 2>/dev/null; on b cat /proc/sys/net/ipv4/ip_forward; ls -R run-b 
 #[test]
 fn a_dry_run_says_everything_and_changes_nothing() {
     let script = r#"
-seen a > before
+until_true "! ip -n a address | grep -E 'tentative|NO-CARRIER'"; seen a > before
 echo "== dry"; on a "$W" apply --node a --device engine --dry-run || echo "exit $?"
 seen a > after; cmp before after && echo same; ls -A run-a/networks | wc -l
 echo "== refused"; on a "$W" apply --node a --device engine 2>&1 || echo "exit $?"

@@ -1,5 +1,6 @@
 //! `wayleave agent`: runs until it is told to end; and the commands that tell it to read the file again or to end.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -66,10 +67,9 @@ fn read_again(network: &std::path::Path) -> Result<Reading, String> {
     Ok(Reading { network, files, ledger: planned.ledger })
 }
 
-/// Whether an agent runs on a network of this host: a dead one leaves its socket behind, but no lock.
+/// Whether an agent runs on a network of this host: a dead one leaves its socket behind, but nobody listens there.
 pub fn runs(network: &Name) -> bool {
-    let place = place(network);
-    place.join("control.sock").exists() && wayleave_agent::system::directory::is_locked(&place)
+    UnixStream::connect(place(network).join("control.sock")).is_ok()
 }
 
 /// Asks the agent of a network, the named one or the only one.
