@@ -20,6 +20,7 @@ const PROGRAMS: [&str; 6] = ["timeout", "unshare", "ip", "mount", "ping", "nsent
 /// What every script begins with: hosts a and b at 192.0.2.1 and 192.0.2.2, with keys and a network file.
 const BEGIN: &str = r#"
 set -e
+trap 'for log in *.log; do echo "== $log"; tail -n 60 $log; done' EXIT
 mount -t tmpfs none /run; mkdir /run/netns; ip link set lo up
 for n in a b; do
     "$W" key generate -o $n.key > $n.pub; ip netns add $n; ip -n $n link set lo up; mkdir -p run-$n wg-$n
@@ -167,7 +168,7 @@ for round in 1 2 3; do
 done
 on a "$W" agent --node a --private-key a.key 2>&1 || echo "exit $?"
 echo "== sysctl"; on b cat /proc/sys/net/ipv4/ip_forward; kill -9 $(cat b.pid); until_true "! on b $W status"
-on b "$W" down 2>/dev/null; on b cat /proc/sys/net/ipv4/ip_forward; ls -R run-b | grep -c json || true
+on b "$W" down 2>&1; on b cat /proc/sys/net/ipv4/ip_forward; ls -R run-b | grep -c json || true
 "#;
     let Some(ran) = scenario("an_agent_that_is_killed", script) else { return };
     let ran = ran.expect(0);
