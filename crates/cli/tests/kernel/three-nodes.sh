@@ -75,7 +75,8 @@ for from in a b c; do
     [ "$(on $from wg show wg0 peers | sort)" = "$peers" ] || give_up "$from has other peers than planned"
     ip -n $from -d link show wg0 | grep -q ' wireguard ' || give_up "$from has no device of the kernel's"
 done
-[ "$(owner_of_b)" = "$(cat b.pub)" ] || give_up "b is not reached directly"
+# While the first agents look for the others, a may have heard of the hub before it heard of b.
+within 60 '[ "$(owner_of_b)" = "$(cat b.pub)" ]'
 on a "$W" status | head -n 1
 echo "ok: three agents, all pings, and wg shows the planned peers"
 
@@ -117,7 +118,8 @@ code=0; on b "$W" apply --node b --private-key b.key --device kernel --dry-run >
 [ $code = 2 ] || give_up "a dry run exits with $code: $(cat dry)"
 on b "$W" apply --node b --private-key b.key --device kernel >applied || give_up "apply: $(cat applied)"
 on b "$W" apply --node b --private-key b.key --device kernel --dry-run >dry || give_up "there is more to do: $(cat dry)"
-within 30 "on b /bin/ping -c 1 -W 1 10.50.0.1"
+# Whether a answers is a's affair: it may have given up its link with b in the meantime, and b has no agent now.
+[ "$(on b wg show wg0 peers | sort)" = "$(cat a.pub c.pub | sort)" ] || give_up "b has other peers than planned"
 echo "ok: applied once, there is nothing more to do"
 on b "$W" down
 stop a; stop c
