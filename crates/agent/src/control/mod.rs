@@ -1,6 +1,6 @@
 //! How commands reach a running agent: one JSON line there, one back, over a socket in the network's directory below `/run`.
 //!
-//! Only the directory's owner may enter it. Messages are versioned and bounded ([`line`]); one request per connection, each connection in
+//! Only the directory's owner may enter it. Messages are versioned and bounded ([`mod@line`]); one request per connection, each connection in
 //! a thread of its own, so that a slow asker holds nobody up. [`Snapshot`] is all that people are ever shown of an agent.
 
 pub mod client;
