@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,11 @@ use crate::host::{Choice, Host, HostError, Refused, sysctl};
 use crate::originals::Originals;
 use crate::system::directory::{self, DirectoryError};
 
+/// The name of the control socket in a network's directory.
+pub const SOCKET: &str = "control.sock";
+
 /// How long a program that ends may take to let go of its network.
-const ENDING_MAX: Duration = Duration::from_secs(1);
+const ENDING_MAX: Duration = Duration::from_secs(5);
 
 /// Why a host was not brought to where it should be.
 #[derive(Debug, thiserror::Error)]
@@ -158,12 +162,18 @@ impl Reconciler {
     }
 }
 
-/// Locks a directory. A program that is just ending holds its lock a little longer than its socket answers.
+/// Whether an agent answers at a network's directory.
+pub fn is_asked(place: &Path) -> bool {
+    UnixStream::connect(place.join(SOCKET)).is_ok()
+}
+
+/// Locks a directory. A program that is just ending holds its lock longer than its socket answers: the kernel takes its
+/// interfaces down first, which can take a while on a busy machine.
 fn lock(place: &Path) -> Result<Option<File>, DirectoryError> {
     let begin = Instant::now();
     loop {
         match directory::lock(place)? {
-            None if begin.elapsed() < ENDING_MAX => std::thread::sleep(ENDING_MAX / 20),
+            None if begin.elapsed() < ENDING_MAX && !is_asked(place) => std::thread::sleep(ENDING_MAX / 100),
             outcome => return Ok(outcome),
         }
     }

@@ -21,7 +21,7 @@ use super::peers::Peers;
 use super::{AgentError, Event, Options, Reading, Weight, chain, log, sources};
 use crate::control::server::Asked;
 use crate::limits::CHANGES_LOGGED_MAX;
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Reconciler, SOCKET};
 use crate::system::signals::Signal;
 use crate::system::systemd;
 
@@ -128,7 +128,7 @@ impl Agent {
 
     /// Where the control socket belongs.
     pub fn socket_path(&self) -> PathBuf {
-        self.reconciler.place().join("control.sock")
+        self.reconciler.place().join(SOCKET)
     }
 
     /// The files that the network is from.

@@ -1,12 +1,11 @@
 //! `wayleave agent`: runs until it is told to end; and the commands that tell it to read the file again or to end.
 
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use wayleave_agent::control::{Request, Response, client::ask};
 use wayleave_agent::node::{Options, Reading, run as run_agent};
-use wayleave_agent::reconcile::place;
+use wayleave_agent::reconcile::{SOCKET, is_asked, place};
 use wayleave_agent::system::signals::Signals;
 use wayleave_core::names::Name;
 
@@ -69,13 +68,13 @@ fn read_again(network: &std::path::Path) -> Result<Reading, String> {
 
 /// Whether an agent runs on a network of this host: a dead one leaves its socket behind, but nobody listens there.
 pub fn runs(network: &Name) -> bool {
-    UnixStream::connect(place(network).join("control.sock")).is_ok()
+    is_asked(&place(network))
 }
 
 /// Asks the agent of a network, the named one or the only one.
 pub fn request(network: Option<&str>, request: Request) -> anyhow::Result<(Name, Response)> {
     let network = one_network(network)?;
-    let answer = ask(&place(&network).join("control.sock"), request)?;
+    let answer = ask(&place(&network).join(SOCKET), request)?;
     Ok((network, answer))
 }
 
