@@ -60,7 +60,7 @@ renewed() {
 note_absent() {
     command -v nft >/dev/null && [ ! -e "$made" ] || return 0
     for family in ip ip6; do
-        for chain in 'filter INPUT' 'filter FORWARD' 'filter OUTPUT' 'nat POSTROUTING' 'mangle FORWARD'; do
+        for chain in 'filter INPUT' 'filter FORWARD' 'filter OUTPUT' 'nat POSTROUTING'; do
             nft list chain $family $chain >/dev/null 2>&1 || echo "$family $chain"
         done
     done >"$made"
@@ -94,14 +94,14 @@ up)
     v6=$(v6 | renewed ip6tables)
     printf '%s\n' "$v4" | iptables-restore -w --noflush
     printf '%s\n' "$v6" | ip6tables-restore -w --noflush
-    for table in nat mangle; do
+    for table in nat; do
         v4 | grep -q "^\*$table\$" || close iptables "$table"
         v6 | grep -q "^\*$table\$" || close ip6tables "$table"
     done
     ;;
 down)
     for command in iptables ip6tables; do
-        for table in filter nat mangle; do
+        for table in filter nat; do
             close "$command" "$table"
         done
     done
@@ -131,6 +131,12 @@ fn restore(plan: &NodePlan, firewall: &Firewall, is_v4: bool) -> String {
     line(&mut out, format_args!("-I FORWARD 1 ! -i {device} -m conntrack --ctstate DNAT {comment} -j {chain}-o"));
     line(&mut out, format_args!("-I FORWARD 1 -o {device} {comment} -j {chain}"));
     line(&mut out, format_args!("-I FORWARD 1 -i {device} {comment} -j {chain}"));
+    if plan.clamps_mss {
+        // Not in mangle, where it is usual: a table that the old iptables has once asked for never goes away again.
+        let clamp = format!("-p tcp --tcp-flags SYN,RST SYN {comment} -j TCPMSS --clamp-mss-to-pmtu");
+        line(&mut out, format_args!("-I FORWARD 1 -o {device} {clamp}"));
+        line(&mut out, format_args!("-I FORWARD 1 -i {device} {clamp}"));
+    }
     line(&mut out, format_args!("-I INPUT 1 ! -i {device} {comment} -j {chain}-o"));
     line(&mut out, format_args!("-I INPUT 1 -i {device} {comment} -j {chain}"));
     line(&mut out, format_args!("-I OUTPUT 1 -o {device} {comment} -j {chain}\nCOMMIT"));
@@ -148,12 +154,6 @@ fn restore(plan: &NodePlan, firewall: &Firewall, is_v4: bool) -> String {
             }
         }
         line(&mut out, format_args!("-I POSTROUTING 1 {comment} -j {chain}\nCOMMIT"));
-    }
-    if plan.clamps_mss {
-        line(&mut out, format_args!("*mangle\n:{chain} - [0:0]\n# Removals"));
-        line(&mut out, format_args!("-A {chain} -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"));
-        line(&mut out, format_args!("-I FORWARD 1 -o {device} {comment} -j {chain}"));
-        line(&mut out, format_args!("-I FORWARD 1 -i {device} {comment} -j {chain}\nCOMMIT"));
     }
     out
 }
