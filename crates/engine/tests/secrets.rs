@@ -59,7 +59,8 @@ fn complements() -> HashMap<&'static str, [u8; 32]> {
     let (mut rng_a, mut rng_b) = (script(4), script(5));
     let [identity_a, identity_b] = [a, b].map(|key| Identity::new(PrivateKey::new(key)));
     let preshared = PresharedKey::new(psk);
-    // An index is drawn first, then the ephemeral key.
+    // A tunnel draws the seed of its timers' jitter; then, for a handshake, an index and the ephemeral key.
+    [&mut rng_a, &mut rng_b].into_iter().for_each(|rng| rng.fill(&mut [0; 8]));
     let index = |rng: &mut Script| {
         let mut bytes = [0; 4];
         rng.fill(&mut bytes);

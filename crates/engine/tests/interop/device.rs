@@ -71,14 +71,16 @@ fn events_tell_of_handshakes_endpoints_and_unknown_sessions() {
     assert!(
         matches!(second, Event::HandshakeDone { peer, endpoint: at, timestamp: Some(_) } if peer == a.public_key && at == Some(endpoint))
     );
+    let answers = events.wait(Duration::from_secs(5)).unwrap();
+    assert_eq!(answers, Event::SendingBegins { peer: a.public_key });
     let mut data = [0; 32];
     data[0] = 4;
     data[4] = 9;
     let port = b.port();
     left.enter(|| UdpSocket::bind("10.99.0.1:0").unwrap().send_to(&data, ("10.99.0.2", port)).unwrap());
-    let third = events.wait(Duration::from_secs(5)).unwrap();
+    let last = events.wait(Duration::from_secs(5)).unwrap();
     assert!(
-        matches!(third, Event::UnknownSession { index: 9, local: Some(local), .. } if local.to_string() == "10.99.0.2")
+        matches!(last, Event::UnknownSession { index: 9, local: Some(local), .. } if local.to_string() == "10.99.0.2")
     );
     assert_eq!(events.poll(), None);
     drop(right);
