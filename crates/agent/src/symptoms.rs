@@ -75,11 +75,7 @@ fn runs(program: &str) -> bool {
 }
 
 fn interface(link: &LinkSeen) -> Interface {
-    let is = |what: &str, value: &str| {
-        let name = Sysctl(format!("net/ipv6/conf/{}/{what}", link.name));
-        sysctl::read(&name).ok().flatten().as_deref() == Some(value)
-    };
-    Interface { addresses: link.addresses.clone(), lost_routers: is("accept_ra", "1") && is("forwarding", "1") }
+    Interface { addresses: link.addresses.clone(), lost_routers: sysctl::lost_routers(&link.name) }
 }
 
 fn is_taken(port: u16) -> bool {
@@ -130,18 +126,25 @@ fn chains(text: &str) -> Vec<(String, Hook)> {
     found
 }
 
+/// The address of an endpoint; the name servers are asked if need be.
+///
+/// # Errors
+/// The name, and why it has no address.
+pub fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, (String, String)> {
+    match &endpoint.host {
+        Host::Ip(address) => Ok((*address, endpoint.port).into()),
+        Host::Dns(name) => {
+            let found = (name.as_str(), endpoint.port).to_socket_addrs();
+            let mut found = found.map_err(|error| (name.clone(), error.to_string()))?;
+            found.next().ok_or_else(|| (name.clone(), "there is none".to_owned()))
+        }
+    }
+}
+
 fn ways(plan: &NodePlan) -> (Vec<Way>, Vec<(String, String)>) {
     let (mut ways, mut unresolved) = (Vec::new(), Vec::new());
     for (peer, endpoint) in plan.peers.iter().flat_map(|peer| peer.endpoints.iter().map(move |one| (peer, one))) {
-        let Endpoint { host, port, .. } = endpoint;
-        let endpoint = match host {
-            Host::Ip(address) => Ok(SocketAddr::from((*address, *port))),
-            Host::Dns(name) => (name.as_str(), *port)
-                .to_socket_addrs()
-                .map_err(|error| (name.clone(), error.to_string()))
-                .and_then(|mut all| all.next().ok_or_else(|| (name.clone(), "the name has none".into()))),
-        };
-        match endpoint {
+        match resolve(endpoint) {
             Ok(endpoint) => ways.push(Way { peer: peer.name.to_string(), endpoint, bytes: None }),
             Err(why) => unresolved.push(why),
         }

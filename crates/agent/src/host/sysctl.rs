@@ -37,9 +37,24 @@ pub(crate) fn interfaces() -> impl Iterator<Item = String> {
 
 /// Whether an interface takes IPv6 routers from router advertisements as a host does, and would no more once it forwards.
 pub(crate) fn hears_routers(interface: &str) -> bool {
-    let is = |name: Sysctl, value: &str| read(&name).ok().flatten().as_deref() == Some(value);
-    is(Sysctl::router_advertisements(interface), "1")
-        && is(Sysctl(format!("net/ipv6/conf/{interface}/forwarding")), "0")
+    takes_routers_as_host(interface) && !forwards_v6(interface)
+}
+
+/// Whether an interface would take IPv6 routers from router advertisements if it did not forward.
+pub(crate) fn lost_routers(interface: &str) -> bool {
+    takes_routers_as_host(interface) && forwards_v6(interface)
+}
+
+fn takes_routers_as_host(interface: &str) -> bool {
+    has(&Sysctl::router_advertisements(interface), "1")
+}
+
+fn forwards_v6(interface: &str) -> bool {
+    has(&Sysctl(format!("net/ipv6/conf/{interface}/forwarding")), "1")
+}
+
+fn has(name: &Sysctl, value: &str) -> bool {
+    read(name).ok().flatten().as_deref() == Some(value)
 }
 
 /// Sets it.

@@ -19,7 +19,7 @@ pub use change::{Change, PeerRef};
 pub use dial::Dialler;
 pub use diff::{Obstacle, diff};
 pub use expected::expected;
-pub use mtu::{mtu, overhead};
+pub use mtu::{OVERHEAD, mtu, overhead};
 pub use state::{Actual, Backend, DeviceState, HostState, PeerState, Route, Rule, Sysctl};
 pub use wanted::{Resolved, nothing, wanted};
 

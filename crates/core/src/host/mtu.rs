@@ -5,9 +5,12 @@ use std::net::IpAddr;
 /// IPv6 takes no device with less (RFC 8200).
 const LEAST: u16 = 1_280;
 
-/// Bytes that WireGuard adds to a packet: the outer IP header, 8 of UDP, 32 of its own.
+/// Bytes that WireGuard adds to a packet over IPv4, and over IPv6: the outer IP header, 8 of UDP, 32 of its own.
+pub const OVERHEAD: [u16; 2] = [60, 80];
+
+/// Bytes that WireGuard adds to a packet on its way to an address.
 pub fn overhead(outer: IpAddr) -> u16 {
-    if outer.is_ipv4() { 60 } else { 80 }
+    OVERHEAD[usize::from(outer.is_ipv6())]
 }
 
 /// The MTU of a device in bytes: the planned one, or less where a way to a peer takes less; and the address of that peer.

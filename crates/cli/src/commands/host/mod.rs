@@ -9,16 +9,15 @@ pub mod doctor;
 pub mod ping;
 pub mod status;
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use wayleave_agent::host::Choice;
+use wayleave_agent::symptoms::resolve as resolve_endpoint;
 use wayleave_core::host::Resolved;
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
-use wayleave_core::network::{Endpoint, Host};
 use wayleave_core::plan::{Member, NodePlan, Plan};
 
 use super::key as key_file;
@@ -105,10 +104,10 @@ pub fn resolve(plan: &NodePlan) -> (Resolved, Vec<String>) {
     let (mut resolved, mut complaints) = (Resolved::new(), Vec::new());
     for peer in plan.peers.iter().filter(|peer| !peer.endpoints.is_empty()) {
         let mut failed = Vec::new();
-        let address = peer.endpoints.iter().find_map(|endpoint| match address(endpoint) {
+        let address = peer.endpoints.iter().find_map(|endpoint| match resolve_endpoint(endpoint) {
             Ok(address) => Some(address),
-            Err(why) => {
-                failed.push(why);
+            Err((name, why)) => {
+                failed.push(format!("{name}: {why}"));
                 None
             }
         });
@@ -118,15 +117,4 @@ pub fn resolve(plan: &NodePlan) -> (Resolved, Vec<String>) {
         }
     }
     (resolved, complaints)
-}
-
-fn address(endpoint: &Endpoint) -> Result<SocketAddr, String> {
-    match &endpoint.host {
-        Host::Ip(address) => Ok((*address, endpoint.port).into()),
-        Host::Dns(name) => {
-            let mut found =
-                (name.as_str(), endpoint.port).to_socket_addrs().map_err(|error| format!("{name}: {error}"))?;
-            found.next().ok_or_else(|| format!("{name} has no address"))
-        }
-    }
 }

@@ -4,7 +4,7 @@
 
 use ipnet::IpNet;
 
-use super::{Hook, Remark, Symptoms, is_v6};
+use super::{Hook, Remark, Symptoms};
 use crate::host::mtu::overhead;
 use crate::plan::NodePlan;
 
@@ -98,7 +98,7 @@ fn forwarding(plan: &NodePlan, seen: &Symptoms) -> Vec<Remark> {
     }
     let mut remarks = Vec::new();
     for (v6, name) in [(false, "net/ipv4/ip_forward"), (true, "net/ipv6/conf/all/forwarding")] {
-        let is_needed = plan.routes.iter().any(|prefix| is_v6(prefix.addr()) == v6);
+        let is_needed = plan.routes.iter().any(|prefix| prefix.addr().is_ipv6() == v6);
         if is_needed && seen.settings.get(name).is_some_and(|value| value == "0") {
             let setting = name.replace('/', ".");
             remarks.push(Remark::broken(
@@ -160,7 +160,7 @@ fn no_ipv6(plan: &NodePlan, seen: &Symptoms) -> Vec<Remark> {
         Some(value) => value == "1",
         None => !seen.settings.is_empty(),
     };
-    let is_needed = plan.addresses.iter().chain(&plan.link_address).any(|address| is_v6(*address));
+    let is_needed = plan.addresses.iter().chain(&plan.link_address).any(|address| address.is_ipv6());
     let doubtful = || {
         Remark::doubtful(
             "IPv6 is switched off, and the node has IPv6 addresses: links are tried over such ones even in IPv4 networks",

@@ -6,7 +6,7 @@
 mod complaints;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -122,8 +122,4 @@ pub fn settings(plan: &NodePlan) -> Vec<String> {
         "net/ipv4/conf/all/rp_filter".into(),
         format!("net/ipv4/conf/{device}/rp_filter"),
     ]
-}
-
-fn is_v6(address: IpAddr) -> bool {
-    address.is_ipv6()
 }

@@ -8,13 +8,12 @@ use ipnet::IpNet;
 
 use super::{DeviceAt, View};
 use crate::check::{Finding, Findings, Hazard, Span};
+use crate::host::OVERHEAD;
 use crate::import::hosts::{Device, Effect, Host};
 use crate::import::labels::device_label;
 use crate::limits::MTU_DEFAULT;
 use crate::network::Host as Dialled;
 
-/// Bytes of WireGuard and UDP around a packet, and those of the outer header (IPv4, IPv6).
-const OVERHEAD: [u16; 2] = [60, 80];
 /// What the internet carries, unless something else is known.
 const UNDERLAY_MTU: u16 = 1500;
 /// Parts of DNS names by which clouds call their instances.

@@ -10,10 +10,9 @@ use super::{View, first};
 use crate::check::rules::not_dialable;
 use crate::check::{Finding, Findings, Hazard, Span};
 use crate::file::{EndpointText, Mtu};
+use crate::host::OVERHEAD;
 use crate::network::{Endpoint, Host, Node};
 
-/// Bytes of WireGuard and UDP with an outer header of IPv4, and of IPv6.
-const OVERHEAD: [u16; 2] = [60, 80];
 /// What a line carries if nothing is said.
 const UNDERLAY_MTU: u16 = 1500;
 
