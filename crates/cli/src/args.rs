@@ -383,6 +383,10 @@ pub struct HostArgs {
     /// File with the private key; by default systemd's credential wayleave-private-key, or /etc/wireguard/DEVICE.key
     #[arg(long, value_name = "FILE")]
     pub private_key: Option<PathBuf>,
+    /// File with the private key that all entry nodes share; by default the credential wayleave-entry-key, or
+    /// /etc/wireguard/DEVICE.key
+    #[arg(long, value_name = "FILE")]
+    pub entry_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -34,6 +34,12 @@ pub const MTU_MAX: u16 = 8940;
 pub const MTU_DEFAULT: u16 = 1420;
 /// Listen port when the file says nothing: the one everybody's firewall example opens.
 pub const PORT_DEFAULT: u16 = 51820;
+/// Listen port of the device that clients roam between when the file says nothing: the next one.
+pub const CLIENTS_PORT_DEFAULT: u16 = 51821;
+/// That device's name when the file says nothing.
+pub const CLIENTS_DEVICE_DEFAULT: &str = "wg-clients";
+/// TCP port of readiness when the file says nothing: the one before WireGuard's, as people's health checks have it.
+pub const READY_PORT_DEFAULT: u16 = 51819;
 /// Seconds between keepalives when NAT needs them: under the 30 s that the shortest common UDP mapping lives.
 pub const KEEPALIVE_S_DEFAULT: u16 = 25;
 /// Round-trip time assumed inside a region when the file gives none, in microseconds.

@@ -9,7 +9,7 @@ use wayleave_core::check::Findings;
 use wayleave_core::file::load_with;
 use wayleave_core::names::Name;
 use wayleave_core::network::resolve::resolve;
-use wayleave_core::plan::{Ledger, LinkState, LinkStates, Plan, PlanFile, Side, diff, plan};
+use wayleave_core::plan::{Claims, Ledger, LinkState, LinkStates, Plan, PlanFile, Side, diff, plan, plan_now};
 
 const HEAD: &str = "[network]\nname = \"t\"\nprefixes = [\"10.50.0.0/16\"]\n";
 
@@ -240,4 +240,69 @@ fn prefixes_that_are_written_take_the_place_of_planned_ones_until_the_link_is_do
     states.set(&Name::new("a").unwrap(), &Name::new("c").unwrap(), LinkState::Down);
     let around = given(&network, &states);
     assert!(around[0] == "a []" && around[1].contains("10.50.0.0/16"), "{around:?}");
+}
+
+/// Two entry nodes, each before a site, and two clients.
+const ROAMING: &str = "
+[nodes.fra]\nentry = true\nplatform = \"agent\"\nregion = \"eu\"\naddress = \"10.50.0.1\"
+endpoints = { public = \"192.0.2.1\", aws = \"10.1.0.1\" }\nprefixes = [\"10.1.0.0/16\"]
+[nodes.sin]\nentry = true\nplatform = \"agent\"\nregion = \"ap\"\naddress = \"10.50.0.2\"
+endpoints = { public = \"192.0.2.2\", aws = \"10.2.0.1\" }\nprefixes = [\"10.2.0.0/16\"]
+[nodes.box]\nregion = \"eu\"\naddress = \"10.50.0.3\"
+[regions.eu]\n[regions.ap]
+[entry]\nendpoint = \"192.0.2.99\"\naddress = \"10.50.9.9\"
+[clients.one]\nregion = \"ap\"\naddress = \"10.50.1.1\"\nprefixes = [\"192.168.7.0/24\"]
+[clients.two]\nregion = \"eu\"\naddress = \"10.50.1.2\"
+[clients.stays]\nvia = [\"fra\"]\naddress = \"10.50.1.3\"
+";
+
+/// What a member routes where, and who is on its clients' device.
+fn roaming(plan: &Plan, member: &str) -> String {
+    let own = plan.of(plan.find(&name(member)).expect("the member exists"));
+    let list = |prefixes: &mut dyn Iterator<Item = String>| prefixes.collect::<Vec<_>>().join(" ");
+    let routes = list(&mut own.routes.iter().map(ToString::to_string));
+    let Some(entry) = own.entry else { return routes };
+    let all = list(&mut entry.peers.iter().map(|peer| peer.name.to_string()));
+    let here = list(&mut entry.prefixes().0.iter().map(ToString::to_string));
+    format!("{routes}; {} {:?} {all}; {here}", entry.device, entry.addresses)
+}
+
+#[test]
+fn clients_that_roam_sit_on_a_device_that_is_the_same_everywhere() {
+    let plan = simply(ROAMING);
+    assert_eq!(peers(&plan, "one"), "entry: 10.1.0.0/16 10.2.0.0/16 10.50.0.0/16 [25 s] dials");
+    assert_eq!(peers(&plan, "stays"), "fra: 10.1.0.0/16 10.2.0.0/16 10.50.0.0/16 192.168.7.0/24 [25 s] dials");
+    assert_eq!(
+        roaming(&plan, "fra"),
+        "10.2.0.0/16 10.50.0.2/31 10.50.1.1/32 10.50.1.3/32 192.168.7.0/24; wg-clients [10.50.9.9] one two; 10.50.1.2/32"
+    );
+    assert_eq!(
+        roaming(&plan, "sin"),
+        "10.1.0.0/16 10.50.0.1/32 10.50.0.3/32 10.50.1.2/31; wg-clients [10.50.9.9] one two; 10.50.1.1/32 192.168.7.0/24"
+    );
+}
+
+#[test]
+fn a_claim_moves_a_client_with_all_that_is_behind_it() {
+    let loaded = planned(ROAMING, &Ledger::default(), &LinkStates::default()).0;
+    let mut claims = Claims::default();
+    claims.set(&name("one"), Some(&name("fra")));
+    let (ledger, states) = (Ledger::default(), LinkStates::default());
+    let (plan, ..) = plan_now(loaded.network.clone(), &ledger, &states, &claims);
+    assert_eq!(
+        roaming(&plan, "fra"),
+        "10.2.0.0/16 10.50.0.2/31 10.50.1.3/32; wg-clients [10.50.9.9] one two; 10.50.1.1/32 10.50.1.2/32 192.168.7.0/24"
+    );
+    assert_eq!(path(&plan, "sin", "one"), "sin > fra > one");
+    assert_eq!(
+        peers(&plan, "sin").lines().find(|line| line.starts_with("fra")),
+        Some("fra: 10.1.0.0/16 10.50.0.1/32 10.50.1.1/32 10.50.1.2/31 192.168.7.0/24 dials")
+    );
+    // Who can't have it, and who does not roam, is nobody's to claim.
+    for (client, server) in [("one", "box"), ("one", "nobody"), ("stays", "sin")] {
+        let mut claims = Claims::default();
+        claims.set(&name(client), Some(&name(server)));
+        let (plan, ..) = plan_now(loaded.network.clone(), &ledger, &states, &claims);
+        assert_eq!(roaming(&plan, "fra"), roaming(&loaded, "fra"), "{client} at {server}");
+    }
 }

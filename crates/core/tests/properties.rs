@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use wayleave_core::names::Name;
 use wayleave_core::network::{Network, NodeIx};
-use wayleave_core::plan::{Ledger, LinkState, LinkStates, Member, NodePlan, Plan, part, plan};
+use wayleave_core::plan::{Claims, Ledger, LinkState, LinkStates, Member, NodePlan, Plan, part, plan};
 
 use random::{network_text, random_network, random_states, read};
 
@@ -105,7 +105,7 @@ proptest! {
         let states = random_states(&network, seed);
         let (plan, ledger, _) = plan(network.clone(), &Ledger::default(), &states);
         for member in plan.members() {
-            prop_assert_eq!(part(network.clone(), &ledger, &states, member), plan.of(member));
+            prop_assert_eq!(part(network.clone(), &ledger, &states, &Claims::default(), member), plan.of(member));
         }
     }
 

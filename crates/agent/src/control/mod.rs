@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wayleave_core::host::KeyPaths;
 
 use self::line::Protocol;
 use crate::limits::{CONTROL_REQUEST_BYTES_MAX, CONTROL_RESPONSE_BYTES_MAX};
@@ -39,8 +40,8 @@ pub enum Request {
     Propose {
         /// Which: a whole path.
         file: PathBuf,
-        /// Where the private key is, for the commands.
-        key_path: String,
+        /// Where private keys are, for the commands.
+        key_paths: KeyPaths,
     },
     /// Read the network file again.
     Reload {

@@ -10,10 +10,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use wayleave_core::host::{Backend, Change, Dialler, HostState, wanted};
-use wayleave_core::names::Name;
+use wayleave_core::keys::PrivateKey;
+use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::network::Host;
-use wayleave_core::plan::{LinkStates, Member, NodePlan, PeerPlan, Plan, merge, part, plan};
+use wayleave_core::plan::{Claims, KeyNeed, LinkStates, Member, NodePlan, PeerPlan, Plan, merge, part, plan_now};
 
+use super::clients::Clients;
 use super::failover::Failover;
 use super::names::Names;
 use super::paths::Paths;
@@ -49,6 +51,9 @@ pub struct Agent {
     /// The same if all links worked.
     pub(super) intended: NodePlan,
     pub(super) states: LinkStates,
+    /// With which entry node each client is.
+    pub(super) claims: Claims,
+    pub(super) clients: Clients,
     pub(super) wanted: HostState,
     pub(super) names: Names,
     pub(super) paths: Paths,
@@ -73,12 +78,12 @@ impl Agent {
     pub fn start(mut options: Options, events: SyncSender<Event>) -> Result<Agent, AgentError> {
         let reading = (options.read)(None).map_err(AgentError::File)?;
         let states = LinkStates::default();
-        let (plan, member) = planned(&reading, &states, &options.node)?;
+        let (plan, member) = planned(&reading, (&states, &Claims::default()), &options.node)?;
         let part = plan.of(member);
         let intended = part.clone();
-        let key = (options.key)(&part).map_err(AgentError::Key)?;
+        let keys = keys(&mut options, &part, None).map_err(AgentError::Key)?;
         let mut reconciler = Reconciler::open(&part.network, options.choice.clone())?;
-        reconciler.set_key(part.device.clone(), key);
+        keys.into_iter().for_each(|(device, key)| reconciler.set_key(device, key));
         let now = Instant::now();
         let failover = Failover::new(&reading.network, &options.node);
         let mut peers = Peers::default();
@@ -93,6 +98,8 @@ impl Agent {
             peers,
             intended,
             states,
+            claims: Claims::default(),
+            clients: Clients::default(),
             wanted: HostState::default(),
             names: Names::default(),
             paths: Paths::default(),
@@ -229,15 +236,14 @@ impl Agent {
                 reading.ledger.generation, self.reading.ledger.generation
             ));
         }
-        let (plan, member) =
-            planned(&reading, &LinkStates::default(), &self.options.node).map_err(|error| chain(&error))?;
+        let (plan, member) = planned(&reading, (&LinkStates::default(), &Claims::default()), &self.options.node)
+            .map_err(|error| chain(&error))?;
         let part = plan.of(member);
         if part.network != self.part.network {
             return Err(format!("it is of another network, {}: start another agent for it", part.network));
         }
-        if part.public_key != self.part.public_key || part.device != self.part.device {
-            let key = (self.options.key)(&part)?;
-            self.reconciler.set_key(part.device.clone(), key);
+        for (device, key) in keys(&mut self.options, &part, Some(&self.part))? {
+            self.reconciler.set_key(device, key);
         }
         if reading.files != self.reading.files
             && let Err(error) = sources::watch(reading.files.clone(), &self.events)
@@ -267,7 +273,7 @@ impl Agent {
     /// Its own part if links were as these states say.
     pub(super) fn part_with(&self, states: &LinkStates) -> Option<NodePlan> {
         let member = self.plan.find(&self.options.node)?;
-        let mut part = part(self.reading.network.clone(), &self.reading.ledger, states, member);
+        let mut part = part(self.reading.network.clone(), &self.reading.ledger, states, &self.claims, member);
         // Prefixes without a path stay routed into the device, which drops their packets: no other way would be a private one.
         part.routes = merge(part.routes.iter().chain(&self.intended.routes).copied().collect());
         part.generation = self.intended.generation;
@@ -276,13 +282,14 @@ impl Agent {
 
     fn set_part(&mut self, part: NodePlan) {
         self.peers.follow(&part);
+        self.clients.follow(&part);
         self.part = part;
     }
 
     /// The whole plan with what is known of the links: for people who ask, not for carrying out.
     pub(super) fn refresh_plan(&mut self) {
         if std::mem::take(&mut self.is_plan_old)
-            && let Ok((plan, _)) = planned(&self.reading, &self.states, &self.options.node)
+            && let Ok((plan, _)) = planned(&self.reading, (&self.states, &self.claims), &self.options.node)
         {
             self.plan = plan;
         }
@@ -397,6 +404,16 @@ impl Agent {
     }
 }
 
+/// The private keys that a part needs and an earlier one did not.
+fn keys(
+    options: &mut Options,
+    part: &NodePlan,
+    earlier: Option<&NodePlan>,
+) -> Result<Vec<(DeviceName, PrivateKey)>, String> {
+    let is_new = |need: &KeyNeed<'_>| earlier.is_none_or(|earlier| !earlier.keys().any(|known| known == *need));
+    part.keys().filter(is_new).map(|need| Ok((need.device.clone(), (options.key)(need)?))).collect()
+}
+
 /// The names among a peer's endpoints.
 fn dns_names(peer: &PeerPlan) -> impl Iterator<Item = &str> {
     peer.endpoints.iter().filter_map(|endpoint| match &endpoint.host {
@@ -406,8 +423,12 @@ fn dns_names(peer: &PeerPlan) -> impl Iterator<Item = &str> {
 }
 
 /// The plan of a reading, and which member this node is in it.
-pub(super) fn planned(reading: &Reading, states: &LinkStates, node: &Name) -> Result<(Plan, Member), AgentError> {
-    let (plan, ..) = plan(reading.network.clone(), &reading.ledger, states);
+pub(super) fn planned(
+    reading: &Reading,
+    (states, claims): (&LinkStates, &Claims),
+    node: &Name,
+) -> Result<(Plan, Member), AgentError> {
+    let (plan, ..) = plan_now(reading.network.clone(), &reading.ledger, states, claims);
     let member = plan.find(node).ok_or_else(|| AgentError::NoNode(node.clone()))?;
     Ok((plan, member))
 }

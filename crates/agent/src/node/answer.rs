@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use wayleave_core::host::wanted;
+use wayleave_core::host::{KeyPaths, wanted};
 use wayleave_core::network::Host;
 use wayleave_core::plan::{LinkStates, NodePlan};
 
@@ -19,7 +19,7 @@ impl Agent {
     pub(super) fn answer(&mut self, request: Request) -> Response {
         let outcome = match request {
             Request::Status => return Response::Status(Box::new(self.snapshot())),
-            Request::Propose { file, key_path } => match self.propose(&file, &key_path) {
+            Request::Propose { file, key_paths } => match self.propose(&file, &key_paths) {
                 Ok(changes) => return Response::Changes(changes),
                 Err(why) => Err(why),
             },
@@ -66,10 +66,10 @@ impl Agent {
     }
 
     /// What would be changed if a network file were taken now. Changes nothing.
-    fn propose(&mut self, file: &Path, key_path: &str) -> Result<Vec<ProposedChange>, String> {
+    fn propose(&mut self, file: &Path, key_paths: &KeyPaths) -> Result<Vec<ProposedChange>, String> {
         let reading = (self.options.read)(Some(file))?;
-        let (plan, member) =
-            planned(&reading, &LinkStates::default(), &self.options.node).map_err(|error| chain(&error))?;
+        let (plan, member) = planned(&reading, (&LinkStates::default(), &self.claims), &self.options.node)
+            .map_err(|error| chain(&error))?;
         let mut part = plan.of(member);
         if part == self.intended {
             part = self.part.clone();
@@ -84,7 +84,7 @@ impl Agent {
         let said = proposal
             .changes
             .iter()
-            .map(|change| ProposedChange { change: change.to_string(), command: change.command(key_path) });
+            .map(|change| ProposedChange { change: change.to_string(), command: change.command(key_paths) });
         Ok(said.collect())
     }
 }

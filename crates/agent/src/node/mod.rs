@@ -7,6 +7,7 @@
 
 mod agent;
 mod answer;
+mod clients;
 mod event;
 mod failover;
 mod links;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
 use wayleave_core::network::Network;
-use wayleave_core::plan::{Ledger, NodePlan};
+use wayleave_core::plan::{KeyNeed, Ledger};
 
 pub use event::Event;
 
@@ -46,8 +47,8 @@ pub struct Reading {
 /// Reads the network file, or another one in its place; says what is wrong with it, as people are to read it.
 pub type Reader = Box<dyn FnMut(Option<&Path>) -> Result<Reading, String> + Send>;
 
-/// Finds a node's private key, and checks that it is this node's.
-pub type KeyFinder = Box<dyn FnMut(&NodePlan) -> Result<PrivateKey, String> + Send>;
+/// Finds the private key of a device, and checks that it is the right one.
+pub type KeyFinder = Box<dyn FnMut(KeyNeed<'_>) -> Result<PrivateKey, String> + Send>;
 
 /// What an agent is to do.
 pub struct Options {
@@ -57,7 +58,7 @@ pub struct Options {
     pub choice: Choice,
     /// Where the network comes from.
     pub read: Reader,
-    /// Where the private key comes from.
+    /// Where private keys come from.
     pub key: KeyFinder,
     /// Whether everything is removed from the host when the agent ends.
     pub cleanup: bool,

@@ -123,8 +123,7 @@ fn check(file: &Path, keys: &Path) -> anyhow::Result<Exit> {
     let planned = files::plan(file)?;
     let plan = planned.accept()?;
     let (mut good, mut bad, mut elsewhere) = (0, 0, 0);
-    for member in plan.members() {
-        let name = plan.name(member);
+    for (name, public) in plan.keys() {
         let path = path(keys, name);
         let mut complain = |what: String| {
             eprintln!("{}: {what}", path.display());
@@ -144,7 +143,7 @@ fn check(file: &Path, keys: &Path) -> anyhow::Result<Exit> {
         if mode & 0o077 != 0 {
             complain(format!("mode {mode:04o} lets others read it; run chmod 600"));
         }
-        match (read_private(&path), plan.public_key(member)) {
+        match (read_private(&path), public) {
             (Err(error), _) => complain(format!("{error:#}")),
             (Ok(key), Some(public)) if key.public_key() != public => {
                 complain(format!("belongs to {}, but {name} has {public}", key.public_key()));
@@ -172,8 +171,7 @@ fn make(file: &Path, keys: &Path) -> anyhow::Result<Exit> {
         .with_context(|| format!("making {}", keys.display()))?;
     let mut ledger = files::ledger(file)?;
     let mut made: Vec<(Name, PublicKey)> = Vec::new();
-    for member in plan.members().filter(|member| plan.public_key(*member).is_none()) {
-        let name = plan.name(member);
+    for (name, _) in plan.keys().filter(|(_, public)| public.is_none()) {
         let path = path(keys, name);
         // A key file without a public key in the ledger is what an interrupted run leaves: it is taken up.
         let key = if path.exists() { read_private(&path)? } else { new_private()? };

@@ -189,6 +189,17 @@ pub enum Meaning {
         /// The client.
         client: String,
     },
+    /// `[entry]` without entry nodes.
+    #[error("[entry] is for nodes with entry = true, and there is none")]
+    EntryNowhere,
+    /// An entry node that can't have the clients' device.
+    #[error("entry node {node} can't take clients that roam: {problem}")]
+    EntryUnfit {
+        /// The node.
+        node: String,
+        /// Why not.
+        problem: String,
+    },
     /// Public addresses used as a private range.
     #[error("{prefix} of {owner} is public address space")]
     PublicPrefix {
@@ -374,6 +385,8 @@ impl Meaning {
             Meaning::ServiceElsewhere { .. } => ("WL146", Error),
             Meaning::FixedStranger { .. } => ("WL147", Error),
             Meaning::FixedTwice { .. } => ("WL148", Error),
+            Meaning::EntryNowhere => ("WL149", Error),
+            Meaning::EntryUnfit { .. } => ("WL150", Error),
         }
     }
 }

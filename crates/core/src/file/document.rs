@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::record::{REQUIRED, RecordShape, record_schema};
 use super::written::{
-    AllowRule, AssertRule, ClientTable, IsolateRule, LinkRule, NetworkTable, NodeTable, RegionTable, ServiceTable,
-    SiteTable, SourceTable,
+    AllowRule, AssertRule, ClientTable, EntryTable, IsolateRule, LinkRule, NetworkTable, NodeTable, RegionTable,
+    ServiceTable, SiteTable, SourceTable,
 };
 
 /// How each table is written in TOML, with its description.
@@ -22,6 +22,7 @@ fn records() -> Vec<(&'static str, RecordShape)> {
         ("[nodes.NAME]", NodeTable::shape()),
         ("[sites.NAME]", SiteTable::shape()),
         ("[clients.NAME]", ClientTable::shape()),
+        ("[entry]", EntryTable::shape()),
         ("[[links]]", LinkRule::shape()),
         ("[[isolate]]", IsolateRule::shape()),
         ("[[allow]]", AllowRule::shape()),

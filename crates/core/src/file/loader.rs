@@ -143,16 +143,8 @@ impl Loader {
 
     /// Adds one source's tables to the file; its includes remain.
     fn merge(&mut self, table: SourceTable) -> Vec<Spanned<String>> {
-        if let Some(network) = table.network {
-            match &self.file.network {
-                None => self.file.network = Some(network),
-                Some(first) => {
-                    let finding = Finding::new(Reading::TableTwice { table: "network" }, network.span);
-                    self.findings
-                        .push(finding.with_related(first.span, "given here first").with_fix("Keep one of them."));
-                }
-            }
-        }
+        once("network", &mut self.file.network, table.network, &mut self.findings);
+        once("entry", &mut self.file.entry, table.entry, &mut self.findings);
         fn of<T: Default>(field: Option<Spanned<T>>) -> T {
             field.map(|spanned| spanned.value).unwrap_or_default()
         }
@@ -195,6 +187,18 @@ impl Loader {
         }
         self.known.insert(normal(&path), Some(place));
         self.wanted.push_back(Wanted { path, place: Some(place), chain });
+    }
+}
+
+/// Takes a table of which a network has only one.
+fn once<T>(name: &'static str, kept: &mut Option<Spanned<T>>, given: Option<Spanned<T>>, findings: &mut Findings) {
+    let Some(given) = given else { return };
+    match kept {
+        None => *kept = Some(given),
+        Some(first) => {
+            let finding = Finding::new(Reading::TableTwice { table: name }, given.span);
+            findings.push(finding.with_related(first.span, "given here first").with_fix("Keep one of them."));
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub use decode::nearest;
 
 use crate::names::Name;
 use written::{
-    AllowRule, AssertRule, ClientTable, IsolateRule, LinkRule, List, NetworkTable, NodeTable, RegionTable,
+    AllowRule, AssertRule, ClientTable, EntryTable, IsolateRule, LinkRule, List, NetworkTable, NodeTable, RegionTable,
     ServiceTable, SiteTable,
 };
 
@@ -68,6 +68,8 @@ pub struct NetworkFile {
     pub sites: Vec<Named<SiteTable>>,
     /// Clients.
     pub clients: Vec<Named<ClientTable>>,
+    /// What all entry nodes have in common.
+    pub entry: Option<Spanned<EntryTable>>,
     /// Link rules; none at all means the default rule.
     pub links: Vec<Spanned<LinkRule>>,
     /// Groups of parties.

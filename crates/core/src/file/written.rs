@@ -35,6 +35,8 @@ record! {
         sites: Map<SiteTable> = "none";
         /// Clients: road warriors, which dial and are never dialled.
         clients: Map<ClientTable> = "none";
+        /// What all entry nodes have in common, for clients that roam between them.
+        entry: EntryTable = "none: clients don't roam";
         /// Which pairs of nodes are linked directly. Rules add up; their order does not matter.
         links: List<LinkRule> = "with hubs: every node with every hub; without: every node with every other";
         /// Pairs of nodes that must not reach each other.
@@ -206,7 +208,7 @@ record! {
     /// A client: a road warrior, which dials its nodes and is never dialled.
     "client" ClientTable {
         /// The nodes it connects to, the preferred one first; each needs a public endpoint.
-        via: List<Name> = "all entry nodes by name; without any, all hubs";
+        via: List<Name> = "with `[entry]` it roams between all entry nodes; without, all entry nodes by name, or all hubs";
         /// Words by which policy and assertions select it, as `tag:WORD`.
         tags: List<Name> = "none";
         /// The region it is usually in, for round-trip times.
@@ -236,6 +238,31 @@ record! {
         key_created: Date = "none";
         /// The last day on which it belongs to the network.
         expires: Date = "none";
+    }
+}
+
+record! {
+    /// What all nodes with `entry = true` have in common: one device for clients, the same on each of them, so that a client
+    /// may be with any of them and roam. Clients that name no `via` connect to it. These nodes run the agent.
+    "entry" EntryTable {
+        /// Where clients dial: the one address that leads to all entry nodes (anycast, a load balancer), or several
+        /// addresses of which clients with our agent choose.
+        endpoint: OneOrMore<EndpointText> = REQUIRED;
+        /// The device's WireGuard public key.
+        public_key: PublicKey = "none: to be made, as that of `entry`";
+        /// UDP port on which the device listens on every entry node.
+        port: Port = "51821";
+        /// Name of the device.
+        device: DeviceName = "wg-clients";
+        /// The device's overlay address, the same on every entry node: who asks it asks the node that he is with.
+        address: IpAddr = "allocated, and kept in the lock file";
+        /// Its IPv4 and IPv6 overlay addresses, instead of `address`.
+        addresses: List<IpAddr> = "allocated, and kept in the lock file";
+        /// MTU of the device in bytes.
+        mtu: Mtu = "the network's";
+        /// TCP port that an entry node opens while it is ready for clients, and closes before it stops: for the health checks
+        /// of load balancers.
+        ready_port: Port = "51819";
     }
 }
 

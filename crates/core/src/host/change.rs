@@ -3,6 +3,7 @@
 //! Each has a place in the order of application, a sentence for people, and the command that a person would have typed: what is
 //! shown before anything is done, and logged when it is.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -79,6 +80,9 @@ pub enum Change {
     RemoveDevice { device: DeviceName },
 }
 
+/// Where the private key of each device is, for commands.
+pub type KeyPaths = BTreeMap<DeviceName, String>;
+
 impl Change {
     /// Where in the order of application it stands.
     pub fn rank(&self) -> u8 {
@@ -112,7 +116,7 @@ impl Change {
     }
 
     /// What a person would have typed, in one line. Private keys are named by the file that they are in.
-    pub fn command(&self, key_file: &str) -> String {
+    pub fn command(&self, keys: &KeyPaths) -> String {
         match self {
             Change::SetSysctl { name, value } | Change::SetDeviceSysctl { name, value } => {
                 format!("sysctl -w {name}={value}")
@@ -121,7 +125,10 @@ impl Change {
             Change::RemakeDevice { device, backend, network } => {
                 format!("ip link del {device}; {}", make(device, *backend, network))
             }
-            Change::SetKey { device, .. } => format!("wg set {device} private-key {key_file}"),
+            Change::SetKey { device, .. } => {
+                let path = keys.get(device).map_or("FILE", String::as_str);
+                format!("wg set {device} private-key {path}")
+            }
             Change::SetPort { device, port } => format!("wg set {device} listen-port {port}"),
             Change::SetFwmark { device, fwmark } => format!("wg set {device} fwmark {fwmark}"),
             Change::SetMtu { device, mtu } => format!("ip link set {device} mtu {mtu}"),

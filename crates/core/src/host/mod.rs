@@ -15,7 +15,7 @@ mod mtu;
 mod state;
 mod wanted;
 
-pub use change::{Change, PeerRef};
+pub use change::{Change, KeyPaths, PeerRef};
 pub use dial::Dialler;
 pub use diff::{Obstacle, diff};
 pub use expected::expected;

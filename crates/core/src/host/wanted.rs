@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use super::RULE_PRIORITIES;
 use super::state::{Backend, DeviceState, FORWARDING_V6, HostState, PeerState, Route, Rule, Sysctl};
-use crate::names::Name;
-use crate::plan::{NodePlan, PeerPlan, host};
+use crate::names::{DeviceName, Name};
+use crate::plan::{EntryPlan, NodePlan, PeerPlan, host};
 use crate::render::firewall_script;
 
 /// The table that routes are in unless they need one of their own.
@@ -21,23 +21,28 @@ pub type Resolved = BTreeMap<Name, SocketAddr>;
 pub fn wanted(plan: &NodePlan, backend: Backend, endpoints: &Resolved) -> HostState {
     let mut state = HostState::default();
     state.devices.insert(plan.device.clone(), device(plan, backend, endpoints));
+    state.devices.extend(plan.entry.iter().map(|entry| (entry.device.clone(), clients_device(plan, entry, backend))));
     let table = plan.own_table.unwrap_or(TABLE_MAIN);
     let source = |prefix: &IpNet| plan.addresses.iter().find(|a| a.is_ipv4() == prefix.addr().is_ipv4()).copied();
-    let mut route = |table: u32, prefix: IpNet, preferred_source: Option<IpAddr>| {
-        state.routes.insert((table, prefix), Route { device: plan.device.clone(), preferred_source });
+    let mut route = |device: &DeviceName, table: u32, prefix: IpNet, preferred_source: Option<IpAddr>| {
+        state.routes.insert((table, prefix), Route { device: device.clone(), preferred_source });
     };
     for prefix in &plan.routes {
-        route(table, *prefix, source(prefix));
+        route(&plan.device, table, *prefix, source(prefix));
     }
     for address in plan.peers.iter().filter_map(|peer| peer.link_address) {
-        route(TABLE_MAIN, host(address), plan.link_address);
+        route(&plan.device, TABLE_MAIN, host(address), plan.link_address);
     }
-    let any = |ipv6: bool| plan.routes.iter().any(|prefix| prefix.addr().is_ipv6() == ipv6);
+    if let Some(entry) = &plan.entry {
+        entry.prefixes().0.into_iter().for_each(|prefix| route(&entry.device, table, prefix, source(&prefix)));
+    }
+    let any = |ipv6: bool| state.routes.keys().any(|(at, prefix)| *at == table && prefix.addr().is_ipv6() == ipv6);
+    let (v4, v6) = (any(false), any(true));
     if let Some(table) = plan.own_table {
         let rule = |ipv6| Rule { priority: *RULE_PRIORITIES.start(), ipv6, table, unless_mark: table };
-        state.rules.extend([false, true].into_iter().filter(|ipv6| any(*ipv6)).map(rule));
+        state.rules.extend([false, true].into_iter().filter(|ipv6| if *ipv6 { v6 } else { v4 }).map(rule));
     }
-    state.sysctls.extend(sysctls(plan, any(false), any(true)));
+    state.sysctls.extend(sysctls(plan, v4, v6));
     state.firewalls.extend(firewall_script(plan).map(|file| (plan.device.clone(), undated(&file.text))));
     state
 }
@@ -75,6 +80,24 @@ fn device(plan: &NodePlan, backend: Backend, endpoints: &Resolved) -> DeviceStat
     }
 }
 
+/// The device of clients that roam: it dials nobody, and has all clients whoever is there.
+fn clients_device(plan: &NodePlan, entry: &EntryPlan, backend: Backend) -> DeviceState {
+    let with_key = || entry.peers.iter().filter_map(|peer| Some((peer.public_key?, peer)));
+    let state = |peer: &PeerPlan| PeerState { name: Some(peer.name.clone()), endpoint: None, keepalive_s: 0 };
+    DeviceState {
+        backend,
+        network: plan.network.clone(),
+        up: true,
+        mtu: entry.mtu,
+        public_key: entry.public_key,
+        port: entry.port,
+        fwmark: plan.own_table.unwrap_or(0),
+        addresses: entry.addresses.iter().map(|address| host(*address)).collect(),
+        peers: with_key().map(|(key, peer)| (key, state(peer))).collect(),
+        allowed: with_key().flat_map(|(key, peer)| peer.allowed.iter().map(move |p| (*p, key))).collect(),
+    }
+}
+
 /// Settings without which packets would be dropped. Those of the device go away with it; the others have to be put back.
 fn sysctls(plan: &NodePlan, v4: bool, v6: bool) -> BTreeMap<Sysctl, String> {
     let mut names = BTreeSet::new();
@@ -86,7 +109,8 @@ fn sysctls(plan: &NodePlan, v4: bool, v6: bool) -> BTreeMap<Sysctl, String> {
     }
     if v4 {
         // Loose: a packet may come in from another peer than the one its answer goes to, when paths have just moved.
-        names.insert((format!("net/ipv4/conf/{}/rp_filter", plan.device), "2"));
+        let devices = plan.entry.iter().map(|entry| &entry.device).chain([&plan.device]);
+        names.extend(devices.map(|device| (format!("net/ipv4/conf/{device}/rp_filter"), "2")));
     }
     if plan.own_table.is_some() && v4 {
         names.insert(("net/ipv4/conf/all/src_valid_mark".to_owned(), "1"));

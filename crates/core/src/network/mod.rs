@@ -14,6 +14,7 @@ use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
 
 mod assertions;
+mod entry;
 mod parties;
 mod policy;
 mod ports;
@@ -22,6 +23,7 @@ mod rtt;
 mod selection;
 
 pub use assertions::{Assertion, Claim, ElementKind};
+pub use entry::{ENTRY_NAME, Entry};
 pub use policy::{Denial, FirewallForm, FirewallWish, Parties, Party, Permission, Policy, Service};
 pub use ports::{PortClasses, PortRange, Ports};
 pub use rtt::{Place, RttTable};
@@ -67,6 +69,8 @@ pub struct Network {
     pub nodes: Vec<Node>,
     /// Clients sorted by name.
     pub clients: Vec<Client>,
+    /// What clients roam between; none: they don't.
+    pub entry: Option<Entry>,
     /// Sites sorted by name.
     pub sites: Vec<Site>,
     /// Wanted links: pairs with the smaller number first, sorted, each with at least one side that has an endpoint
@@ -145,8 +149,11 @@ pub struct Client {
     pub tags: Vec<Name>,
     /// Its region, for round-trip times only.
     pub region: Option<RegionIx>,
-    /// Nodes it connects to, the preferred one first; at least one, each with a public endpoint.
+    /// Nodes it connects to, the preferred one first; at least one, each with a public endpoint. Of a client that roams all
+    /// entry nodes, the nearest first.
     pub via: Vec<NodeIx>,
+    /// Whether it may be with any of them, at [`Network::entry`].
+    pub roams: bool,
     /// What runs on it.
     pub platform: Platform,
     /// Its public key, if the file has one.

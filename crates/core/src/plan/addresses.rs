@@ -22,6 +22,8 @@ pub struct Addresses {
     pub nodes: Vec<Vec<IpAddr>>,
     /// Overlay addresses of each client.
     pub clients: Vec<Vec<IpAddr>>,
+    /// Overlay addresses of the device that clients roam between; empty if there is none.
+    pub entry: Vec<IpAddr>,
     /// Link address of each node.
     pub node_links: Vec<Option<IpAddr>>,
     /// Link address of each client.
@@ -46,8 +48,11 @@ struct Pool<'a> {
 pub fn allocate(network: &Network, ledger: &Ledger, findings: &mut Findings) -> (Addresses, Ledger) {
     let mut kept = ledger.clone();
     let aside = set_aside(network);
-    let members = members(network, &aside);
-    let overlay = hand_out(&members, &mut kept.addresses, findings);
+    let mut members = members(network, &aside);
+    let mut overlay = hand_out(&members, &mut kept.addresses, findings);
+    // The last one, if it is there, is no end of a link.
+    let entry = overlay.split_off(network.nodes.len() + network.clients.len()).pop().unwrap_or_default();
+    members.truncate(overlay.len());
     let link_pool =
         |name, place| Member { name, given: &[], place, pools: vec![Pool { prefix: network.link_prefix, aside: &[] }] };
     let link_members: Vec<Member<'_>> = members.iter().map(|member| link_pool(member.name, member.place)).collect();
@@ -59,7 +64,7 @@ pub fn allocate(network: &Network, ledger: &Ledger, findings: &mut Findings) -> 
     let (nodes, clients) = split(overlay, network.nodes.len());
     let (node_links, client_links) = split(links, network.nodes.len());
     let first = |lists: Vec<Vec<IpAddr>>| lists.into_iter().map(|list| list.first().copied()).collect();
-    (Addresses { nodes, clients, node_links: first(node_links), client_links: first(client_links) }, kept)
+    (Addresses { nodes, clients, entry, node_links: first(node_links), client_links: first(client_links) }, kept)
 }
 
 fn split<T>(mut list: Vec<T>, at: usize) -> (Vec<T>, Vec<T>) {
@@ -75,6 +80,7 @@ fn set_aside(network: &Network) -> Vec<IpNet> {
     aside
 }
 
+/// All nodes, all clients, and the device that clients roam between.
 fn members<'a>(network: &'a Network, aside: &'a [IpNet]) -> Vec<Member<'a>> {
     let same_family = |a: &IpNet, b: &IpNet| a.addr().is_ipv4() == b.addr().is_ipv4();
     let pools = |own: &[IpNet]| -> Vec<Pool<'a>> {
@@ -94,7 +100,13 @@ fn members<'a>(network: &'a Network, aside: &'a [IpNet]) -> Vec<Member<'a>> {
         place: client.place,
         pools: pools(&network.client_prefixes),
     });
-    nodes.chain(clients).collect()
+    let entry = network.entry.iter().map(|entry| Member {
+        name: &entry.name,
+        given: &entry.addresses,
+        place: entry.place,
+        pools: pools(&network.client_prefixes),
+    });
+    nodes.chain(clients).chain(entry).collect()
 }
 
 /// Serves all members; `recorded` is read and brought up to date.

@@ -137,10 +137,15 @@ pub(super) struct Owned {
 
 impl<'a> Destinations<'a> {
     /// Collects them.
-    pub fn new(network: &'a Network, paths: &'a Paths, addresses: &Addresses) -> Destinations<'a> {
+    pub fn new(
+        network: &'a Network,
+        paths: &'a Paths,
+        addresses: &Addresses,
+        homes: &[Option<NodeIx>],
+    ) -> Destinations<'a> {
         let own: Vec<Vec<IpNet>> =
             addresses.nodes.iter().map(|list| list.iter().copied().map(host).collect()).collect();
-        let mut extras = client_extras(network, addresses);
+        let mut extras = client_extras(network, addresses, homes);
         for site in &network.sites {
             let Some(owner) = active_gateway(paths, &site.gateways) else { continue };
             extras.extend(site.prefixes.iter().map(|prefix| Behind { prefix: *prefix, owner }));
@@ -342,15 +347,17 @@ fn merge_entries(entries: &[Entry], keep: impl Fn(&Entry) -> bool) -> Arc<[IpNet
     merged.into()
 }
 
-/// Client addresses and what is behind them, each behind the client's preferred node. A client range whose clients all
-/// prefer one node goes there as a whole, so that the next client there changes nothing elsewhere.
-fn client_extras(network: &Network, addresses: &Addresses) -> Vec<Behind> {
-    let owner = |at: usize| network.clients[at].via.first().copied();
+/// Client addresses and what is behind them, each behind the client's node. A client range whose clients all have one node
+/// and stay there goes there as a whole, so that the next client there changes nothing elsewhere.
+fn client_extras(network: &Network, addresses: &Addresses, homes: &[Option<NodeIx>]) -> Vec<Behind> {
+    let owner = |at: usize| homes[at];
     let inside = |range: &IpNet, at: usize| addresses.clients[at].iter().any(|address| range.contains(address));
     let mut whole: Vec<Behind> = Vec::new();
     for range in &network.client_prefixes {
-        let mut owners = (0..network.clients.len()).filter(|at| inside(range, *at)).filter_map(owner);
-        if let Some(first) = owners.next()
+        let inside = || (0..network.clients.len()).filter(|at| inside(range, *at));
+        let mut owners = inside().filter_map(owner);
+        if !inside().any(|at| network.clients[at].roams)
+            && let Some(first) = owners.next()
             && owners.all(|other| other == first)
         {
             whole.push(Behind { prefix: *range, owner: first });

@@ -12,11 +12,11 @@ mod diff;
 mod digest;
 mod firewall;
 mod fixed;
+mod known;
 mod ledger;
 mod node_plan;
 mod paths;
 mod prefixes;
-mod states;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ use ipnet::IpNet;
 pub use addresses::Addresses;
 pub use diff::{PlanChange, PlanFile, PlanFileError, Side, diff};
 pub use firewall::{Firewall, FirewallRule, Masquerade, OutsidePorts};
+pub use known::{Claims, LinkState, LinkStates};
 pub use ledger::{LEDGER_VERSION, Ledger, LedgerError};
-pub use node_plan::{MemberKind, NodePlan, OWN_TABLE, PeerPlan};
+pub use node_plan::{EntryPlan, KeyNeed, MemberKind, NodePlan, OWN_TABLE, PeerPlan};
 pub use paths::Paths;
 pub use prefixes::{host, merge};
-pub use states::{LinkState, LinkStates};
 
 use crate::check::{Finding, Findings, Kind};
 use crate::keys::PublicKey;
@@ -73,6 +73,9 @@ pub struct Plan {
     pub addresses: Addresses,
     /// The best path of every pair of nodes.
     pub paths: Paths,
+    /// The node that each client is with.
+    homes: Vec<Option<NodeIx>>,
+    entry_key: Option<PublicKey>,
     node_keys: Vec<Option<PublicKey>>,
     client_keys: Vec<Option<PublicKey>>,
     node_peers: Vec<Vec<Peer>>,
@@ -85,8 +88,18 @@ pub struct Plan {
 /// Plans a network. Where findings have errors, the plan is still as complete as it can be, for showing; it must not
 /// be carried out.
 pub fn plan(network: Arc<Network>, ledger: &Ledger, states: &LinkStates) -> (Plan, Ledger, Findings) {
+    plan_now(network, ledger, states, &Claims::default())
+}
+
+/// The plan while clients are with certain entry nodes: [`plan`] has each with the nearest.
+pub fn plan_now(
+    network: Arc<Network>,
+    ledger: &Ledger,
+    states: &LinkStates,
+    claims: &Claims,
+) -> (Plan, Ledger, Findings) {
     let mut findings = Findings::default();
-    let (mut plan, mut ledger) = decide(network, ledger, states, None, &mut findings);
+    let (mut plan, mut ledger) = decide(network, ledger, (states, claims), None, &mut findings);
     plan.digest = digest::digest(&plan);
     if ledger.digest != plan.digest {
         ledger.digest.clone_from(&plan.digest);
@@ -96,23 +109,24 @@ pub fn plan(network: Arc<Network>, ledger: &Ledger, states: &LinkStates) -> (Pla
     (plan, ledger, findings)
 }
 
-/// One member's part of the plan that [`plan`] makes of the same inputs, without everybody else's: what a node works out
-/// when link states change. Its generation is the ledger's, since the file is the same.
-pub fn part(network: Arc<Network>, ledger: &Ledger, states: &LinkStates, member: Member) -> NodePlan {
-    decide(network, ledger, states, Some(member), &mut Findings::default()).0.of(member)
+/// One member's part of the plan that [`plan_now`] makes of the same inputs, without everybody else's: what a node works out
+/// when link states change or clients move. Its generation is the ledger's, since the file is the same.
+pub fn part(network: Arc<Network>, ledger: &Ledger, states: &LinkStates, claims: &Claims, member: Member) -> NodePlan {
+    decide(network, ledger, (states, claims), Some(member), &mut Findings::default()).0.of(member)
 }
 
 /// Decides everything, or all that one member needs; generation and digest are those before.
 fn decide(
     network: Arc<Network>,
     ledger: &Ledger,
-    states: &LinkStates,
+    (states, claims): (&LinkStates, &Claims),
     only: Option<Member>,
     findings: &mut Findings,
 ) -> (Plan, Ledger) {
     let (addresses, ledger) = addresses::allocate(&network, ledger, findings);
     let paths = Paths::new(&network, states);
-    let destinations = allowed::Destinations::new(&network, &paths, &addresses);
+    let homes = node_plan::homes(&network, claims);
+    let destinations = allowed::Destinations::new(&network, &paths, &addresses, &homes);
     let owned = match only {
         None => destinations.owned(),
         Some(Member::Node(node)) => destinations.owned_at(node),
@@ -124,7 +138,7 @@ fn decide(
     }
     let behind = network.node_numbers().map(|node| destinations.behind(node).clone()).collect();
     let client_allowed = client_allowed(&network, &addresses);
-    let mut node_peers = node_peers(&network, owned, &client_allowed);
+    let mut node_peers = node_peers(&network, owned, &client_allowed, &homes);
     let mut client_peers = match only {
         Some(Member::Node(_)) => vec![Vec::new(); network.clients.len()],
         None | Some(Member::Client(_)) => client_peers(&network, &destinations, &client_allowed),
@@ -133,7 +147,8 @@ fn decide(
     let key = |own: Option<PublicKey>, name: &Name| own.or_else(|| ledger.public_keys.get(name).copied());
     let node_keys: Vec<_> = network.nodes.iter().map(|node| key(node.public_key, &node.name)).collect();
     let client_keys: Vec<_> = network.clients.iter().map(|client| key(client.public_key, &client.name)).collect();
-    report_missing_keys(&network, &node_keys, &client_keys, findings);
+    let entry_key = network.entry.as_ref().and_then(|entry| key(entry.public_key, &entry.name));
+    report_missing_keys(&network, (&node_keys, &client_keys, entry_key), findings);
     let (site_prefixes, forwards) = forwarding(&network);
     let plan = Plan {
         network,
@@ -141,6 +156,8 @@ fn decide(
         digest: String::new(),
         addresses,
         paths,
+        homes,
+        entry_key,
         node_keys,
         client_keys,
         node_peers,
@@ -198,12 +215,23 @@ impl Plan {
         }
     }
 
+    /// All that have a key: members, and entry nodes together, with its public half where it is known.
+    pub fn keys(&self) -> impl Iterator<Item = (&Name, Option<PublicKey>)> {
+        let entry = self.network.entry.iter().map(|entry| (&entry.name, self.entry_key));
+        self.members().map(|member| (self.name(member), self.public_key(member))).chain(entry)
+    }
+
     /// A member's overlay addresses.
     pub fn overlay_addresses(&self, member: Member) -> &[IpAddr] {
         match member {
             Member::Node(ix) => &self.addresses.nodes[ix.at()],
             Member::Client(at) => &self.addresses.clients[at as usize],
         }
+    }
+
+    /// The node that a client is with, or goes to first.
+    pub fn home(&self, client: u32) -> Option<NodeIx> {
+        self.homes[client as usize]
     }
 
     /// A member's link address.
@@ -237,7 +265,7 @@ impl Plan {
         }
         let node = |member| match member {
             Member::Node(ix) => Some(ix),
-            Member::Client(at) => self.network.clients[at as usize].via.first().copied(),
+            Member::Client(at) => self.home(at),
         };
         let (enter, leave) = (node(from)?, node(to)?);
         if self.network.is_isolated(enter, leave) {
@@ -291,7 +319,12 @@ fn client_allowed(network: &Network, addresses: &Addresses) -> Vec<Arc<[IpNet]>>
 
 /// Joins the links of the nodes that `owned` is about (all of them, standby ones too) with what the peers at their ends
 /// own. Other nodes have no peers.
-fn node_peers(network: &Network, owned: Vec<allowed::Owned>, client_allowed: &[Arc<[IpNet]>]) -> Vec<Vec<Peer>> {
+fn node_peers(
+    network: &Network,
+    owned: Vec<allowed::Owned>,
+    client_allowed: &[Arc<[IpNet]>],
+    homes: &[Option<NodeIx>],
+) -> Vec<Vec<Peer>> {
     let mut wanted = vec![false; network.nodes.len()];
     owned.iter().for_each(|owned| wanted[owned.node.at()] = true);
     let mut linked: Vec<Vec<NodeIx>> = vec![Vec::new(); network.nodes.len()];
@@ -322,8 +355,8 @@ fn node_peers(network: &Network, owned: Vec<allowed::Owned>, client_allowed: &[A
         peers[node.at()] = others.into_iter().map(peer).collect();
     }
     for (at, client) in network.clients.iter().enumerate() {
-        for (rank, via) in client.via.iter().enumerate().filter(|(_, via)| wanted[via.at()]) {
-            let allowed = if rank == 0 { client_allowed[at].clone() } else { nothing.clone() };
+        for via in client.via.iter().filter(|via| wanted[via.at()]) {
+            let allowed = if homes[at] == Some(*via) { client_allowed[at].clone() } else { nothing.clone() };
             peers[via.at()].push(Peer { who: Member::Client(at as u32), keepalive_s: 0, allowed });
         }
     }
@@ -414,13 +447,13 @@ fn report_hub_isolation(network: &Network, findings: &mut Findings) {
 
 fn report_missing_keys(
     network: &Network,
-    nodes: &[Option<PublicKey>],
-    clients: &[Option<PublicKey>],
+    (nodes, clients, entry_key): (&[Option<PublicKey>], &[Option<PublicKey>], Option<PublicKey>),
     findings: &mut Findings,
 ) {
+    let entry = network.entry.iter().map(|entry| (&entry.name, entry.place, &entry_key));
     let nodes = network.nodes.iter().zip(nodes).map(|(node, key)| (&node.name, node.place, key));
     let clients = network.clients.iter().zip(clients).map(|(client, key)| (&client.name, client.place, key));
-    let missing: Vec<_> = nodes.chain(clients).filter(|(_, _, key)| key.is_none()).collect();
+    let missing: Vec<_> = nodes.chain(clients).chain(entry).filter(|(_, _, key)| key.is_none()).collect();
     let Some((name, place, _)) = missing.first() else { return };
     let kind = Kind::NoKey { node: name.to_string(), others: missing.len() - 1 };
     findings.push(Finding::new(kind, *place).with_fix("Run `wayleave key make` to make keys for all that lack one."));

@@ -162,8 +162,9 @@ fn apart(plan: &Plan) -> Vec<(u32, u32)> {
         return Vec::new();
     }
     network.node_numbers().for_each(|ix| with[ix.at()].push(ix.0));
-    for (at, client) in network.clients.iter().enumerate() {
-        client.via.iter().take(1).for_each(|via| with[via.at()].push(number(plan, Member::Client(at as u32))));
+    for at in 0..network.clients.len() {
+        let (at, client) = (at as u32, Member::Client(at as u32));
+        plan.home(at).into_iter().for_each(|home| with[home.at()].push(number(plan, client)));
     }
     let crossed = network.isolated.iter().flat_map(|(a, b)| {
         let (a, b) = (&with[a.at()], &with[b.at()]);

@@ -298,3 +298,21 @@ fn prefixes_are_given_to_peers_and_to_one_each() {
         "#,
     );
 }
+
+#[test]
+fn the_clients_device_needs_entry_nodes_that_can_have_it() {
+    check(
+        "[nodes.a]\n[entry]\nendpoint = \"192.0.2.9\"",
+        "error WL149 n:3:1 [entry] is for nodes with entry = true, and there is none => Give entry = true to the nodes that clients may be with.",
+    );
+    check(
+        "[nodes.a]\nentry = true\n[nodes.entry]\nentry = true\nplatform = \"agent\"\nport = 51821\ndevice = \"wg-clients\"\n[entry]\nendpoint = \"192.0.2.9\"",
+        r#"
+        error WL150 n:2:8 entry node a can't take clients that roam: its platform is wg-quick, which can't follow clients that roam (n:9:1 the clients' device) => Give it platform = "agent", or clients their nodes in via.
+        error WL150 n:4:8 entry node entry can't take clients that roam: its own device is called wg-clients as well (n:9:1 the clients' device) => Name one of them differently.
+        error WL150 n:4:8 entry node entry can't take clients that roam: its own device listens on port 51821 as well (n:9:1 the clients' device) => Give one another port.
+        error WL101 n:4:8 [entry] and member entry have the same name => Give it another name.
+        note WL113 - not linked directly, since neither side has an endpoint: a and entry => Leave it so if a hub relays between them; otherwise give one of each pair an endpoint.
+        "#,
+    );
+}

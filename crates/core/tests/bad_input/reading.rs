@@ -141,7 +141,7 @@ fn nesting_is_bounded() {
     check(
         "a = [[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]",
         r#"
-        error WL011 n:2:1 file has no key "a" => Remove it; file takes include, network, regions, nodes, sites, clients, links, isolate, groups, allow, services, assert, rtt_ms.
+        error WL011 n:2:1 file has no key "a" => Remove it; file takes include, network, regions, nodes, sites, clients, entry, links, isolate, groups, allow, services, assert, rtt_ms.
         error WL009 n:2:20 tables and lists are nested deeper than 16
         "#,
     );

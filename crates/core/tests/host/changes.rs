@@ -45,7 +45,8 @@ fn state(text: &str) -> HostState {
 /// The commands that make one of the other.
 fn check(actual: &Actual, wanted: &HostState, earlier: Option<&HostState>, expected: &[&str]) {
     let changes = diff(actual, wanted, earlier).unwrap();
-    let commands: Vec<_> = changes.iter().map(|change| change.command("/etc/wireguard/b.key")).collect();
+    let keys = wanted.devices.keys().map(|device| (device.clone(), "/etc/wireguard/b.key".to_owned())).collect();
+    let commands: Vec<_> = changes.iter().map(|change| change.command(&keys)).collect();
     assert_eq!(commands, expected);
 }
 

@@ -54,6 +54,7 @@ impl Briefing {
         let mut network = network.clone();
         network.nodes.iter_mut().for_each(|node| node.public_key = key(&node.name));
         network.clients.iter_mut().for_each(|client| client.public_key = key(&client.name));
+        network.entry.iter_mut().for_each(|entry| entry.public_key = key(&entry.name));
         let underlay = Underlay::new(&network, if self.behind_nat { NatChoice::Nat } else { NatChoice::Open })?;
         for endpoint in network.nodes.iter_mut().flat_map(|node| &mut node.endpoints) {
             if let (Host::Dns(_), Some(address)) = (&endpoint.host, underlay.resolve(endpoint)) {
@@ -67,6 +68,11 @@ impl Briefing {
 /// Where the private key is in a member's directory.
 pub fn key_path(directory: &Path) -> PathBuf {
     directory.join("private.key")
+}
+
+/// Where the private key that entry nodes share is in a member's directory.
+pub fn entry_key_path(directory: &Path) -> PathBuf {
+    directory.join("entry.key")
 }
 
 /// A member's agent: a process, and a thread that starts it again.

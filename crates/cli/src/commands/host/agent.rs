@@ -35,10 +35,7 @@ pub fn run(args: AgentArgs) -> anyhow::Result<Exit> {
             (None, Some(reading)) => Ok(reading),
             _ => read_again(file.unwrap_or(&network)),
         }),
-        key: Box::new(move |plan| {
-            let path = super::key_path(&key_host, plan);
-            super::key(&path, plan).map_err(|error| format!("{error:#}"))
-        }),
+        key: Box::new(move |need| super::key(&key_host, need).map_err(|error| format!("{error:#}"))),
     };
     run_agent(options, signals)?;
     Ok(Exit::Fine)

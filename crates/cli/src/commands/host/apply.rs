@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use wayleave_agent::control::{ProposedChange, Request, Response};
 use wayleave_agent::reconcile::{Proposal, Reconciler, place};
-use wayleave_core::host::{Backend, Change, HostState, wanted};
+use wayleave_core::host::{Backend, Change, HostState, KeyPaths, wanted};
 use wayleave_core::names::Name;
 use wayleave_core::plan::NodePlan;
 
@@ -31,11 +31,14 @@ pub fn run(args: &ApplyArgs) -> anyhow::Result<Exit> {
     let planned = files::plan(&args.host.network)?;
     let plan = planned.accept()?;
     let node_plan = plan.of(host::member(&args.host, plan)?);
-    let key_path = host::key_path(&args.host, &node_plan);
+    let key_paths: KeyPaths = node_plan
+        .keys()
+        .map(|need| (need.device.clone(), host::key_path(&args.host, need).display().to_string()))
+        .collect();
     if super::agent::runs(&node_plan.network) {
         let file = whole(&args.host.network)?;
         if args.dry_run {
-            return ask_what_would_change(&node_plan.network, file, &key_path);
+            return ask_what_would_change(&node_plan.network, file, key_paths);
         }
         let reload = Request::Reload { file: Some(file), confirm_s: args.confirm.map(|time| time.as_secs()) };
         return super::agent::tell(Some(node_plan.network.as_str()), reload);
@@ -54,10 +57,11 @@ pub fn run(args: &ApplyArgs) -> anyhow::Result<Exit> {
     let wanted = reconciler.fit(wanted(&node_plan, reconciler.backend(), &resolved));
     let proposal = reconciler.propose(&wanted, None)?;
     if args.dry_run {
-        return dry_run(&proposal, &key_path);
+        return dry_run(&proposal, &key_paths);
     }
-    let key = host::key(&key_path, &node_plan)?;
-    reconciler.set_key(node_plan.device.clone(), key);
+    for need in node_plan.keys() {
+        reconciler.set_key(need.device.clone(), host::key(&args.host, need)?);
+    }
     if args.confirm.is_some() && proposal.changes.iter().any(|change| changes_key(change, &proposal)) {
         bail!(
             "--confirm could not go back: the private key of {} changes, and the old one is not known",
@@ -82,17 +86,15 @@ fn whole(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// As the agent sees it, who alone knows what its engine does and which links work.
-fn ask_what_would_change(network: &Name, file: PathBuf, key_path: &Path) -> anyhow::Result<Exit> {
-    let key_path = key_path.display().to_string();
-    match super::agent::request(Some(network.as_str()), Request::Propose { file, key_path })? {
+fn ask_what_would_change(network: &Name, file: PathBuf, key_paths: KeyPaths) -> anyhow::Result<Exit> {
+    match super::agent::request(Some(network.as_str()), Request::Propose { file, key_paths })? {
         (_, Response::Changes(changes)) => print_proposed(&changes),
         (_, other) => bail!("the agent answered something else: {other:?}"),
     }
 }
 
-fn dry_run(proposal: &Proposal, key_path: &Path) -> anyhow::Result<Exit> {
-    let key_path = key_path.display().to_string();
-    let said = |change: &Change| ProposedChange { change: change.to_string(), command: change.command(&key_path) };
+fn dry_run(proposal: &Proposal, key_paths: &KeyPaths) -> anyhow::Result<Exit> {
+    let said = |change: &Change| ProposedChange { change: change.to_string(), command: change.command(key_paths) };
     print_proposed(&proposal.changes.iter().map(said).collect::<Vec<_>>())
 }
 

@@ -27,8 +27,8 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let plan = planned.accept()?;
     let plan = plan.of(host::member(&args.host, plan)?);
     let mut remarks = examine(&plan, &symptoms(&plan)?);
-    if let Err(error) = host::key(&host::key_path(&args.host, &plan), &plan) {
-        let remedy = "name its file with --private-key; `wayleave key generate` makes a new one".into();
+    for error in plan.keys().filter_map(|need| host::key(&args.host, need).err()) {
+        let remedy = "name its file with --private-key or --entry-key; `wayleave key generate` makes a new one".into();
         remarks.insert(0, Remark { gravity: Gravity::Broken, what: format!("{error:#}"), remedy });
     }
     let mut out = std::io::stdout().lock();

@@ -18,14 +18,15 @@ use wayleave_agent::symptoms::resolve as resolve_endpoint;
 use wayleave_core::host::Resolved;
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
-use wayleave_core::plan::{Member, NodePlan, Plan};
+use wayleave_core::network::ENTRY_NAME;
+use wayleave_core::plan::{KeyNeed, Member, NodePlan, Plan};
 
 use super::key as key_file;
 use crate::args::{DeviceChoice, HostArgs};
 use crate::files;
 
-/// The credential of systemd's that holds the private key.
-const CREDENTIAL: &str = "wayleave-private-key";
+/// The credentials of systemd's that hold private keys: the host's own, and the one that all entry nodes share.
+const CREDENTIALS: [&str; 2] = ["wayleave-private-key", "wayleave-entry-key"];
 
 /// The member that this host is.
 pub fn member(args: &HostArgs, plan: &Plan) -> anyhow::Result<Member> {
@@ -62,38 +63,41 @@ pub fn choice(args: &HostArgs) -> Choice {
     }
 }
 
-/// Where the private key is: where it is said to be, else the credential that systemd hands over, else where rendered files
+/// Where a private key is: where it is said to be, else the credential that systemd hands over, else where rendered files
 /// expect it.
-pub fn key_path(args: &HostArgs, plan: &NodePlan) -> PathBuf {
-    if let Some(path) = &args.private_key {
+pub fn key_path(args: &HostArgs, need: KeyNeed<'_>) -> PathBuf {
+    let is_shared = need.owner == ENTRY_NAME;
+    if let Some(path) = if is_shared { &args.entry_key } else { &args.private_key } {
         return path.clone();
     }
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|path| Path::new(&path).join(CREDENTIAL));
+    let directory = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let credential = directory.map(|path| Path::new(&path).join(CREDENTIALS[usize::from(is_shared)]));
     credential
         .filter(|path| path.exists())
-        .unwrap_or_else(|| Path::new("/etc/wireguard").join(format!("{}.key", plan.device)))
+        .unwrap_or_else(|| Path::new("/etc/wireguard").join(format!("{}.key", need.device)))
 }
 
-/// Reads the private key and checks that it is this node's and readable by nobody else.
-pub fn key(path: &Path, plan: &NodePlan) -> anyhow::Result<PrivateKey> {
-    let key = key_file::read_private(path).with_context(|| {
-        format!("{} needs its private key; name its file with --private-key, or put it there", plan.name)
-    })?;
-    let mode = std::fs::metadata(path).with_context(|| format!("reading {}", path.display()))?.mode() & 0o777;
+/// Reads a private key and checks that it is the right one and readable by nobody else.
+pub fn key(args: &HostArgs, need: KeyNeed<'_>) -> anyhow::Result<PrivateKey> {
+    let path = key_path(args, need);
+    let flag = if need.owner == ENTRY_NAME { "--entry-key" } else { "--private-key" };
+    let key = key_file::read_private(&path)
+        .with_context(|| format!("{} needs its private key; name its file with {flag}, or put it there", need.owner))?;
+    let mode = std::fs::metadata(&path).with_context(|| format!("reading {}", path.display()))?.mode() & 0o777;
     if mode & 0o077 != 0 {
         bail!("{} can be read by others (mode {mode:04o}); run chmod 600 {0}", path.display());
     }
-    match plan.public_key {
+    match need.public_key {
         Some(public) if public != key.public_key() => bail!(
             "{} holds the private key of {}, and {} has {public} in the network file",
             path.display(),
             key.public_key(),
-            plan.name
+            need.owner
         ),
         Some(_) => Ok(key),
         None => bail!(
             "the network file has no public key for {}; write public_key = \"{}\" there",
-            plan.name,
+            need.owner,
             key.public_key()
         ),
     }

@@ -10,8 +10,9 @@ use anyhow::Context as _;
 use wayleave_agent::host::Choice;
 use wayleave_agent::node::{Options, Reading, run as run_agent};
 use wayleave_agent::system::signals::Signals;
+use wayleave_core::network::ENTRY_NAME;
 use wayleave_lab::control::enter::enter;
-use wayleave_lab::session::agents::{Briefing, key_path};
+use wayleave_lab::session::agents::{Briefing, entry_key_path, key_path};
 
 use crate::commands::key;
 use crate::exit::Exit;
@@ -25,7 +26,7 @@ pub fn run(directory: &Path) -> anyhow::Result<Exit> {
     let briefing: Briefing = serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
     enter(&briefing.entry)?;
     let signals = Signals::block().context("preparing to be interrupted")?;
-    let key_path = key_path(directory);
+    let directory = directory.to_owned();
     let node = briefing.member.clone();
     let options = Options {
         node,
@@ -34,7 +35,10 @@ pub fn run(directory: &Path) -> anyhow::Result<Exit> {
         read: Box::new(move |file| {
             read(&briefing, file.unwrap_or(&briefing.file)).map_err(|error| format!("{error:#}"))
         }),
-        key: Box::new(move |_| key::read_private(&key_path).map_err(|error| format!("{error:#}"))),
+        key: Box::new(move |need| {
+            let path = if need.owner == ENTRY_NAME { entry_key_path(&directory) } else { key_path(&directory) };
+            key::read_private(&path).map_err(|error| format!("{error:#}"))
+        }),
     };
     run_agent(options, signals)?;
     Ok(Exit::Fine)

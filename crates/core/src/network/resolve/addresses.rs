@@ -75,6 +75,12 @@ fn members<'f>(context: &Context<'f>, network: &'f Network) -> Vec<Member<'f>> {
         let label = format!("client {}", name.value);
         members.push(Member { label, addresses, key: table.value.public_key, ranges, node: false });
     }
+    if let Some(entry) = &context.file.entry {
+        let ranges = vec![(network.client_prefixes.as_slice(), "the client prefixes".to_owned()), overlay()];
+        let addresses = written(&entry.value.address, &entry.value.addresses);
+        let key = entry.value.public_key;
+        members.push(Member { label: "[entry]".to_owned(), addresses, key, ranges, node: false });
+    }
     members
 }
 

@@ -84,6 +84,7 @@ fn build(context: &Context<'_>, findings: &mut Findings) -> Option<Network> {
         regions: regions(context),
         nodes: Vec::new(),
         clients: Vec::new(),
+        entry: None,
         sites: Vec::new(),
         links: Vec::new(),
         isolated: Vec::new(),
@@ -98,12 +99,14 @@ fn build(context: &Context<'_>, findings: &mut Findings) -> Option<Network> {
         findings.push(finding.with_fix("Name at least one overlay prefix, such as 10.50.0.0/16."));
     }
     network.nodes = nodes::resolve(context, findings);
-    network.clients = clients::resolve(context, &network.nodes, findings);
+    network.entry = clients::entry::resolve(context, &network.nodes, findings);
+    network.clients = clients::resolve(context, &network, findings);
     network.sites = sites::resolve(context, findings);
     empty_regions(&network, findings);
     addresses::check(context, &network, findings);
     endpoints::check(context, &network, findings);
     network.rtt = rtt::resolve(context, findings);
+    clients::entry::order(&mut network);
     let lookup = |name: &Name| context.names.find(name);
     selection::links(&mut network, &context.file.links, &lookup, findings);
     network.fixed = fixed::resolve(context, &network, findings);

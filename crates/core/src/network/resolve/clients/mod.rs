@@ -1,7 +1,10 @@
 //! Clients: road warriors, and the nodes they connect to.
 //!
-//! A client that names no node goes to every public entry node, or where there is none to every public hub. Port and
+//! A client that names no node roams between all entry nodes, if the file has `[entry]`; if not, it goes to every public entry
+//! node, or where there is none to every public hub. Port and
 //! platform of regions are not for clients: theirs is only a place on the map of round-trip times.
+
+pub(super) mod entry;
 
 use super::Context;
 use super::nodes::{device, first, keepalive_s};
@@ -10,18 +13,19 @@ use crate::file::Spanned;
 use crate::file::written::ClientTable;
 use crate::limits::MTU_DEFAULT;
 use crate::names::Name;
-use crate::network::{Client, FirewallForm, Node, NodeIx, Platform};
+use crate::network::{Client, FirewallForm, Network, Node, NodeIx, Platform};
 
 /// Resolves all clients.
-pub(super) fn resolve(context: &Context<'_>, nodes: &[Node], findings: &mut Findings) -> Vec<Client> {
-    let everywhere = entries(nodes);
+pub(super) fn resolve(context: &Context<'_>, network: &Network, findings: &mut Findings) -> Vec<Client> {
+    let roaming: Vec<NodeIx> = network.entries().collect();
+    let everywhere = if roaming.is_empty() { entries(&network.nodes) } else { roaming };
     let clients = &context.names.clients;
-    clients.iter().map(|(name, table)| client(context, nodes, &everywhere, name, &table.value, findings)).collect()
+    clients.iter().map(|(name, table)| client(context, network, &everywhere, name, &table.value, findings)).collect()
 }
 
 fn client(
     context: &Context<'_>,
-    nodes: &[Node],
+    network: &Network,
     everywhere: &[NodeIx],
     name: &Spanned<Name>,
     table: &ClientTable,
@@ -29,11 +33,11 @@ fn client(
 ) -> Client {
     let of_network = context.table;
     let via = match &table.via {
-        Some(list) => via(context, nodes, name, &list.value, findings),
+        Some(list) => via(context, &network.nodes, name, &list.value, findings),
         None => everywhere.to_vec(),
     };
     let named_nothing = table.via.as_ref().is_none_or(|list| list.value.is_empty());
-    if via.is_empty() && named_nothing {
+    if via.is_empty() && named_nothing && network.entry.is_none() {
         let place = table.via.as_ref().map_or(name.span, |list| list.span);
         let finding = Finding::new(Meaning::NoEntry { client: name.value.to_string() }, place);
         findings.push(finding.with_fix("Give a node entry = true and an endpoint, or name nodes in via."));
@@ -49,6 +53,7 @@ fn client(
         tags: super::nodes::tags(table.tags.as_ref()),
         region: table.region.as_ref().and_then(|region| context.names.region(&region.value, region.span, findings)),
         via,
+        roams: table.via.is_none() && network.entry.is_some(),
         platform,
         public_key: table.public_key.as_ref().map(|key| key.value),
         addresses: super::addresses::given(

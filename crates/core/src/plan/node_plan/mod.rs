@@ -2,16 +2,21 @@
 //!
 //! Unfolded on demand from the compact [`Plan`], so that a large network never exists twice in memory.
 
+mod entry;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::prefixes::merge;
+pub use entry::EntryPlan;
+pub(super) use entry::homes;
+
 use super::{Firewall, Member, Peer, Plan};
 use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
-use crate::network::{Endpoint, Host, Platform};
+use crate::network::{ENTRY_NAME, Endpoint, Host, Platform};
 
 /// The routing table and mark of hosts that need one: away from the numbers that `wg-quick` picks by itself.
 pub const OWN_TABLE: u32 = 51_800;
@@ -70,6 +75,9 @@ pub struct NodePlan {
     pub clamps_mss: bool,
     /// Its peers, sorted: nodes by name, then clients by name.
     pub peers: Vec<PeerPlan>,
+    /// The device of clients that roam, on entry nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<EntryPlan>,
 }
 
 /// One peer of a member.
@@ -91,7 +99,29 @@ pub struct PeerPlan {
     pub allowed: Vec<IpNet>,
 }
 
+/// A device that a host needs a private key for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyNeed<'a> {
+    /// The device.
+    pub device: &'a DeviceName,
+    /// Whose key it is: the member's, or that of all entry nodes together.
+    pub owner: &'a str,
+    /// Its public half, if it is known.
+    pub public_key: Option<PublicKey>,
+}
+
 impl NodePlan {
+    /// The member's devices with the keys that they need, its own first.
+    pub fn keys(&self) -> impl Iterator<Item = KeyNeed<'_>> {
+        let own = KeyNeed { device: &self.device, owner: self.name.as_str(), public_key: self.public_key };
+        let entry = self.entry.iter().map(|entry| KeyNeed {
+            device: &entry.device,
+            owner: ENTRY_NAME,
+            public_key: entry.public_key,
+        });
+        std::iter::once(own).chain(entry)
+    }
+
     /// The peer that packets to an address are sent to.
     pub fn next_hop(&self, address: IpAddr) -> Option<&Name> {
         let covers = |peer: &PeerPlan| {
@@ -106,8 +136,14 @@ impl NodePlan {
 impl Plan {
     /// Unfolds one member's part.
     pub fn of(&self, member: Member) -> NodePlan {
-        let peers: Vec<PeerPlan> = self.peers(member).iter().map(|peer| self.peer_plan(member, peer)).collect();
-        let routes = merge(self.peers(member).iter().flat_map(|peer| peer.allowed.iter().copied()).collect());
+        let peers = self.peer_plans(member);
+        let entry = match member {
+            Member::Node(ix) => self.entry(ix),
+            Member::Client(_) => None,
+        };
+        // Clients that are elsewhere are reached through the node's own device, or nowhere.
+        let elsewhere = entry.iter().flat_map(|entry| entry.prefixes().1);
+        let routes = merge(peers.iter().flat_map(|peer| peer.allowed.iter().copied()).chain(elsewhere).collect());
         let loops = peers.iter().flat_map(|peer| &peer.endpoints).any(|endpoint| match endpoint.host {
             Host::Ip(address) => routes.iter().any(|prefix| prefix.contains(&address)),
             Host::Dns(_) => false,
@@ -141,6 +177,7 @@ impl Plan {
                     routes,
                     own_table,
                     peers,
+                    entry,
                 }
             }
             Member::Client(at) => {
@@ -165,9 +202,22 @@ impl Plan {
                     routes,
                     own_table,
                     peers,
+                    entry,
                 }
             }
         }
+    }
+
+    /// A member's peers on its own device.
+    fn peer_plans(&self, member: Member) -> Vec<PeerPlan> {
+        if let Member::Client(at) = member
+            && let Some(peer) = self.roaming_peer(at)
+        {
+            return vec![peer];
+        }
+        let roams = |peer: &&Peer| matches!(peer.who, Member::Client(at) if self.network.clients[at as usize].roams);
+        let own = self.peers(member).iter().filter(|peer| !roams(peer));
+        own.map(|peer| self.peer_plan(member, peer)).collect()
     }
 
     fn peer_plan(&self, member: Member, peer: &Peer) -> PeerPlan {
