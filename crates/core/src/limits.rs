@@ -101,9 +101,17 @@ pub const PORT_CLASSES_MAX: usize = 128;
 /// Bytes of one message of the exchange: with its headers inside an MTU of 1280, so that it is never cut into pieces.
 pub const EXCHANGE_MESSAGE_BYTES_MAX: usize = 1_200;
 /// Receipts in one message; a sender has fewer messages under way.
-pub const EXCHANGE_RECEIPTS_MAX: usize = 16;
-/// Messages with records that one link may have under way: 30 records each, and no burst that a slow line would drop.
-pub const EXCHANGE_UNDER_WAY_MAX: usize = 4;
+pub const EXCHANGE_RECEIPTS_MAX: usize = EXCHANGE_UNDER_WAY_MAX;
+/// Messages with records that one link may have under way at first, and after losses: some 40 records each, and no burst that a
+/// slow line would drop.
+pub const EXCHANGE_UNDER_WAY_MIN: usize = 4;
+/// The same at most, when one after the other has arrived: 77 kB in a round trip, which a hundred thousand claims need.
+pub const EXCHANGE_UNDER_WAY_MAX: usize = 64;
+/// Records up to which a node has them compared with all neighbours at once, if need be: as many as fit in a few round trips.
+/// With more, fifty neighbours would each send everything to a node that starts anew.
+pub const EXCHANGE_COMPARE_ALL_MAX: usize = 1_024;
+/// Milliseconds without news over a link after which it is another one's turn to compare: a round trip and a lost message.
+pub const EXCHANGE_COMPARE_MS: u64 = 1_000;
 /// Records that one link has yet to carry, one by one; beyond this a comparison of summaries takes over.
 pub const EXCHANGE_PENDING_MAX: usize = 4_096;
 /// The same for all links of a node together, at some 60 bytes each: with a thousand links, every record is pending a thousand times.
@@ -203,5 +211,18 @@ pub const EXPECT_MS: u64 = 1_000;
 pub const EXPECT_EVERY_MS: u64 = 200;
 /// Milliseconds by which nodes follow the ends of a link whose state is a better one: what planning and carrying out takes.
 pub const FOLLOW_MS: u64 = 100;
+/// Milliseconds for which packets of a client are no sign that it is here after another server has claimed it: what was under
+/// way or was passed on by that server comes in that time.
+pub const CLAIM_GRACE_MS: u64 = 1_000;
+/// Seconds of silence after which a server lets a client go. One without keepalives on a public address stays reachable
+/// through its last server for that long.
+pub const CLAIM_SILENT_S: u64 = 900;
+/// The same while the server drains: load balancers forget a flow after 30 s without packets, and then the client's next packet
+/// goes elsewhere.
+pub const CLAIM_DRAIN_SILENT_S: u64 = 30;
+/// The same for clients that only others remember to be here: one that still is sends a keepalive within 25 s.
+pub const CLAIM_REMEMBERED_S: u64 = 30;
+/// Seconds between two searches for silent clients at least: each looks at all that a server holds.
+pub const CLAIM_CHECK_S: u64 = 1;
 /// Reasons named with a change of link states; further ones are counted.
 pub const REASONS_NAMED_MAX: usize = 4;

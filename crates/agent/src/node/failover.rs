@@ -182,6 +182,12 @@ impl Agent {
                 reasons.iter().for_each(|reason| log(Weight::Notice, reason));
                 self.take_states(states);
             }
+            Output::Claims { changed } => {
+                for (client, server) in changed {
+                    let whom = server.map_or_else(|| "nobody".to_owned(), String::from);
+                    log(Weight::Info, &format!("{client} is with {whom}"));
+                }
+            }
             Output::Log(line) => log(Weight::Info, &line),
         }
     }

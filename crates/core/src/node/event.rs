@@ -43,7 +43,29 @@ pub enum Event {
         /// Time since.
         age: Option<Duration>,
     },
-    /// The program is about to end, and the device stays: peers are told, so that they don't take it for an outage.
+    /// A client's session with this server was confirmed by the first packet that came over it: a new handshake, which a
+    /// recorded one replayed elsewhere can't bring about.
+    ClientHere {
+        /// The client.
+        client: Name,
+    },
+    /// Packets of a client have come over a session that is not new. To be told when its counters grow, as often as they
+    /// are read.
+    ClientHeard {
+        /// The client.
+        client: Name,
+    },
+    /// A client is no longer with this server: its peer was removed, or the agent gives it up. Not when its session ends: it
+    /// can be reached for as long as its address is the same.
+    ClientGone {
+        /// The client.
+        client: Name,
+    },
+    /// Whether clients are to go elsewhere. A draining server serves those that are still with it, and lets each go that
+    /// another one claims or that has been silent for [`crate::limits::CLAIM_DRAIN_SILENT_S`].
+    Drain(bool),
+    /// The program is about to end, and the device stays: peers are told, so that they don't take it for an outage. Clients that
+    /// are held are kept, since the device serves them; a server that drains lets them all go.
     Leaving,
 }
 
@@ -88,6 +110,12 @@ pub enum Output {
         /// Why, in sentences.
         reasons: Vec<String>,
     },
+    /// Clients are with other servers than before; none if with nobody. To be carried out at once. All of them are in
+    /// [`super::Node::claims`].
+    Claims {
+        /// Each client once, with its server.
+        changed: Vec<(Name, Option<Name>)>,
+    },
     /// A line for the log.
     Log(String),
 }
@@ -130,6 +158,10 @@ pub struct Counters {
     pub refused: u64,
     /// Records of this node's own past that others remembered.
     pub remembered: u64,
+    /// Claims for nodes that are no entry servers in this node's file: kept and passed on, without effect.
+    pub unentitled: u64,
+    /// Claims that this server made or gave up.
+    pub claims: u64,
     /// Times that states were handed out.
     pub changes: u64,
 }

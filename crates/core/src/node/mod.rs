@@ -1,4 +1,4 @@
-//! One node's behaviour while it runs: what it hears of its links, what it tells others, what it believes of all links.
+//! One node's behaviour while it runs: what it hears of its links and clients, what it tells others, what it believes of all.
 //!
 //! [`Node::new`] takes the network and the node's name. Then, for ever: [`Node::handle`] what has happened, [`Node::poll`]
 //! until nothing more comes out, sleep until [`Node::next_wake`] or the next event. Out come messages and echo requests to
@@ -6,13 +6,16 @@
 //! ([`crate::plan::part`]) and applies its part, additions first. Before better paths are taken, [`Output::Expect`] says what
 //! is to be let in already. The first states come, whatever they are, when
 //! neighbours have told theirs: after 0.7 s, or 3 s at the latest. A host that carries packets by an earlier plan leaves it
-//! alone until then, one that has none yet begins with no states.
+//! alone until then, one that has none yet begins with no states. [`Output::Claims`] says with which servers clients are, as soon
+//! as that is known.
 //! Links are judged in `links`, news spread in [`exchange`], both ends' views joined in `surroundings`; `handout` decides when
-//! they are acted on. Every node
-//! plans over the same states, so all parts agree when they have spread.
-//! No clock is read and nothing sent from here: time is an argument, on any node-local clock. `docs/failover.md` has the
-//! times that users see.
+//! they are acted on. Entry servers claim clients in [`claims`]. Every node
+//! plans over the same states and claims, so all parts agree when they have spread.
+//! No clock is read and nothing sent from here: time is an argument, on any node-local clock. `docs/failover.md` and
+//! `docs/roaming.md` have the times that users see.
 
+pub mod claims;
+mod clients;
 mod event;
 pub mod exchange;
 mod handout;
@@ -24,10 +27,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use claims::Claims;
 pub use event::{Counters, EchoAddress, Event, LinkReport, Output};
 pub use links::Health;
 pub use time::Time;
 
+use claims::Whereabouts;
+use claims::server::{Server, Sign};
 use exchange::Exchange;
 use exchange::record::{Key, View};
 use exchange::wire::{Header, Message, Part, WireError, decode, encode};
@@ -63,6 +69,9 @@ pub struct Node {
     wake_of: Vec<Time>,
     outputs: VecDeque<Output>,
     handout: Handout,
+    whereabouts: Whereabouts,
+    /// The clients that this node has, if it is an entry server.
+    server: Server,
     /// Since when it runs.
     started: Time,
     is_leaving: bool,
@@ -88,6 +97,8 @@ impl Node {
             wakes: BTreeSet::new(),
             outputs: VecDeque::new(),
             handout: Handout::default(),
+            whereabouts: Whereabouts::default(),
+            server: Server::default(),
             started: now,
             is_leaving: false,
             counters: Counters::default(),
@@ -113,6 +124,10 @@ impl Node {
                 self.with_link(&with, now, |link| link.handle_counters(sent_bytes, received_bytes, now));
             }
             Event::Handshake { with, age } => self.with_link(&with, now, |link| link.handle_handshake(age, now)),
+            Event::ClientHere { client } => self.handle_client(client, Sign::Here, now),
+            Event::ClientHeard { client } => self.handle_client(client, Sign::Heard, now),
+            Event::ClientGone { client } => self.handle_client(client, Sign::Gone, now),
+            Event::Drain(drains) => self.server.drain(drains, now),
             Event::Leaving => self.handle_leaving(now),
         }
     }
@@ -120,8 +135,15 @@ impl Node {
     /// The next thing to be done; none if there is nothing more to do at this time.
     pub fn poll(&mut self, now: Time) -> Option<Output> {
         loop {
+            if self.whereabouts.has_changed() {
+                return Some(Output::Claims { changed: self.whereabouts.take_changed() });
+            }
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
+            }
+            if self.server.wake() <= now {
+                self.release_silent(now);
+                continue;
             }
             if let Some(&(at, link)) = self.wakes.first()
                 && at <= now
@@ -135,10 +157,10 @@ impl Node {
 
     /// When [`Node::poll`] has something again, unless an event comes first.
     pub fn next_wake(&self) -> Time {
-        if !self.outputs.is_empty() {
+        if !self.outputs.is_empty() || self.whereabouts.has_changed() {
             return Time::default();
         }
-        let links = self.wakes.first().map_or(Time::NEVER, |(at, _)| *at);
+        let links = self.wakes.first().map_or(Time::NEVER, |(at, _)| *at).min(self.server.wake());
         let states = if self.handout.has_begun() { self.handout.wake() } else { self.begin_at() };
         links.min(states)
     }
@@ -168,8 +190,11 @@ impl Node {
         self.exchange.adapt(&from, &self.around);
         let keys: Vec<Key> = self.exchange.records().keys().cloned().collect();
         for key in keys {
-            self.around.update(&key, self.exchange.records());
+            if let Key::Link { origin, other } = &key {
+                self.around.update(origin, other, self.exchange.records());
+            }
         }
+        self.adopt_clients(now);
         self.wakes.clear();
         self.wake_of = vec![Time::NEVER; self.links.len()];
         for at in added {
@@ -241,30 +266,31 @@ impl Node {
         for part in message.parts {
             new.extend(self.exchange.handle_part(at, message.header.number, part, &self.around, now));
         }
-        if matches!(heard, Heard::New | Heard::Restarted) {
-            self.exchange.handle_digest(at, message.header.digest, now);
-        }
+        let is_newest = matches!(heard, Heard::New | Heard::Restarted);
+        let is_done = is_newest && self.exchange.handle_digest(at, message.header.digest, now);
         for key in &new {
-            self.handle_news(key, now);
+            match key {
+                Key::Link { origin, other } => self.handle_link_news(origin, other, now),
+                Key::Client(client) => self.handle_client_news(client, now),
+            }
         }
-        if !new.is_empty() {
+        if is_done || !new.is_empty() {
             self.refresh_all();
         }
     }
 
-    /// A record that is new here has come from others.
-    fn handle_news(&mut self, key: &Key, now: Time) {
-        let own = self.around.own();
-        if key.origin == *own {
+    /// A record of a link that is new here has come from others.
+    fn handle_link_news(&mut self, origin: &Name, other: &Name, now: Time) {
+        if origin == self.around.own() {
             // What this node said before it started anew. It stands until the link has been tried.
             self.counters.remembered += 1;
-            if let Some(at) = self.around.find(&key.other) {
+            if let Some(at) = self.around.find(other) {
                 self.publish(at, now);
             }
         }
-        let view = self.exchange.records().of(key).map_or(View::AsStated, |record| record.view);
+        let view = self.exchange.records().view(origin, other);
         if view == View::Down
-            && let Some(at) = self.around.find(&key.other)
+            && let Some(at) = self.around.find(other)
         {
             self.links[at].handle_rumour(now);
         }
@@ -273,21 +299,21 @@ impl Node {
             View::Takes { us } => format!("takes {} ms", us / 1_000),
             View::Down => "is down".to_owned(),
         };
-        self.update_state(key, &format!("{} says that its link with {} {said}", key.origin, key.other), now);
+        self.update_state(origin, other, &format!("{origin} says that its link with {other} {said}"), now);
     }
 
     /// Takes up what is known of a link.
-    fn update_state(&mut self, key: &Key, reason: &str, now: Time) {
-        if !self.around.update(key, self.exchange.records()) {
+    fn update_state(&mut self, origin: &Name, other: &Name, reason: &str, now: Time) {
+        if !self.around.update(origin, other, self.exchange.records()) {
             return;
         }
-        let state = self.around.states().of(&key.origin, &key.other);
-        let is_own = [&key.origin, &key.other].contains(&self.around.own());
+        let state = self.around.states().of(origin, other);
+        let is_own = [origin, other].contains(&self.around.own());
         self.handout.note(reason.to_owned());
-        self.handout.handle_change((&key.origin, &key.other), is_own, state, now);
+        self.handout.handle_change((origin, other), is_own, state, now);
         if state == Some(LinkState::Down) {
             // Who relied on one end of it to pass news on to the other may have missed some.
-            let ends = [&key.origin, &key.other].into_iter().filter_map(|end| self.around.find(end));
+            let ends = [origin, other].into_iter().filter_map(|end| self.around.find(end));
             ends.for_each(|at| self.exchange.compare_if_crowded(at));
         }
     }
@@ -308,8 +334,8 @@ impl Node {
                 format!("the link with {peer} takes {ms} ms instead of {stated_ms} ms, {loss} % of round trips fail")
             }
         };
-        let key = Key { origin: self.around.own().clone(), other: peer };
-        self.update_state(&key, &reason, now);
+        let own = self.around.own().clone();
+        self.update_state(&own, &peer, &reason, now);
         self.refresh_all();
     }
 
@@ -335,7 +361,7 @@ impl Node {
         let Some(to) = self.around.peer(at).cloned() else { return };
         let link = &mut self.links[at];
         let is_ipv6 = self.around.is_ipv6();
-        let asks = parts.iter().any(|part| !matches!(part, Part::Receipts(_)));
+        let asks = parts.iter().any(Part::asks);
         if due.poll || due.answer || !parts.is_empty() {
             let (digest, boot) = (self.exchange.records().digest(), self.boot);
             let header = Header { poll: due.poll || asks, digest, boot, leaving: self.is_leaving, ..link.header(now) };
@@ -356,13 +382,23 @@ impl Node {
     }
 
     fn handle_leaving(&mut self, now: Time) {
+        self.release_for_good(now);
         self.is_leaving = true;
         for at in 0..self.links.len() {
             if self.links[at].is_heard() {
                 self.send(at, Due { answer: true, ..Due::default() }, &[], now);
+                self.send_rest(at, now);
             }
         }
         self.wakes.clear();
+    }
+
+    /// Sends all that waits for a link: nobody will be there to hear what has arrived.
+    fn send_rest(&mut self, at: usize, now: Time) {
+        // What waits for a link is bounded, so this ends.
+        while let Some(part) = self.exchange.poll_last(at) {
+            self.send(at, Due::default(), &[part], now);
+        }
     }
 
     /// When the first states are handed out: as soon as the neighbours' records are here, with what they remember of this
@@ -376,6 +412,7 @@ impl Node {
     fn poll_states(&mut self, now: Time) -> Option<Output> {
         if !self.handout.has_begun() && self.begin_at() <= now {
             self.handout.begin(self.around.states());
+            self.begin_clients(now);
         }
         self.handout.poll(self.around.states(), now)
     }

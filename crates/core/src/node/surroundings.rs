@@ -3,9 +3,10 @@
 //! The two records of a link, one from each end, are made one [`LinkState`] here: down if either end says so, otherwise
 //! the longer of the times they state. All nodes do this alike, so the same records give the same states.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::exchange::record::{Key, View};
+use super::exchange::record::{Claim, Key, Record, View};
 use super::exchange::records::Records;
 use crate::names::Name;
 use crate::network::{Link, Network, NodeIx};
@@ -87,6 +88,72 @@ impl Surroundings {
         self.network.find_node(node).is_some()
     }
 
+    /// Whether the network file has what a record is about.
+    pub fn has(&self, key: &Key) -> bool {
+        match key {
+            Key::Link { origin, other } => self.is_link(origin, other),
+            Key::Client(client) => self.is_claimable(client),
+        }
+    }
+
+    /// Whether the network file has a client that entry servers claim.
+    pub fn is_claimable(&self, client: &Name) -> bool {
+        self.network.clients.binary_search_by(|other| other.name.cmp(client)).is_ok()
+    }
+
+    /// Whether the network file lets a node have clients.
+    pub fn is_entry(&self, node: &Name) -> bool {
+        self.network.find_node(node).is_some_and(|ix| self.network.node(ix).entry)
+    }
+
+    /// A record with the network's own names in place of equal ones, so that a hundred thousand of them share a dozen.
+    pub fn with_own_names(&self, mut record: Record) -> Record {
+        let node = |name: &mut Name| {
+            if let Some(ix) = self.network.find_node(name) {
+                name.clone_from(&self.network.node(ix).name);
+            }
+        };
+        match &mut record {
+            Record::Link { origin, other, .. } => {
+                node(origin);
+                node(other);
+            }
+            Record::Client { client, claim: Claim { server, .. }, .. } => {
+                node(server);
+                let clients = &self.network.clients;
+                if let Ok(at) = clients.binary_search_by(|other| other.name.cmp(client)) {
+                    client.clone_from(&clients[at].name);
+                }
+            }
+        }
+        record
+    }
+
+    /// The nodes that packets from here can get to over links that work, as far as is known; hubs relay.
+    pub fn reached(&self) -> BTreeSet<&Name> {
+        let mut neighbours: Vec<Vec<NodeIx>> = vec![Vec::new(); self.network.nodes.len()];
+        for Link { a, b } in &self.network.links {
+            let (from, to) = (&self.network.node(*a).name, &self.network.node(*b).name);
+            if self.states.of(from, to) != Some(LinkState::Down) {
+                neighbours[a.at()].push(*b);
+                neighbours[b.at()].push(*a);
+            }
+        }
+        let (mut reached, mut next) = (vec![false; neighbours.len()], vec![self.own]);
+        reached[self.own.at()] = true;
+        while let Some(ix) = next.pop() {
+            if ix != self.own && !self.network.node(ix).hub {
+                continue;
+            }
+            for to in &neighbours[ix.at()] {
+                if !std::mem::replace(&mut reached[to.at()], true) {
+                    next.push(*to);
+                }
+            }
+        }
+        self.network.nodes.iter().zip(reached).filter(|(_, is)| *is).map(|(node, _)| &node.name).collect()
+    }
+
     /// Whether the network file has a link between two nodes.
     pub fn is_link(&self, a: &Name, b: &Name) -> bool {
         let ends = self.network.find_node(a).zip(self.network.find_node(b));
@@ -105,16 +172,12 @@ impl Surroundings {
         &self.states
     }
 
-    /// Takes the records of a link anew. Says whether its state is another one now.
-    pub fn update(&mut self, key: &Key, records: &Records) -> bool {
-        let (a, b) = (&key.origin, &key.other);
+    /// Takes the records of a link between two nodes anew. Says whether its state is another one now.
+    pub fn update(&mut self, a: &Name, b: &Name, records: &Records) -> bool {
         if !self.is_link(a, b) {
             return false;
         }
-        let view = |origin: &Name, other: &Name| {
-            let record = records.of(&Key { origin: origin.clone(), other: other.clone() });
-            record.map_or(View::AsStated, |record| record.view)
-        };
+        let view = |origin: &Name, other: &Name| records.view(origin, other);
         let state = match view(a, b).max(view(b, a)) {
             View::AsStated => None,
             View::Takes { us } => Some(LinkState::Up { rtt_us: u64::from(us) }),

@@ -13,5 +13,6 @@ mod files;
 mod gateways;
 mod messages;
 mod plain;
+mod roaming;
 mod seeds;
 mod traffic;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use wayleave_core::limits::{EXCHANGE_GENERATION_MAX, EXCHANGE_MESSAGE_BYTES_MAX, EXCHANGE_STRANGERS_MAX};
 use wayleave_core::names::Name;
-use wayleave_core::node::exchange::record::{Key, Record, View};
+use wayleave_core::node::exchange::record::{Claim, Record, View};
 use wayleave_core::node::exchange::wire::{Header, Part, WireError, decode, encode};
 use wayleave_core::node::{Event, Node, Output, Time};
 
@@ -14,7 +14,11 @@ fn name(text: &str) -> Name {
 }
 
 fn record(origin: &str, other: &str, generation: u32, view: View) -> Record {
-    Record { key: Key { origin: name(origin), other: name(other) }, generation, view }
+    Record::Link { origin: name(origin), other: name(other), generation, view }
+}
+
+fn claim(client: &str, server: &str, epoch: u32, held: bool) -> Record {
+    Record::Client { client: name(client), epoch, claim: Claim { held, server: name(server) } }
 }
 
 fn view() -> impl Strategy<Value = View> {
@@ -23,8 +27,9 @@ fn view() -> impl Strategy<Value = View> {
 
 fn any_record() -> impl Strategy<Value = Record> {
     let any_name = "[a-z]([a-z0-9-]{0,20}[a-z0-9])?";
-    (any_name, any_name, any::<u32>(), view())
-        .prop_map(|(origin, other, generation, view)| record(&origin, &other, generation, view))
+    (any_name, any_name, any::<u32>(), view(), any::<Option<bool>>()).prop_map(|(a, b, generation, view, held)| {
+        held.map_or_else(|| record(&a, &b, generation, view), |held| claim(&a, &b, generation, held))
+    })
 }
 
 fn part() -> impl Strategy<Value = Part> {

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use wayleave_core::network::Network;
 use wayleave_core::plan::{Ledger, LinkState, LinkStates, Plan, plan};
 use wayleave_core::prove::{Hosts, reachability};
 
@@ -18,26 +20,26 @@ const SEEDS: u64 = 200;
 const SPREAD: u64 = 1_000 * MS;
 
 /// A world with the story of what was done to it.
-struct Story {
-    world: World,
-    dice: Dice,
-    told: String,
+pub struct Story {
+    pub world: World,
+    pub dice: Dice,
+    pub told: String,
     dead: Vec<bool>,
 }
 
 impl Story {
-    fn new(seed: u64) -> Story {
-        let world = World::new(random_network(seed), seed);
+    pub fn new(network: Arc<Network>, seed: u64) -> Story {
+        let world = World::new(network, seed);
         let dead = vec![false; world.hosts.len()];
         Story { world, dice: Dice(seed ^ 0x5eed), told: String::new(), dead }
     }
 
-    fn note(&mut self, what: String) {
+    pub fn note(&mut self, what: String) {
         let _ = writeln!(self.told, "{:.3} s: {what}", self.world.now as f64 / 1e6);
     }
 
     /// Something happens.
-    fn fault(&mut self) {
+    pub fn fault(&mut self) {
         let (hosts, wires) = (self.world.hosts.len() as u64, self.world.wires.len() as u64);
         let host = self.dice.roll(hosts) as usize;
         let name = self.world.hosts[host].name.to_string();
@@ -95,12 +97,12 @@ impl Story {
         }
     }
 
-    fn name(&self, at: usize) -> String {
+    pub fn name(&self, at: usize) -> String {
         self.world.hosts[at].name.to_string()
     }
 
     /// The end of all faults but cut wires and dead hosts; agents come back in any order.
-    fn calm(&mut self) {
+    pub fn calm(&mut self) {
         for wire in &mut self.world.wires {
             wire.loss_permille = [0; 2];
             wire.twice_permille = 0;
@@ -131,7 +133,7 @@ impl Story {
     }
 
     /// Hosts by the parts of the network that can't reach each other; dead ones have none.
-    fn parts(&self) -> Vec<Option<usize>> {
+    pub fn parts(&self) -> Vec<Option<usize>> {
         let count = self.world.hosts.len();
         let mut part: Vec<Option<usize>> = (0..count).map(|at| self.world.hosts[at].runs.then_some(at)).collect();
         for _ in 0..count {
@@ -145,7 +147,7 @@ impl Story {
     }
 
     /// All live hosts of a part have the same states, and these say down exactly of what is down.
-    fn all_agree(&self) {
+    pub fn all_agree(&self) {
         let (truth, parts) = (self.truth(), self.parts());
         let mut first: BTreeMap<usize, usize> = BTreeMap::new();
         for (at, host) in self.world.hosts.iter().enumerate() {
@@ -199,7 +201,7 @@ impl Story {
         }
     }
 
-    fn log(&self, hosts: &[usize]) -> String {
+    pub fn log(&self, hosts: &[usize]) -> String {
         let mut log = self.told.clone();
         for at in hosts {
             for (when, reason) in &self.world.hosts[*at].reasons {
@@ -211,7 +213,7 @@ impl Story {
 }
 
 fn run(seed: u64) {
-    let mut story = Story::new(seed);
+    let mut story = Story::new(random_network(seed), seed);
     story.world.run(5 * S);
     let count = story.world.hosts.len() as u64;
     for _ in 0..2 {
@@ -237,20 +239,28 @@ fn run(seed: u64) {
 
 #[test]
 fn after_the_last_fault_all_nodes_agree_and_reach_what_can_be_reached() {
+    run_seeds(run);
+}
+
+/// Runs a story with every seed that is asked for, and says which failed. Returns what they came to.
+pub fn run_seeds<T: Send>(run: impl Fn(u64) -> T + Sync + std::panic::RefUnwindSafe) -> Vec<T> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("WAYLEAVE_SIM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("WAYLEAVE_SIM_SEEDS").unwrap_or(SEEDS),
     };
+    println!("seeds {} to {}", seeds.start, seeds.end - 1);
     let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8) as u64;
-    let failed: Vec<u64> = std::thread::scope(|scope| {
+    let results: Vec<(u64, Option<T>)> = std::thread::scope(|scope| {
         let part = |thread: u64| {
-            let mine = seeds.clone().filter(move |seed| seed % threads == thread);
-            scope
-                .spawn(move || mine.filter(|seed| std::panic::catch_unwind(|| run(*seed)).is_err()).collect::<Vec<_>>())
+            let (mine, run) = (seeds.clone().filter(move |seed| seed % threads == thread), &run);
+            let result = move |seed| (seed, std::panic::catch_unwind(|| run(seed)).ok());
+            scope.spawn(move || mine.map(result).collect::<Vec<_>>())
         };
         let handles: Vec<_> = (0..threads).map(part).collect();
         handles.into_iter().flat_map(|handle| handle.join().expect("panics are caught inside")).collect()
     });
+    let failed: Vec<u64> = results.iter().filter(|(_, result)| result.is_none()).map(|(seed, _)| *seed).collect();
     assert!(failed.is_empty(), "seeds that failed: {failed:?}");
+    results.into_iter().filter_map(|(_, result)| result).collect()
 }

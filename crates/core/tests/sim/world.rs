@@ -17,6 +17,7 @@ use wayleave_core::plan::{LinkStates, Paths};
 
 use crate::flows::{Carried, Flow, Packet};
 use crate::random::Dice;
+use crate::roaming::Roamers;
 use crate::wire::{MS, Wire};
 
 /// An echo request or its reply, as WireGuard counts it: ICMP's header is as long as UDP's; overlay addresses are IPv4 here.
@@ -73,6 +74,14 @@ pub enum What {
     Flow(usize),
     /// At a host, from another.
     Packet(usize, usize, Packet),
+    /// A client sends something, unless it has moved since.
+    Roamer(usize, u64),
+    /// A server sees that it has.
+    Sign {
+        at: usize,
+        client: usize,
+        is_new: bool,
+    },
     Check,
 }
 
@@ -84,6 +93,7 @@ pub struct World {
     pub wires: Vec<Wire>,
     wire_of: BTreeMap<(usize, usize), usize>,
     pub flows: Vec<Flow>,
+    pub roamers: Roamers,
     queue: BinaryHeap<Reverse<(u64, u64, What)>>,
     count: u64,
     /// Versions of the network file; hosts begin with the first.
@@ -138,6 +148,7 @@ impl World {
             wires,
             wire_of,
             flows: Vec::new(),
+            roamers: Roamers::default(),
             queue: BinaryHeap::new(),
             count: 0,
             check_is_due: false,
@@ -170,6 +181,7 @@ impl World {
             return;
         }
         self.set_gone(at, false);
+        self.roamers.disturbed_at = self.now;
         let now = self.clock(at);
         let boot = self.dice.roll(1 << 16) as u16;
         let host = &mut self.hosts[at];
@@ -228,6 +240,7 @@ impl World {
     /// The program ends; the kernel goes on.
     pub fn kill_agent(&mut self, at: usize) {
         self.hosts[at].agent = None;
+        self.forget_roamers(at, false);
     }
 
     /// The host is gone.
@@ -236,6 +249,7 @@ impl World {
         self.hosts[at].runs = false;
         self.wires.iter_mut().filter(|wire| wire.ends.contains(&at)).for_each(Wire::forget);
         self.set_gone(at, true);
+        self.forget_roamers(at, true);
     }
 
     /// The program ends, and says so.
@@ -246,6 +260,14 @@ impl World {
         }
         self.drain(at);
         self.hosts[at].agent = None;
+        self.forget_roamers(at, false);
+    }
+
+    /// A host's clock jumps ahead.
+    pub fn jump(&mut self, at: usize, by_us: u64) {
+        self.roamers.disturbed_at = self.now;
+        self.hosts[at].clock.0 += by_us;
+        self.drain(at);
     }
 
     /// Lets time pass.
@@ -315,11 +337,13 @@ impl World {
             }
             What::Flow(at) => self.flow_request(at),
             What::Packet(at, from, packet) => self.flow_packet(at, from, packet),
+            What::Roamer(client, moves) => self.roamer_sends(client, moves),
+            What::Sign { at, client, is_new } => self.roamer_is_seen(at, client, is_new),
             What::Check => self.check_loops(),
         }
     }
 
-    fn tell(&mut self, to: usize, event: Event) {
+    pub fn tell(&mut self, to: usize, event: Event) {
         let now = self.clock(to);
         let Some(agent) = &mut self.hosts[to].agent else { return };
         agent.handle(event, now);
@@ -343,6 +367,7 @@ impl World {
                     self.put(self.now + takes, What::Expect(at, planned));
                 }
                 Output::States { states, reasons } => self.replan(at, states, reasons),
+                Output::Claims { changed } => self.take_claims(at, &changed),
                 Output::Log(_) => {}
             }
         }
@@ -440,6 +465,7 @@ impl World {
         host.states = states;
         host.has_begun = true;
         host.changes += 1;
+        self.roamers.disturbed_at = self.now;
         host.reasons.extend(reasons.into_iter().map(|reason| (self.now, reason)));
         let takes = self.planning();
         self.put(self.now + takes, What::Apply(at, planned));

@@ -1,14 +1,18 @@
 //! All records that a node has, with digests by which two nodes see whether and where they differ.
 //!
-//! Records of links that the own network file has are kept for ever: at most two for each link. Others belong to members
-//! with another version of the file; they are passed on, kept in a bounded number for a bounded time, and don't count in
-//! the digests, so that they can't come back from each other's memory.
+//! Records of links and clients that the own network file has are kept for ever: two for each link at most, one for each client.
+//! Others belong to members with another version of the file; they are passed on, kept in a bounded number for a bounded
+//! time, and don't count in the digests, so that they can't come back from each other's memory.
+//!
+//! Records lie in as many buckets as a summary has digests. What differs is listed bucket by bucket, so that two nodes that
+//! have told each other the half of it differ in the other half only.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::record::{Key, Record, View, mix};
+use super::record::{Claim, Key, Record, Value, View, mix};
 use crate::limits::{EXCHANGE_GENERATION_MAX, EXCHANGE_STRANGER_S, EXCHANGE_STRANGERS_MAX};
+use crate::names::Name;
 use crate::node::Time;
 
 /// Digests in a summary.
@@ -17,16 +21,23 @@ pub const BUCKETS: usize = 64;
 /// The records of one node.
 #[derive(Debug)]
 pub struct Records {
-    known: BTreeMap<Key, Entry>,
+    known: Vec<Bucket>,
+    count: usize,
     strangers: BTreeMap<Key, (Entry, Time)>,
-    buckets: [u64; BUCKETS],
 }
 
-#[derive(Debug, Clone, Copy)]
+/// The records whose keys' hashes have the same remainder.
+#[derive(Debug, Default)]
+struct Bucket {
+    entries: BTreeMap<Key, Entry>,
+    digest: u64,
+}
+
+#[derive(Debug, Clone)]
 struct Entry {
     hash: u64,
     generation: u32,
-    view: View,
+    value: Value,
 }
 
 /// What became of a record that was offered.
@@ -44,111 +55,161 @@ pub enum Taken {
 
 impl Default for Records {
     fn default() -> Records {
-        Records { known: BTreeMap::new(), strangers: BTreeMap::new(), buckets: [0; BUCKETS] }
+        let known = (0..BUCKETS).map(|_| Bucket::default()).collect();
+        Records { known, count: 0, strangers: BTreeMap::new() }
     }
 }
 
 impl Records {
-    /// Takes a record unless what is here is as new. `known` says whether the network file has the link.
+    /// Takes a record unless what is here is as new. `known` says whether the network file has the link or client.
     pub fn offer(&mut self, record: &Record, known: bool, now: Time) -> Taken {
-        if record.generation > EXCHANGE_GENERATION_MAX {
+        if record.generation() > EXCHANGE_GENERATION_MAX {
             return Taken::Refused;
         }
-        let offered = (record.generation, record.view);
-        let present = self.entry(&record.key).map(|entry| (entry.generation, entry.view));
-        match present.map(|present| offered.cmp(&present)) {
+        let key = record.key();
+        let hash = key.hash();
+        let entry = Entry { hash, generation: record.generation(), value: record.value() };
+        let present = self.entry(&key, hash).map(|present| entry.order().cmp(&present.order()));
+        match present {
             Some(std::cmp::Ordering::Less) => return Taken::Old,
             Some(std::cmp::Ordering::Equal) => return Taken::Known,
             Some(std::cmp::Ordering::Greater) | None => {}
         }
-        let hash = record.key.hash();
-        let entry = Entry { hash, generation: record.generation, view: record.view };
         if !known {
-            return self.keep_stranger(record, entry, now);
+            return self.keep_stranger(key, entry, now);
         }
-        self.toggle(entry);
-        if let Some(old) = self.known.insert(record.key.clone(), entry) {
-            self.toggle(old);
-        }
+        self.insert(key, entry);
         Taken::New
     }
 
     /// The record of a key.
     pub fn of(&self, key: &Key) -> Option<Record> {
-        let entry = self.entry(key)?;
-        Some(Record { key: key.clone(), generation: entry.generation, view: entry.view })
+        let entry = self.entry(key, key.hash())?;
+        Record::join(key, entry.generation, &entry.value)
     }
 
-    /// The keys of all records of links that the network file has.
+    /// A node's view of a link with another one: works as stated, if it has said nothing else.
+    pub fn view(&self, origin: &Name, other: &Name) -> View {
+        let key = Key::Link { origin: origin.clone(), other: other.clone() };
+        match self.entry(&key, key.hash()).map(|entry| &entry.value) {
+            Some(Value::View(view)) => *view,
+            Some(Value::Claim(_)) | None => View::AsStated,
+        }
+    }
+
+    /// The last claim of a client.
+    pub fn claim(&self, client: &Name) -> Option<&Claim> {
+        let key = Key::Client(client.clone());
+        match self.entry(&key, key.hash()).map(|entry| &entry.value) {
+            Some(Value::Claim(claim)) => Some(claim),
+            Some(Value::View(_)) | None => None,
+        }
+    }
+
+    /// How often a record has been said anew.
+    pub fn generation(&self, key: &Key) -> Option<u32> {
+        self.entry(key, key.hash()).map(|entry| entry.generation)
+    }
+
+    /// The keys of all records of links and clients that the network file has.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.known.keys()
+        self.known.iter().flat_map(|bucket| bucket.entries.keys())
     }
 
     /// A digest of everything.
     pub fn digest(&self) -> u32 {
-        (self.buckets.iter().fold(0, |sum: u64, bucket| mix(sum.wrapping_add(*bucket))) >> 16) as u32
+        (self.known.iter().fold(0, |sum: u64, bucket| mix(sum.wrapping_add(bucket.digest))) >> 16) as u32
     }
 
     /// A digest of each part.
     pub fn summary(&self) -> [u32; BUCKETS] {
-        self.buckets.map(|bucket| (bucket >> 16) as u32)
+        std::array::from_fn(|at| (self.known[at].digest >> 16) as u32)
     }
 
-    /// The keys of records in the parts in which somebody else's summary differs, all in their order; `from` comes first, and
+    /// The keys of records in the parts in which somebody else's summary differs, part by part; `from` comes first, and
     /// those before it last.
-    pub fn differing(&self, other: &[u32; BUCKETS], from: Option<&Key>) -> impl Iterator<Item = &Key> {
+    pub fn differing<'a>(
+        &'a self,
+        other: &[u32; BUCKETS],
+        from: Option<&Key>,
+    ) -> impl Iterator<Item = &'a Key> + use<'a> {
         let own = self.summary();
-        let differs: Vec<bool> = own.iter().zip(other).map(|(own, other)| own != other).collect();
-        let first = from.map_or(Bound::Unbounded, Bound::Included);
-        let begin = from.map(|from| (Bound::Unbounded, Bound::Excluded(from)));
-        let rest = begin.map(|range| self.known.range::<Key, _>(range)).into_iter().flatten();
-        let all = self.known.range::<Key, _>((first, Bound::Unbounded)).chain(rest);
-        all.filter(move |(_, entry)| differs[bucket(entry.hash)]).map(|(key, _)| key)
+        let begin = from.map_or(0, |key| bucket(key.hash()));
+        let (first, last) = match from.cloned() {
+            Some(key) => (Bound::Included(key.clone()), Some((Bound::Unbounded, Bound::Excluded(key)))),
+            None => (Bound::Unbounded, None),
+        };
+        let range = |at: usize, range| self.known[at].entries.range::<Key, _>(range);
+        let differs = |at: &usize| own[*at] != other[*at];
+        let first = Some(begin).filter(differs).map(|at| range(at, (first, Bound::Unbounded)));
+        let last = last.filter(|_| differs(&begin)).map(|before| range(begin, before));
+        let others = (begin + 1..BUCKETS).chain(0..begin).filter(differs);
+        let others: Vec<_> = others.map(|at| range(at, (Bound::Unbounded, Bound::Unbounded))).collect();
+        first.into_iter().chain(others).chain(last).flatten().map(|(key, _)| key)
     }
 
-    /// Goes over to another network file: `known` says which links it has. Records of links that are gone are forgotten,
-    /// those that were strangers and are known are taken; their keys are returned.
+    /// Goes over to another network file: `known` says which links and clients it has. Records of those that are gone are
+    /// forgotten, those that were strangers and are known are taken; their keys are returned.
     pub fn adapt(&mut self, known: impl Fn(&Key) -> bool) -> Vec<Key> {
-        let gone: Vec<Key> = self.known.keys().filter(|key| !known(key)).cloned().collect();
-        for key in &gone {
-            if let Some(entry) = self.known.remove(key) {
-                self.toggle(entry);
-            }
-        }
+        let gone: Vec<Key> = self.keys().filter(|key| !known(key)).cloned().collect();
+        gone.iter().for_each(|key| self.forget(key));
         let met: Vec<Key> = self.strangers.keys().filter(|key| known(key)).cloned().collect();
         for key in &met {
             if let Some((entry, _)) = self.strangers.remove(key) {
-                self.toggle(entry);
-                self.known.insert(key.clone(), entry);
+                self.insert(key.clone(), entry);
             }
         }
         met
     }
 
-    /// How many there are: of known links, and others.
+    /// How many there are: of known links and clients, and others.
     pub fn counts(&self) -> (usize, usize) {
-        (self.known.len(), self.strangers.len())
+        (self.count, self.strangers.len())
     }
 
-    fn entry(&self, key: &Key) -> Option<&Entry> {
-        self.known.get(key).or_else(|| self.strangers.get(key).map(|(entry, _)| entry))
+    fn entry(&self, key: &Key, hash: u64) -> Option<&Entry> {
+        let known = self.known[bucket(hash)].entries.get(key);
+        known.or_else(|| self.strangers.get(key).map(|(entry, _)| entry))
     }
 
-    fn keep_stranger(&mut self, record: &Record, entry: Entry, now: Time) -> Taken {
-        let is_full = self.strangers.len() >= EXCHANGE_STRANGERS_MAX && !self.strangers.contains_key(&record.key);
+    fn insert(&mut self, key: Key, entry: Entry) {
+        let bucket = &mut self.known[bucket(entry.hash)];
+        bucket.digest ^= entry.stamp();
+        match bucket.entries.insert(key, entry) {
+            Some(old) => bucket.digest ^= old.stamp(),
+            None => self.count += 1,
+        }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        let bucket = &mut self.known[bucket(key.hash())];
+        if let Some(entry) = bucket.entries.remove(key) {
+            bucket.digest ^= entry.stamp();
+            self.count -= 1;
+        }
+    }
+
+    fn keep_stranger(&mut self, key: Key, entry: Entry, now: Time) -> Taken {
+        let is_full = self.strangers.len() >= EXCHANGE_STRANGERS_MAX && !self.strangers.contains_key(&key);
         if is_full {
             self.strangers.retain(|_, (_, since)| now.since(*since).as_secs() < EXCHANGE_STRANGER_S);
             if self.strangers.len() >= EXCHANGE_STRANGERS_MAX {
                 return Taken::Refused;
             }
         }
-        self.strangers.insert(record.key.clone(), (entry, now));
+        self.strangers.insert(key, (entry, now));
         Taken::New
     }
+}
 
-    /// Adds an entry to the digests, or takes it out.
-    fn toggle(&mut self, entry: Entry) {
-        self.buckets[bucket(entry.hash)] ^= entry.view.stamp(entry.hash, entry.generation);
+impl Entry {
+    fn order(&self) -> (u32, &Value) {
+        (self.generation, &self.value)
+    }
+
+    /// What it adds to the digests.
+    fn stamp(&self) -> u64 {
+        self.value.stamp(self.hash, self.generation)
     }
 }
 

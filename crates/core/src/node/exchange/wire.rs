@@ -7,12 +7,13 @@
 //! header   version 1 | flags 1 | loss 1 | number 2 | heard 2 | ago 2 | digest 4 | boot 2
 //! part     kind 1 | length 2 | body
 //! records  kind 1 | length 1 | (link: origin, other, generation 4, view 1, microseconds 4 if the view has them)
+//!                              (claim: client, server, epoch 4, held 1)
 //! receipts number 2 ...          summary  reply 1 | digest 4 x 64         a name: length 1 | text
 //! ```
 //!
 //! Lengths are exact: what has a byte too few or too many is refused as a whole, and nothing of it is used.
 
-use super::record::{Key, Record, View};
+use super::record::{Claim, Record, View};
 use super::records::BUCKETS;
 use crate::limits::EXCHANGE_MESSAGE_BYTES_MAX;
 use crate::names::Name;
@@ -32,6 +33,7 @@ const PART_RECORDS: u8 = 1;
 const PART_RECEIPTS: u8 = 2;
 const PART_SUMMARY: u8 = 3;
 const RECORD_LINK: u8 = 1;
+const RECORD_CLAIM: u8 = 2;
 
 /// What every message begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,6 +72,13 @@ pub enum Part {
         /// One for each part of the records.
         digests: Box<[u32; BUCKETS]>,
     },
+}
+
+impl Part {
+    /// Whether the other end is to answer a message with it.
+    pub fn asks(&self) -> bool {
+        !matches!(self, Part::Receipts(_))
+    }
 }
 
 /// A message.
@@ -132,21 +141,28 @@ pub fn encode(header: &Header, parts: &[Part]) -> Vec<u8> {
 
 /// A record with its kind and length.
 pub fn record_bytes(record: &Record) -> Vec<u8> {
-    let mut body = Vec::with_capacity(32);
-    for name in [&record.key.origin, &record.key.other] {
-        body.push(name.as_str().len() as u8);
-        body.extend(name.as_str().bytes());
+    let mut bytes = Vec::with_capacity(64);
+    let (kind, names) = match record {
+        Record::Link { origin, other, .. } => (RECORD_LINK, [origin, other]),
+        Record::Client { client, claim, .. } => (RECORD_CLAIM, [client, &claim.server]),
+    };
+    bytes.extend([kind, 0]);
+    for name in names {
+        bytes.push(name.as_str().len() as u8);
+        bytes.extend(name.as_str().bytes());
     }
-    body.extend(record.generation.to_be_bytes());
-    match record.view {
-        View::AsStated => body.push(0),
-        View::Takes { us } => {
-            body.push(1);
-            body.extend(us.to_be_bytes());
+    bytes.extend(record.generation().to_be_bytes());
+    match record {
+        Record::Link { view: View::AsStated, .. } => bytes.push(0),
+        Record::Link { view: View::Takes { us }, .. } => {
+            bytes.push(1);
+            bytes.extend(us.to_be_bytes());
         }
-        View::Down => body.push(2),
+        Record::Link { view: View::Down, .. } => bytes.push(2),
+        Record::Client { claim, .. } => bytes.push(u8::from(claim.held)),
     }
-    [vec![RECORD_LINK, body.len() as u8], body].concat()
+    bytes[1] = (bytes.len() - 2) as u8;
+    bytes
 }
 
 /// Reads a message.
@@ -225,25 +241,43 @@ impl<'a> Reader<'a> {
             let kind = self.byte()?;
             let length = usize::from(self.byte()?);
             let mut body = Reader(self.take(length)?);
-            if kind == RECORD_LINK {
-                records.push(body.record()?);
-            } else {
-                *skipped += 1;
+            match kind {
+                RECORD_LINK => records.push(body.link()?),
+                RECORD_CLAIM => records.push(body.claim()?),
+                _ => *skipped += 1,
             }
         }
         Ok(records)
     }
 
-    fn record(&mut self) -> Result<Record, WireError> {
-        let key = Key { origin: self.name()?, other: self.name()? };
-        let generation = self.long()?;
+    fn link(&mut self) -> Result<Record, WireError> {
+        let (origin, other, generation) = (self.name()?, self.name()?, self.long()?);
         let view = match self.byte()? {
             0 => View::AsStated,
             1 => View::Takes { us: self.long()? },
             2 => View::Down,
             _ => return Err(WireError::Value),
         };
-        if self.0.is_empty() { Ok(Record { key, generation, view }) } else { Err(WireError::Length) }
+        self.end(Record::Link { origin, other, generation, view })
+    }
+
+    fn claim(&mut self) -> Result<Record, WireError> {
+        let (client, server, epoch) = (self.name()?, self.name()?, self.long()?);
+        let held = self.flag()?;
+        self.end(Record::Client { client, epoch, claim: Claim { held, server } })
+    }
+
+    fn flag(&mut self) -> Result<bool, WireError> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(WireError::Value),
+        }
+    }
+
+    /// What has been read, if nothing is left.
+    fn end<T>(&self, read: T) -> Result<T, WireError> {
+        if self.0.is_empty() { Ok(read) } else { Err(WireError::Length) }
     }
 
     fn name(&mut self) -> Result<Name, WireError> {
@@ -261,15 +295,11 @@ impl<'a> Reader<'a> {
     }
 
     fn summary(&mut self) -> Result<Part, WireError> {
-        let reply = match self.byte()? {
-            0 => false,
-            1 => true,
-            _ => return Err(WireError::Value),
-        };
+        let reply = self.flag()?;
         let mut digests = Box::new([0; BUCKETS]);
         for digest in digests.iter_mut() {
             *digest = self.long()?;
         }
-        if self.0.is_empty() { Ok(Part::Summary { reply, digests }) } else { Err(WireError::Length) }
+        self.end(Part::Summary { reply, digests })
     }
 }

@@ -1,0 +1,169 @@
+//! One entry server's part: which clients it claims, and when it lets them go.
+//!
+//! In come signs of clients from the clients device, and whom the claims in force say that each is with; out comes what the
+//! server is to state. In short:
+//!
+//! - A new handshake is a claim at once, unless the client is held already.
+//! - Packets over an older session are a claim if the client is with nobody, or has been with another server for so long that
+//!   they can't have been under way: a client that comes back to a session that still lives makes no handshake.
+//! - A client that is held and silent is let go after a quarter of an hour; after half a minute if the server drains, or if only others
+//!   remember that it was here before this server started anew.
+//! - Until the node has looked around after its start, signs wait: claims made without knowing the others' epochs would lose.
+//!
+//! A server that drains still claims who is with nobody, or makes a new handshake with it, since nobody else serves such a
+//! client; it takes nobody back from another server.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::Time;
+use crate::limits::{CLAIM_CHECK_S, CLAIM_DRAIN_SILENT_S, CLAIM_REMEMBERED_S, CLAIM_SILENT_S};
+use crate::names::Name;
+
+/// What the device has shown of a client, the weaker sign first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sign {
+    /// It is not, or no longer, with this server.
+    Gone,
+    /// Packets over a session that is not new.
+    Heard,
+    /// A new session.
+    Here,
+}
+
+/// Whom a client is with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// This server.
+    Own,
+    /// Another one; since a moment ago, or for longer.
+    Other {
+        /// A moment ago.
+        is_new: bool,
+    },
+    /// Nobody.
+    Nobody,
+}
+
+/// What a server is to state of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// That it is here.
+    Claim,
+    /// That it no longer is.
+    Release,
+}
+
+/// The clients of one server.
+#[derive(Debug, Default)]
+pub struct Server {
+    held: BTreeMap<Name, Heard>,
+    /// Signs that wait until the node has looked around.
+    waiting: BTreeMap<Name, Sign>,
+    is_draining: bool,
+    /// When silent clients are to be looked for; never while none is held.
+    check_at: Option<Time>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    at: Time,
+    /// Nothing has been heard of it since this server started; others remember that it was here.
+    is_remembered: bool,
+}
+
+impl Server {
+    /// How many clients it holds.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The clients that it holds.
+    pub fn all(&self) -> impl Iterator<Item = &Name> {
+        self.held.keys()
+    }
+
+    /// Whether clients are to go elsewhere.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    /// From now on clients are to go elsewhere, or no longer.
+    pub fn drain(&mut self, drains: bool, now: Time) {
+        self.is_draining = drains;
+        self.check_at = self.next_check(now);
+    }
+
+    /// Keeps a sign until the node has looked around.
+    pub fn wait(&mut self, client: Name, sign: Sign) {
+        let kept = self.waiting.entry(client).or_insert(sign);
+        *kept = if sign == Sign::Gone { sign } else { sign.max(*kept) };
+    }
+
+    /// The signs that have waited.
+    pub fn take_waiting(&mut self) -> BTreeMap<Name, Sign> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// A sign of a client; `holder` is whom it is with by the claims in force.
+    pub fn handle(&mut self, client: &Name, sign: Sign, holder: Holder, now: Time) -> Option<Step> {
+        let heard = Heard { at: now, is_remembered: false };
+        match (sign, holder) {
+            (Sign::Gone, Holder::Own) => Some(Step::Release),
+            (Sign::Gone, Holder::Other { .. } | Holder::Nobody) => None,
+            (Sign::Here | Sign::Heard, Holder::Own) => {
+                if let Some(held) = self.held.get_mut(client) {
+                    *held = heard;
+                }
+                None
+            }
+            (Sign::Heard, Holder::Other { is_new }) if is_new || self.is_draining => None,
+            (Sign::Here | Sign::Heard, Holder::Other { .. } | Holder::Nobody) => Some(Step::Claim),
+        }
+    }
+
+    /// The claims in force say that a client is with this server; whether that is the server's own doing, or others' memory.
+    pub fn hold(&mut self, client: &Name, is_remembered: bool, now: Time) {
+        let heard = Heard { at: now, is_remembered };
+        self.held.entry(client.clone()).or_insert(heard);
+        let due = self.due(heard).max(now.plus(CHECK));
+        self.check_at = Some(self.check_at.map_or(due, |at| at.min(due)));
+    }
+
+    /// The claims in force say that it is not.
+    pub fn lose(&mut self, client: &Name) {
+        self.held.remove(client);
+        if self.held.is_empty() {
+            self.check_at = None;
+        }
+    }
+
+    /// When there may be silent clients.
+    pub fn wake(&self) -> Time {
+        self.check_at.unwrap_or(Time::NEVER)
+    }
+
+    /// The clients that have been silent for too long.
+    pub fn silent(&mut self, now: Time) -> Vec<Name> {
+        let silent = self.held.iter().filter(|(_, heard)| self.due(**heard) <= now);
+        let silent: Vec<Name> = silent.map(|(client, _)| client.clone()).collect();
+        self.check_at = self.next_check(now);
+        silent
+    }
+
+    fn next_check(&self, now: Time) -> Option<Time> {
+        let due = self.held.values().map(|heard| self.due(*heard)).min();
+        due.map(|due| due.max(now.plus(CHECK)))
+    }
+
+    fn due(&self, heard: Heard) -> Time {
+        let silence = match heard {
+            Heard { is_remembered: true, .. } => CLAIM_REMEMBERED_S,
+            Heard { is_remembered: false, .. } if self.is_draining => CLAIM_DRAIN_SILENT_S,
+            Heard { is_remembered: false, .. } => CLAIM_SILENT_S,
+        };
+        heard.at.plus(Duration::from_secs(silence))
+    }
+}
+
+const CHECK: Duration = Duration::from_secs(CLAIM_CHECK_S);

@@ -1,0 +1,210 @@
+//! Clients move while everything else works: how fast everybody knows, and what it costs.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use wayleave_core::network::Network;
+use wayleave_core::node::Event;
+
+use crate::random::{Dice, read};
+use crate::wire::{MS, S};
+use crate::world::World;
+
+/// A full mesh of entry servers in regions far apart, with names and addresses of which each is a part of others, and clients of
+/// such names.
+pub fn servers(count: usize, clients: usize, seed: u64) -> Arc<Network> {
+    let mut dice = Dice(seed);
+    let mut text = String::from("[network]\nname = \"roaming\"\nprefixes = [\"10.48.0.0/12\"]\n");
+    (0..4).for_each(|region| writeln!(text, "[regions.r{region}]").expect("strings take everything"));
+    for server in 1..=count {
+        let (region, hub) = (dice.roll(4), server <= 3);
+        let _ = writeln!(
+            text,
+            "[nodes.s{server}]\nregion = \"r{region}\"\nendpoint = \"198.51.{}.{}:51820\"\nhub = {hub}\nentry = true\naddress = \"10.50.{}.{}\"",
+            server / 250,
+            server % 250,
+            server / 250,
+            server % 250
+        );
+    }
+    for client in 1..=clients {
+        let _ = writeln!(text, "[clients.c{client}]");
+    }
+    text.push_str("[[links]]\nmesh = [\"*\"]\n[rtt_ms]\n");
+    for region in 0..4 {
+        let _ = write!(text, "r{region} = {{ r{region} = {}", 2 + dice.roll(30));
+        (region + 1..4).for_each(|other| {
+            let _ = write!(text, ", r{other} = {}", 40 + dice.roll(220));
+        });
+        text.push_str(" }\n");
+    }
+    Arc::new(read(&text))
+}
+
+/// The longest round trip between two hosts, in microseconds, as far as it may waver.
+fn longest_round_trip(world: &World) -> u64 {
+    world.wires.iter().map(|wire| 2 * (wire.one_way_us + wire.jitter_us)).max().unwrap_or(0)
+}
+
+/// A world of twelve servers whose messages come twice and in any order, and of clients that are with any of them.
+fn wavering(seed: u64) -> (World, Dice) {
+    let mut world = World::new(servers(12, 40, seed), seed);
+    let mut dice = Dice(seed ^ 0x0a3e);
+    for wire in &mut world.wires {
+        (wire.twice_permille, wire.jitter_us) = (200, 20 * MS);
+    }
+    world.run(10 * S);
+    for client in 0..40 {
+        let client = world.roamer(&format!("c{}", client + 1), 20 * S);
+        let (to, wait) = (dice.roll(12) as usize, dice.roll(5 * S));
+        world.rove(client, Some(to), wait);
+    }
+    world.run(30 * S);
+    world.roamers.disturbed_at = world.now;
+    (world, dice)
+}
+
+#[test]
+fn no_client_belongs_to_two_servers_for_longer_than_a_round_trip() {
+    let mut longest = 0.0_f64;
+    for seed in 0..8 {
+        let (mut world, mut dice) = wavering(seed);
+        for _ in 0..200 {
+            let (client, to) = (dice.roll(40) as usize, dice.roll(12) as usize);
+            world.rove(client, Some(to), 0);
+            let wait = dice.roll(4 * S);
+            world.run(wait);
+        }
+        world.run(5 * S);
+        assert!(world.disputed().is_empty(), "seed {seed}: {:?}", world.disputed());
+        let worst = world.roamers.disputes.iter().max().copied().unwrap_or_default();
+        let round_trip = longest_round_trip(&world);
+        longest = longest.max(worst.0 as f64 / round_trip as f64);
+        assert!(worst.0 <= round_trip, "seed {seed}: {worst:?} of {round_trip}");
+        assert!(world.roamers.disputes.len() > 50, "seed {seed}: {}", world.roamers.disputes.len());
+    }
+    println!("longest time that a client belonged to two of 12 servers, in longest round trips: {longest:.2}");
+}
+
+#[test]
+fn everybody_knows_with_which_of_twelve_look_alike_servers_each_of_forty_look_alike_clients_is() {
+    let (mut world, mut dice) = wavering(77);
+    for _ in 0..10 {
+        for client in 0..40 {
+            let to = dice.roll(12) as usize;
+            world.rove(client, Some(to), 0);
+        }
+        world.run(2 * S);
+        for (host, client) in (0..12).flat_map(|host| (0..40).map(move |client| (host, client))) {
+            let (believed, at) = (world.server_of(host, client), world.roamers.all[client].at);
+            assert_eq!(believed, at, "{} of {}", world.hosts[host].name, world.roamers.all[client].name);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_comes_back_to_an_older_session_is_found_without_a_handshake() {
+    let mut world = World::new(servers(3, 1, 3), 3);
+    world.run(10 * S);
+    let client = world.roamer("c1", 2 * S);
+    for to in [0, 1, 0] {
+        world.rove(client, Some(to), 0);
+        world.run(10 * S);
+        let believed: Vec<_> = (0..3).map(|host| world.server_of(host, client)).collect();
+        assert_eq!(believed, [Some(to); 3]);
+    }
+}
+
+#[test]
+fn packets_that_were_under_way_to_the_old_server_take_nobody_back() {
+    let mut world = World::new(servers(3, 1, 4), 4);
+    world.run(10 * S);
+    let client = world.roamer("c1", 20 * S);
+    world.rove(client, Some(0), 0);
+    world.run(S);
+    world.rove(client, Some(1), 0);
+    world.run(400 * MS);
+    for _ in 0..5 {
+        world.roamer_is_seen(0, client, false);
+        world.run(100 * MS);
+    }
+    assert_eq!((world.server_of(0, client), world.server_of(1, client)), (Some(1), Some(1)));
+}
+
+#[test]
+fn a_silent_client_is_let_go_after_a_quarter_of_an_hour_and_not_before() {
+    let mut world = World::new(servers(3, 1, 5), 5);
+    world.run(10 * S);
+    let client = world.roamer("c1", 10 * S);
+    world.rove(client, Some(2), 0);
+    world.run(60 * S);
+    world.rove(client, None, 0);
+    world.run(885 * S);
+    assert_eq!(world.server_of(0, client), Some(2));
+    world.run(20 * S);
+    assert_eq!((0..3).map(|host| world.server_of(host, client)).collect::<Vec<_>>(), [None; 3]);
+}
+
+#[test]
+fn a_server_that_drains_serves_who_stays_and_lets_go_who_is_silent_and_all_when_it_ends() {
+    let mut world = World::new(servers(3, 3, 6), 6);
+    world.run(10 * S);
+    let [stays, silent, moves] = ["c1", "c2", "c3"].map(|name| world.roamer(name, 5 * S));
+    [stays, silent, moves].into_iter().for_each(|client| world.rove(client, Some(2), 0));
+    world.run(10 * S);
+    world.tell(2, Event::Drain(true));
+    world.rove(silent, None, 0);
+    world.rove(moves, Some(1), 0);
+    world.run(S);
+    let held = |world: &World| world.hosts[2].agent.as_ref().unwrap().held();
+    assert_eq!(held(&world), 2);
+    world.run(40 * S);
+    let where_ = |world: &World| [stays, silent, moves].map(|client| world.server_of(0, client));
+    assert_eq!((held(&world), where_(&world)), (1, [Some(2), None, Some(1)]));
+    world.leave(2);
+    world.run(S);
+    assert_eq!(where_(&world), [None, None, Some(1)]);
+}
+
+#[test]
+fn an_agent_that_is_restarted_keeps_its_clients_and_one_without_device_is_asked_for_them_no_longer() {
+    let mut world = World::new(servers(3, 2, 7), 7);
+    world.run(10 * S);
+    let (stays, vanishes) = (world.roamer("c1", 10 * S), world.roamer("c2", 10 * S));
+    world.rove(stays, Some(1), 0);
+    world.rove(vanishes, Some(1), 0);
+    world.run(20 * S);
+    world.leave(1);
+    world.rove(vanishes, None, 0);
+    world.run(20 * S);
+    assert_eq!(world.server_of(0, stays), Some(1), "the device stays, so the client is served");
+    world.start_agent(1);
+    world.run(60 * S);
+    assert_eq!((world.server_of(0, stays), world.server_of(1, stays)), (Some(1), Some(1)));
+    assert_eq!((world.server_of(0, vanishes), world.server_of(1, vanishes)), (None, None));
+}
+
+#[test]
+fn a_server_that_dies_takes_its_claims_along_as_soon_as_its_links_are_known_to_be_down() {
+    let mut world = World::new(servers(12, 1, 8), 8);
+    world.run(10 * S);
+    let client = world.roamer("c1", 5 * S);
+    world.rove(client, Some(5), 0);
+    world.flow(0, 5, world.now + 60 * S);
+    world.run(10 * S);
+    world.kill_host(5);
+    world.rove(client, None, 0);
+    world.run(3 * S);
+    for host in (0..12).filter(|host| *host != 5) {
+        let agent = world.hosts[host].agent.as_ref().unwrap();
+        let lost: Vec<_> = agent.lost_clients().map(|(client, server)| (client.as_str(), server.as_str())).collect();
+        let server = world.hosts[5].name.as_str();
+        assert_eq!(lost, [("c1", server)], "{}", world.hosts[host].name);
+    }
+    world.rove(client, Some(7), 0);
+    world.run(S);
+    for host in (0..12).filter(|host| *host != 5) {
+        assert_eq!(world.server_of(host, client), Some(7));
+        assert_eq!(world.hosts[host].agent.as_ref().unwrap().lost_clients().count(), 0);
+    }
+}
