@@ -157,6 +157,7 @@ impl Agent {
             wake = [
                 self.read_at,
                 self.links_wake(),
+                self.clients_wake(),
                 self.back.as_ref().map(|back| back.0),
                 watchdog.map(|interval| now + interval),
             ]
@@ -195,6 +196,7 @@ impl Agent {
             }
             Event::LinkMessage { from, bytes } => self.handle_message(from, bytes),
             Event::TrafficBegan => self.failover.look_at_traffic_soon(),
+            Event::ClientConnected { key } => self.handle_connected(key),
             Event::Echoed { tag } => self.handle_echo(tag),
             Event::Answering(answering) => self.handle_answering(&answering),
             Event::PathsMeasured(measured) => self.handle_paths(measured),
@@ -223,6 +225,7 @@ impl Agent {
         if now >= self.look_at {
             self.reconcile();
         }
+        self.tend_clients(now);
         self.tend_links();
     }
 
@@ -317,6 +320,7 @@ impl Agent {
         });
         if is_remade {
             self.failover.forget_sockets();
+            self.clients.forget_device();
         }
         let now = Instant::now();
         self.wanted = wanted;

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use wayleave_core::keys::PublicKey;
+
 use crate::control::server::Asked;
 use crate::ping::PathMtu;
 use crate::system::signals::Signal;
@@ -32,6 +34,11 @@ pub enum Event {
     },
     /// Packets go to some peer again, after a while without any.
     TrafficBegan,
+    /// A client has a new session with this entry node, and has proved that it is there itself.
+    ClientConnected {
+        /// Its public key.
+        key: PublicKey,
+    },
     /// Somebody answered an echo request.
     Echoed {
         /// The tag of the request.

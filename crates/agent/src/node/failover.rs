@@ -149,7 +149,7 @@ impl Agent {
         self.failover.node.as_mut()?.poll(now)
     }
 
-    fn tell(&mut self, event: NodeEvent) {
+    pub(super) fn tell(&mut self, event: NodeEvent) {
         let now = self.time();
         if let Some(node) = &mut self.failover.node {
             node.handle(event, now);
@@ -182,12 +182,7 @@ impl Agent {
                 reasons.iter().for_each(|reason| log(Weight::Notice, reason));
                 self.take_states(states);
             }
-            Output::Claims { changed } => {
-                for (client, server) in changed {
-                    let whom = server.map_or_else(|| "nobody".to_owned(), String::from);
-                    log(Weight::Info, &format!("{client} is with {whom}"));
-                }
-            }
+            Output::Claims { changed } => self.move_clients(changed),
             Output::Log(line) => log(Weight::Info, &line),
         }
     }
@@ -216,7 +211,7 @@ impl Agent {
     }
 
     /// Lets in what another part lets in, and what may come over relays while nodes change theirs one after the other.
-    fn let_in(&mut self, part: &NodePlan) {
+    pub(super) fn let_in(&mut self, part: &NodePlan) {
         let next = wanted(part, self.reconciler.backend(), &Resolved::default());
         let network = &self.reading.network;
         let is_relay = |name: &Name| network.find_node(name).is_some_and(|node| network.node(node).hub);

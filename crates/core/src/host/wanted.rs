@@ -1,4 +1,8 @@
 //! What a plan wants on one host.
+//!
+//! In: a member's part of the plan, and its peers' addresses. Out: devices, routes, rules, settings and firewall as they are to
+//! be. On an entry node that is two devices: its own, and that of the clients that roam, of which only those are routed there
+//! that are here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

@@ -3,11 +3,11 @@
 //! Signs of clients come in through [`super::Event`]; [`super::claims::server`] decides what is to be stated, the exchange
 //! spreads it, and [`super::claims`] keeps who has whom. A node that is no entry server only takes up what others claim.
 
-use super::claims::Claims;
 use super::claims::server::{Holder, Sign, Step};
 use super::exchange::record::Key;
 use super::{Node, Time};
 use crate::names::Name;
+use crate::plan::Claims;
 
 impl Node {
     /// With which server each client is. To be asked after [`super::Output::Claims`].

@@ -27,7 +27,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use claims::Claims;
 pub use event::{Counters, EchoAddress, Event, LinkReport, Output};
 pub use links::Health;
 pub use time::Time;

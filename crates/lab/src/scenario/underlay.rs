@@ -89,15 +89,17 @@ impl Underlay {
     pub fn new(network: &Network, nat: NatChoice) -> Result<Underlay, UnderlayError> {
         let named: BTreeSet<&Name> = network.nodes.iter().flat_map(|node| &node.underlays).collect();
         let numbers: BTreeMap<&Name, u16> = named.into_iter().zip(1..).collect();
+        let shared = || network.entry.iter().flat_map(|entry| &entry.endpoints);
+        let dialled = || network.nodes.iter().flat_map(|node| &node.endpoints).chain(shared());
         let mut make_up = MakeUp {
-            used: network.nodes.iter().flat_map(|node| &node.endpoints).filter_map(ip).collect(),
+            used: dialled().filter_map(ip).collect(),
             outside: 0,
             inside: 0,
             outside_v6: 0,
             networks: numbers.len() as u16,
         };
         let mut underlay = Underlay::default();
-        for endpoint in network.nodes.iter().flat_map(|node| &node.endpoints) {
+        for endpoint in dialled() {
             if let Host::Dns(name) = &endpoint.host
                 && !underlay.names.contains_key(name)
             {

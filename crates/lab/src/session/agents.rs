@@ -16,7 +16,6 @@ use wayleave_agent::control::{Request, Response, Snapshot, client::ask};
 use wayleave_core::keys::{PrivateKey, PublicKey};
 use wayleave_core::names::Name;
 use wayleave_core::network::{Host, Network};
-use wayleave_core::plan::Member;
 
 use crate::control::Entry;
 use crate::scenario::{NatChoice, Underlay, UnderlayError};
@@ -56,7 +55,8 @@ impl Briefing {
         network.clients.iter_mut().for_each(|client| client.public_key = key(&client.name));
         network.entry.iter_mut().for_each(|entry| entry.public_key = key(&entry.name));
         let underlay = Underlay::new(&network, if self.behind_nat { NatChoice::Nat } else { NatChoice::Open })?;
-        for endpoint in network.nodes.iter_mut().flat_map(|node| &mut node.endpoints) {
+        let shared = network.entry.iter_mut().flat_map(|entry| &mut entry.endpoints);
+        for endpoint in network.nodes.iter_mut().flat_map(|node| &mut node.endpoints).chain(shared) {
             if let (Host::Dns(_), Some(address)) = (&endpoint.host, underlay.resolve(endpoint)) {
                 endpoint.host = Host::Ip(address);
             }
@@ -75,6 +75,11 @@ pub fn entry_key_path(directory: &Path) -> PathBuf {
     directory.join("entry.key")
 }
 
+fn write_key(path: &Path, key: &PrivateKey) -> io::Result<()> {
+    let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    io::Write::write_all(&mut file, key.reveal().as_bytes())
+}
+
 /// A member's agent: a process, and a thread that starts it again.
 pub(super) struct AgentProcess {
     directory: PathBuf,
@@ -89,12 +94,11 @@ impl AgentProcess {
         directory: &Path,
         briefing: &Briefing,
         network: Name,
-        key: &PrivateKey,
+        (key, entry_key): (&PrivateKey, Option<&PrivateKey>),
     ) -> io::Result<AgentProcess> {
         std::fs::write(Briefing::path(directory), serde_json::to_vec(briefing)?)?;
-        let mut file =
-            std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(key_path(directory))?;
-        io::Write::write_all(&mut file, key.reveal().as_bytes())?;
+        write_key(&key_path(directory), key)?;
+        entry_key.map_or(Ok(()), |key| write_key(&entry_key_path(directory), key))?;
         let log = std::fs::File::options().append(true).create(true).open(directory.join("agent.log"))?;
         let (program, place) = (program.to_owned(), directory.to_owned());
         let spawn = move || -> io::Result<Child> {
@@ -163,12 +167,4 @@ fn end_with_parent(command: &mut Command) {
     };
     // SAFETY: between fork and exec only prctl(2) and getppid(2) are called, which allocate nothing.
     unsafe { command.pre_exec(before_exec) };
-}
-
-/// All members' public keys.
-pub(super) fn public_keys<'k>(
-    keys: impl Iterator<Item = (&'k Member, &'k PrivateKey)>,
-    name: impl Fn(Member) -> Name,
-) -> Vec<(Name, PublicKey)> {
-    keys.map(|(member, key)| (name(*member), key.public_key())).collect()
 }

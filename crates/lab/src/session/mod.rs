@@ -158,6 +158,8 @@ pub struct Lab {
     wire: Wire,
     underlay: Underlay,
     keys: BTreeMap<Member, PrivateKey>,
+    /// What all entry nodes share.
+    entry_key: Option<PrivateKey>,
     network: Arc<Network>,
     ledger: Ledger,
     faults: Vec<Fault>,
@@ -183,7 +185,13 @@ impl Lab {
         for member in &all {
             keys.insert(*member, new_key().map_err(LabError::Random)?);
         }
-        let network = Arc::new(scenario::with_keys(network, |member| keys[&member].public_key()));
+        let entry_key = network.entry.is_some().then(new_key).transpose().map_err(LabError::Random)?;
+        let mut network = scenario::with_keys(network, |member| keys[&member].public_key());
+        let network = {
+            let shared = network.entry.iter_mut().zip(&entry_key);
+            shared.for_each(|(entry, key)| entry.public_key = Some(key.public_key()));
+            Arc::new(network)
+        };
         let (plan, ledger, _) = plan::plan(network.clone(), ledger, &LinkStates::default());
         let underlay = Underlay::new(&network, options.nat)?;
         let wire = Wire::start(WireOptions::default())?;
@@ -195,6 +203,7 @@ impl Lab {
             wire,
             underlay,
             keys,
+            entry_key,
             network,
             ledger,
             faults: Vec::new(),
@@ -267,10 +276,12 @@ impl Lab {
             member: name.clone(),
             entry,
             behind_nat: self.options.nat == NatChoice::Nat,
-            public_keys: agents::public_keys(self.keys.iter(), |member| self.plan.name(member).clone()),
+            public_keys: self.plan.keys().filter_map(|(name, key)| Some((name.clone(), key?))).collect(),
         };
+        let is_entry = matches!(member, Member::Node(ix) if self.network.node(ix).entry);
+        let keys = (&self.keys[&member], self.entry_key.as_ref().filter(|_| is_entry));
         let network = self.network.name.clone();
-        AgentProcess::start(&agents.program, directory, &briefing, network, &self.keys[&member])
+        AgentProcess::start(&agents.program, directory, &briefing, network, keys)
             .map_err(|source| LabError::Agent { member: name.to_string(), source })
     }
 

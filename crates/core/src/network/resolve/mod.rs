@@ -128,6 +128,7 @@ fn rules(
     (network.isolated, network.policy, network.assertions) = (isolated, found, asserted);
     let wishes = policy::firewalls(context, network, findings);
     network.nodes.iter_mut().zip(wishes).for_each(|(node, wish)| node.firewall = wish);
+    clients::entry::check_firewalls(network, findings);
     network.isolated.extend(policy::silent_pairs(network));
     network.isolated.sort_unstable();
     network.isolated.dedup();

@@ -12,30 +12,7 @@ use std::time::Duration;
 use super::Time;
 use crate::limits::CLAIM_GRACE_MS;
 use crate::names::Name;
-
-/// The server that each client is with; clients that are with nobody are not in it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claims {
-    server_of: BTreeMap<Name, Name>,
-}
-
-impl Claims {
-    /// The server that a client is with.
-    pub fn of(&self, client: &Name) -> Option<&Name> {
-        self.server_of.get(client)
-    }
-
-    /// All clients that are with a server, sorted, each with it.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Name, &Name)> {
-        self.server_of.iter()
-    }
-}
-
-impl FromIterator<(Name, Name)> for Claims {
-    fn from_iter<T: IntoIterator<Item = (Name, Name)>>(all: T) -> Claims {
-        Claims { server_of: all.into_iter().collect() }
-    }
-}
+use crate::plan::Claims;
 
 /// The claims that are in force, with what has changed of them.
 #[derive(Debug, Default)]
@@ -57,13 +34,9 @@ impl Whereabouts {
 
     /// A client is with this server, or with nobody.
     pub fn set(&mut self, client: &Name, server: Option<&Name>, now: Time) {
-        if self.claims.of(client) == server {
+        if !self.claims.set(client, server) {
             return;
         }
-        match server {
-            Some(server) => self.claims.server_of.insert(client.clone(), server.clone()),
-            None => self.claims.server_of.remove(client),
-        };
         self.changed.insert(client.clone(), server.cloned());
         if self.forget_at <= now {
             self.moved.retain(|_, at| now.since(*at) <= GRACE);

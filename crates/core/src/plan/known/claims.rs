@@ -33,3 +33,10 @@ impl Claims {
         self.0.iter()
     }
 }
+
+impl FromIterator<(Name, Name)> for Claims {
+    /// From clients with their entry nodes.
+    fn from_iter<T: IntoIterator<Item = (Name, Name)>>(all: T) -> Claims {
+        Claims(all.into_iter().collect())
+    }
+}

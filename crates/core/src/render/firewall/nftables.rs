@@ -21,7 +21,7 @@ pub fn table(plan: &NodePlan) -> String {
     if plan.firewall.is_none() && !plan.clamps_mss {
         return String::new();
     }
-    let (name, device) = (name(plan), plan.device.as_str());
+    let (name, devices) = (name(plan), devices(plan));
     let mut out = String::new();
     line(&mut out, format_args!("table inet {name}"));
     line(&mut out, format_args!("delete table inet {name}"));
@@ -31,7 +31,7 @@ pub fn table(plan: &NodePlan) -> String {
     }
     if plan.clamps_mss {
         chain("mss", "type filter hook forward priority mangle", &mut out);
-        for rule in clamps(device) {
+        for rule in clamps(&devices) {
             line(&mut out, format_args!("\t\t{rule}"));
         }
         out.push_str("\t}\n");
@@ -41,22 +41,30 @@ pub fn table(plan: &NodePlan) -> String {
 }
 
 /// Rules that make segments fit the way they came and the way they go, whichever is narrower.
-pub(super) fn clamps(device: &str) -> [String; 2] {
-    ["iifname", "oifname"].map(|side| format!("{side} \"{device}\" tcp flags syn tcp option maxseg size set rt mtu"))
+pub(super) fn clamps(devices: &str) -> [String; 2] {
+    ["iifname", "oifname"].map(|side| format!("{side} {devices} tcp flags syn tcp option maxseg size set rt mtu"))
+}
+
+/// The overlay's devices on the host, as interface names are matched.
+pub(super) fn devices(plan: &NodePlan) -> String {
+    match super::devices(plan).map(|device| format!("\"{device}\"")).collect::<Vec<_>>().as_slice() {
+        [one] => one.clone(),
+        several => format!("{{ {} }}", several.join(", ")),
+    }
 }
 
 /// What is judged, and whose addresses are replaced.
 fn guard(plan: &NodePlan, firewall: &Firewall, out: &mut String) {
-    let device = plan.device.as_str();
+    let devices = devices(plan);
     if firewall.judges() {
         overlay(firewall, out);
     }
-    prerouting(plan, firewall, device, out);
+    prerouting(plan, firewall, &devices, out);
     if firewall.judges() {
         for hook in ["forward", "output"] {
-            let others = if hook == "forward" { format!("iifname != \"{device}\" ") } else { String::new() };
+            let others = if hook == "forward" { format!("iifname != {devices} ") } else { String::new() };
             chain(hook, &format!("type filter hook {hook} priority filter"), out);
-            line(out, format_args!("\t\t{others}oifname \"{device}\" jump overlay\n\t}}"));
+            line(out, format_args!("\t\t{others}oifname {devices} jump overlay\n\t}}"));
         }
     }
     if !firewall.masquerade.is_empty() {
@@ -88,29 +96,35 @@ fn overlay(firewall: &Firewall, out: &mut String) {
     out.push_str("\t}\n");
 }
 
-fn prerouting(plan: &NodePlan, firewall: &Firewall, device: &str, out: &mut String) {
+fn prerouting(plan: &NodePlan, firewall: &Firewall, devices: &str, out: &mut String) {
     let guards_outside = firewall.closed || firewall.wireguard_from.is_some() || !firewall.services.is_empty();
     if !firewall.judges() && !guards_outside {
         return;
     }
     chain("prerouting", "type filter hook prerouting priority mangle", out);
     if firewall.judges() {
-        line(out, format_args!("\t\tiifname \"{device}\" jump overlay"));
+        line(out, format_args!("\t\tiifname {devices} jump overlay"));
     }
     if firewall.refuses_rest {
-        line(out, format_args!("\t\tiifname \"{device}\" fib daddr type local drop comment \"policy\""));
+        line(out, format_args!("\t\tiifname {devices} fib daddr type local drop comment \"policy\""));
     }
     if guards_outside {
-        outside(plan, firewall, device, out);
+        outside(plan, firewall, out);
     }
     out.push_str("\t}\n");
 }
 
 /// What does not come through the overlay.
-fn outside(plan: &NodePlan, firewall: &Firewall, device: &str, out: &mut String) {
-    line(out, format_args!("\t\tiifname {{ \"lo\", \"{device}\" }} accept"));
+fn outside(plan: &NodePlan, firewall: &Firewall, out: &mut String) {
+    let own: Vec<String> = super::devices(plan).map(|device| format!("\"{device}\"")).collect();
+    line(out, format_args!("\t\tiifname {{ \"lo\", {} }} accept", own.join(", ")));
     line(out, format_args!("\t\tct state established,related accept"));
     line(out, format_args!("\t\tfib daddr type != local accept"));
+    if let Some(entry) = &plan.entry {
+        // From wherever clients are, and wherever the load balancer asks from.
+        line(out, format_args!("\t\tudp dport {} accept comment \"clients\"", entry.port));
+        line(out, format_args!("\t\ttcp dport {} accept comment \"readiness\"", entry.ready_port));
+    }
     if let (Some(port), Some(from)) = (plan.port, &firewall.wireguard_from) {
         for addresses in sources(from) {
             line(out, format_args!("\t\t{addresses}udp dport {port} accept comment \"peers\""));

@@ -6,7 +6,7 @@
 //! moment without rules. Rules of ufw are found by their comment too: ufw does not add a rule that an administrator has
 //! already, and such a rule is not ours to remove.
 
-use super::{mark, nftables, outside_openings};
+use super::{devices, mark, nftables, outside_openings};
 use crate::network::PortRange;
 use crate::plan::{Firewall, NodePlan};
 
@@ -21,12 +21,19 @@ pub(super) fn nftables(plan: &NodePlan, firewall: &Firewall) -> String {
         let ports = range_text(range, ':');
         format!("        put \"$command\" INPUT -p {protocol} --dport {ports}\n")
     });
+    let each = |line: &dyn Fn(&str) -> String| devices(plan).map(line).collect();
     let words = [
         ("@DEVICE@", plan.device.to_string()),
         ("@MARK@", mark(plan)),
         ("@NAME@", nftables::name(plan)),
         ("@NATIVE@", native.collect()),
         ("@LEGACY@", legacy.collect()),
+        ("@IN@", each(&|device| format!("        echo 'iifname \"{device}\"'\n"))),
+        ("@OUT@", each(&|device| format!("        echo 'oifname \"{device}\"'\n"))),
+        ("@LEGACYIN@", each(&|device| format!("        put \"$command\" INPUT -i '{device}'\n"))),
+        ("@LEGACYOUT@", each(&|device| format!("        put \"$command\" OUTPUT -o '{device}'\n"))),
+        ("@CHAININ@", each(&|device| format!("            put \"$command\" \"$chain\" -i '{device}'\n"))),
+        ("@CHAINOUT@", each(&|device| format!("            put \"$command\" \"$chain\" -o '{device}'\n"))),
         ("@TABLE@", nftables::table(plan)),
     ];
     filled(NFTABLES, &words)
@@ -51,10 +58,9 @@ pub(super) fn ufw(plan: &NodePlan, firewall: &Firewall) -> String {
         let rule = |from: &String| format!("prepend allow proto {protocol} from {from} to any port {port}");
         rules.extend(from.iter().map(rule));
     }
-    rules.push(format!("prepend allow in on {device}"));
-    rules.push(format!("prepend allow out on {device}"));
-    rules.push(format!("route prepend allow in on {device}"));
-    rules.push(format!("route prepend allow out on {device}"));
+    for way in ["prepend allow in", "prepend allow out", "route prepend allow in", "route prepend allow out"] {
+        rules.extend(devices(plan).map(|device| format!("{way} on {device}")));
+    }
     let words = [
         ("@DEVICE@", device.to_owned()),
         ("@NAME@", nftables::name(plan)),
@@ -118,15 +124,11 @@ chains() {
 matches() {
     case "$1" in
     input)
-@NATIVE@        echo 'iifname "@DEVICE@"'
-        ;;
+@NATIVE@@IN@        ;;
     forward)
-        echo 'iifname "@DEVICE@"'
-        echo 'oifname "@DEVICE@"'
-        ;;
+@IN@@OUT@        ;;
     output)
-        echo 'oifname "@DEVICE@"'
-        ;;
+@OUT@        ;;
     esac
 }
 
@@ -167,13 +169,9 @@ put() {
 
 open_legacy() {
     for command in $(legacy); do
-@LEGACY@        put "$command" INPUT -i '@DEVICE@'
-        put "$command" OUTPUT -o '@DEVICE@'
-        for chain in FORWARD DOCKER-USER; do
+@LEGACY@@LEGACYIN@@LEGACYOUT@        for chain in FORWARD DOCKER-USER; do
             "$command" -w -S "$chain" >/dev/null 2>&1 || continue
-            put "$command" "$chain" -o '@DEVICE@'
-            put "$command" "$chain" -i '@DEVICE@'
-        done
+@CHAINOUT@@CHAININ@        done
     done
 }
 

@@ -7,7 +7,7 @@ use super::super::nodes::{device, first, made};
 use crate::check::{Finding, Findings, Meaning, Span};
 use crate::limits::{CLIENTS_DEVICE_DEFAULT, CLIENTS_PORT_DEFAULT, MTU_DEFAULT, READY_PORT_DEFAULT};
 use crate::names::{DeviceName, Name};
-use crate::network::{ENTRY_NAME, Endpoint, Entry, Network, Node, Platform};
+use crate::network::{ENTRY_NAME, Endpoint, Entry, FirewallForm, Network, Node, Platform};
 
 /// Resolves the table, if there is one.
 pub(in crate::network::resolve) fn resolve(
@@ -65,6 +65,17 @@ fn check(entry: &Entry, node: &Node, findings: &mut Findings) {
     }
     if node.port == entry.port {
         clash(format!("its own device listens on port {} as well", node.port), "Give one another port.", node.place);
+    }
+}
+
+/// Refuses firewalls that stand at one device only.
+pub(in crate::network::resolve) fn check_firewalls(network: &Network, findings: &mut Findings) {
+    let Some(entry) = &network.entry else { return };
+    for node in network.entries().map(|ix| network.node(ix)).filter(|n| n.firewall.form == FirewallForm::Iptables) {
+        let problem = "its firewall is set with iptables, which would not cover their device".to_owned();
+        let kind = Meaning::EntryUnfit { node: node.name.to_string(), problem };
+        let finding = Finding::new(kind, node.place).with_related(entry.place, "the clients' device");
+        findings.push(finding.with_fix("Give it firewall = \"nftables\"."));
     }
 }
 
