@@ -14,6 +14,7 @@ mod links;
 mod names;
 mod paths;
 mod peers;
+mod recording;
 mod report;
 mod sources;
 
@@ -23,9 +24,11 @@ use std::sync::Arc;
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
 use wayleave_core::network::Network;
+use wayleave_core::node::recording::Texts;
 use wayleave_core::plan::{KeyNeed, Ledger};
 
 pub use event::Event;
+pub use recording::Recording;
 
 use crate::host::Choice;
 use crate::netlink::NetlinkError;
@@ -42,6 +45,8 @@ pub struct Reading {
     pub ledger: Ledger,
     /// The files that all this is from: those that are watched.
     pub files: Vec<PathBuf>,
+    /// The texts of the network file and what it includes, for recordings.
+    pub texts: Texts,
 }
 
 /// Reads the network file, or another one in its place; says what is wrong with it, as people are to read it.
@@ -62,6 +67,8 @@ pub struct Options {
     pub key: KeyFinder,
     /// Whether everything is removed from the host when the agent ends.
     pub cleanup: bool,
+    /// Where all that links are judged by is written down, if anywhere.
+    pub recording: Option<Recording>,
 }
 
 /// Why an agent can't start.

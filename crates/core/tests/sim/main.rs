@@ -12,6 +12,8 @@ mod faults;
 mod files;
 mod gateways;
 mod messages;
+mod pauses;
 mod plain;
+mod recorded;
 mod seeds;
 mod traffic;

@@ -67,6 +67,8 @@ pub struct Agents {
     pub program: PathBuf,
     /// The network file.
     pub file: PathBuf,
+    /// The folder of their recordings, if they are to record.
+    pub recordings: Option<PathBuf>,
 }
 
 /// What can go wrong with a lab.
@@ -267,6 +269,7 @@ impl Lab {
             member: name.clone(),
             entry,
             behind_nat: self.options.nat == NatChoice::Nat,
+            recording: agents.recordings.as_ref().map(|folder| folder.join(format!("{name}.jsonl"))),
             public_keys: agents::public_keys(self.keys.iter(), |member| self.plan.name(member).clone()),
         };
         let network = self.network.name.clone();
