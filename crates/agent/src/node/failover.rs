@@ -17,9 +17,9 @@ use wayleave_engine::PeerTraffic;
 use super::agent::Agent;
 use super::links::Links;
 use super::peers::age;
-use super::recording::Recording;
 use super::report::SESSION;
 use super::{Reading, Weight, chain, log};
+use crate::recording::Recording;
 
 /// Between looks at the device's counters: what `core` asks for to notice within a fraction of a second that packets go out
 /// and none come back.

@@ -14,7 +14,6 @@ mod links;
 mod names;
 mod paths;
 mod peers;
-mod recording;
 mod report;
 mod sources;
 
@@ -27,8 +26,8 @@ use wayleave_core::network::Network;
 use wayleave_core::node::recording::Texts;
 use wayleave_core::plan::{KeyNeed, Ledger};
 
+pub use crate::recording::Recording;
 pub use event::Event;
-pub use recording::Recording;
 
 use crate::host::Choice;
 use crate::netlink::NetlinkError;

@@ -48,7 +48,7 @@ impl Recording {
     ///
     /// # Errors
     /// What the kernel says, after which the file is as good as full.
-    pub(super) fn write(&mut self, line: &Line) -> io::Result<()> {
+    pub(crate) fn write(&mut self, line: &Line) -> io::Result<()> {
         if self.is_full {
             return Ok(());
         }
@@ -64,7 +64,7 @@ impl Recording {
     }
 
     /// Whether nothing is written any more.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.is_full
     }
 }
