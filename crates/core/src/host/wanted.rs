@@ -1,4 +1,7 @@
 //! What a plan wants on one host.
+//!
+//! In come a member's part of the plan and the present addresses of endpoints, out comes a state to hold a host against. Nothing
+//! is looked up here: the same plan wants the same of every host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
