@@ -1,8 +1,11 @@
 //! How long a host with very many peers takes: from nothing to the plan, to find that there is nothing to do, and for one change.
 //!
-//! `cargo bench -p wayleave-agent --bench apply [-- kernel] [-- PEERS]` prints milliseconds, medians of five runs, through the agent's
-//! own hands: from a `NodePlan` to a device, its addresses and its routes. Needs root; all of it is in a network namespace of its own,
-//! with the embedded engine or the kernel's WireGuard. With the kernel's, `wg setconf` of the same peers stands beside it.
+//! `cargo bench -p wayleave-agent --bench apply [-- kernel] [-- PEERS] [-- once [last]]` prints milliseconds, medians of five runs, through the
+//! agent's own hands: from a `NodePlan` to a device, its addresses and its routes, and how much of it is WireGuard's part. Needs root;
+//! all of it is in a network namespace of its own, with the embedded engine or the kernel's WireGuard. With the kernel's, `wg setconf`
+//! of the same peers stands beside it, run by run, first one and then the other. Each run also reads everything back and finds it equal
+//! to what is wanted. `once` is for a machine in which removing many peers takes too long: one run, and nothing is removed;
+//! with `last`, `wg` comes after the agent.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +15,7 @@ use std::time::Instant;
 use wayleave_agent::host::Choice;
 use wayleave_agent::reconcile::Reconciler;
 use wayleave_core::file::load_with;
-use wayleave_core::host::{Backend, HostState, Resolved, wanted};
+use wayleave_core::host::{Backend, Change, HostState, Resolved, wanted};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
 use wayleave_core::network::resolve::resolve;
@@ -31,27 +34,42 @@ fn main() {
     // SAFETY: takes flags only.
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0, "needs root");
     assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip runs").success());
-    println!("{peers} peers, {backend} WireGuard, median of {RUNS} in ms");
-    for (what, kind) in [("clients of an entry server", "clients"), ("nodes at a hub", "nodes")] {
+    let once = words.iter().any(|word| word == "once");
+    let runs = if once { 1 } else { RUNS };
+    let is_last = words.iter().any(|word| word == "last");
+    println!("{peers} peers, {backend} WireGuard, median of {runs} in ms");
+    let kinds = [("clients of an entry server", "clients"), ("nodes at a hub", "nodes")];
+    // One kind of members only, where what is made is not removed.
+    for (what, kind) in kinds.into_iter().take(if once { 1 } else { 2 }) {
         let part = part(kind, peers);
-        let mut figures: [Vec<f64>; 5] = Default::default();
-        for _ in 0..RUNS {
-            let run = run(&part, backend, &folder);
+        let (mut figures, mut theirs): ([Vec<f64>; 6], Vec<f64>) = Default::default();
+        for number in 0..runs {
+            let mut compare = || theirs.push(setconf(&part, &folder, !once));
+            let is_kernel = backend == Backend::Kernel;
+            let is_second = (number + usize::from(is_last)) % 2 == 1;
+            if is_kernel && !is_second {
+                compare();
+            }
+            let run = run(&part, backend, &folder, !once);
             figures.iter_mut().zip(run).for_each(|(all, one)| all.push(one));
+            if is_kernel && is_second {
+                compare();
+            }
         }
-        let [wanted, apply, look, prefix, remove] = figures.map(median);
+        let [wanted, apply, inside, look, prefix, remove] = figures.map(median);
         println!(
-            "{what:<28} wanted {wanted:.1}, applied {apply:.1}, nothing to do {look:.1}, one peer more {prefix:.1}, removed {remove:.1}"
+            "{what:<28} wanted {wanted:.1}, applied {apply:.1} (peers {inside:.1}), nothing to do {look:.1}, one peer more {prefix:.1}, removed {remove:.1}"
         );
-        if backend == Backend::Kernel {
-            println!("{:<28} wg setconf {:.1}", "", median((0..RUNS).map(|_| setconf(&part, &folder)).collect()));
+        if !theirs.is_empty() {
+            let theirs = median(theirs);
+            println!("{:<28} wg setconf {theirs:.1}: the agent's part of it takes {:.2} as long", "", inside / theirs);
         }
     }
     let _ = std::fs::remove_dir_all(&folder);
 }
 
-/// From nothing to the plan, another look, one peer less and again more, and everything removed.
-fn run(part: &NodePlan, backend: Backend, folder: &Path) -> [f64; 5] {
+/// From nothing to the plan, of it the peers, another look, one peer less and again more, and everything removed.
+fn run(part: &NodePlan, backend: Backend, folder: &Path, removes: bool) -> [f64; 6] {
     let begin = Instant::now();
     let all = wanted(part, backend, &Resolved::default());
     let wanted_ms = ms(begin);
@@ -61,24 +79,36 @@ fn run(part: &NodePlan, backend: Backend, folder: &Path) -> [f64; 5] {
     let choice = if backend == Backend::Kernel { Choice::Kernel } else { Choice::EngineAt(folder.into()) };
     let mut reconciler = Reconciler::open(&part.network, choice).expect("the namespace is ours");
     reconciler.set_key(part.device.clone(), key());
+    let mut inside = 0.0;
     let mut go = |wanted: &HostState, changes: std::ops::Range<usize>| {
         let begin = Instant::now();
         let proposal = reconciler.propose(wanted, None).expect("the namespace is ours");
         assert!(changes.contains(&proposal.changes.len()), "{} changes", proposal.changes.len());
-        reconciler.carry_out(wanted, &proposal, |_| {}).expect("the changes are sound");
+        let mut last = Instant::now();
+        let done = |change: &Change| {
+            // Peers and prefixes go to the device together, and are reported when all are done.
+            if matches!(change, Change::AddPeer { .. }) {
+                inside += ms(last);
+            }
+            last = Instant::now();
+        };
+        reconciler.carry_out(wanted, &proposal, done).expect("the changes are sound");
         ms(begin)
     };
     let apply = go(&all, part.peers.len()..usize::MAX);
+    // What is read back is equal to what is wanted: no change is left to be made.
     let look = go(&all, 0..1);
     go(&fewer, 1..10);
     let more = go(&all, 1..10);
     let begin = Instant::now();
-    reconciler.remove(|_| {}).expect("it can be removed");
-    [wanted_ms, apply + wanted_ms, look, more, ms(begin)]
+    if removes {
+        reconciler.remove(|_| {}).expect("it can be removed");
+    }
+    [wanted_ms, apply + wanted_ms, inside, look, more, ms(begin)]
 }
 
 /// The same peers by the kernel's own tool.
-fn setconf(part: &NodePlan, folder: &Path) -> f64 {
+fn setconf(part: &NodePlan, folder: &Path, removes: bool) -> f64 {
     let mut text = format!("[Interface]\nPrivateKey = {}\nListenPort = 51820\n", key_text());
     for peer in &part.peers {
         let all: Vec<String> = peer.allowed.iter().map(ToString::to_string).collect();
@@ -95,7 +125,9 @@ fn setconf(part: &NodePlan, folder: &Path) -> f64 {
     let begin = Instant::now();
     run("wg", &["setconf", "wgs", file.to_str().expect("the path is ours")]);
     let took = ms(begin);
-    run("ip", &["link", "del", "wgs"]);
+    if removes {
+        run("ip", &["link", "del", "wgs"]);
+    }
     took
 }
 

@@ -12,5 +12,6 @@ pub mod node;
 pub mod originals;
 pub mod ping;
 pub mod reconcile;
+mod recording;
 pub mod symptoms;
 pub mod system;

@@ -44,3 +44,7 @@ pub const PATHS_MAX: usize = 256;
 
 /// A message over a link's own address: what fits into the smallest MTU that IPv6 allows.
 pub const LINK_MESSAGE_BYTES_MAX: usize = 1_280;
+
+/// A recording: some days of a node of twelve links, some hours of one whose links carry traffic; it is started when something
+/// odd is looked for, and must not fill a small host's disk if it is forgotten.
+pub const RECORDING_BYTES_MAX: u64 = 64 << 20;

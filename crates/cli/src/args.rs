@@ -406,6 +406,9 @@ pub struct AgentArgs {
     /// Remove everything from the host when it ends
     #[arg(long)]
     pub cleanup: bool,
+    /// Write down, line by line, all that links are judged by and what comes of it, to be played again elsewhere; 64 MiB at most
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -602,6 +605,9 @@ pub struct LabUpArgs {
     /// Run the real agent on every member, so that links fail over
     #[arg(long)]
     pub agents: bool,
+    /// Let each agent record in a file of this folder, as `wayleave agent --record` does
+    #[arg(long, value_name = "FOLDER", requires = "agents")]
+    pub record: Option<PathBuf>,
     /// Seconds that a NAT remembers a silent flow
     #[arg(long, value_name = "S", default_value_t = 30)]
     pub nat_timeout_s: u64,

@@ -156,6 +156,11 @@ impl Planned {
     }
 }
 
+/// The texts of sources by their names.
+pub fn texts(sources: &Sources) -> Vec<(String, String)> {
+    sources.0.iter().map(|source| (source.name.clone(), source.text.to_string())).collect()
+}
+
 /// Writes ledger and plan where they changed.
 pub fn record(file: &Path, planned: &Planned, plan: &Plan, locking: Locking) -> anyhow::Result<()> {
     if planned.ledger_is_new && locking == Locking::Locked {

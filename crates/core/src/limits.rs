@@ -144,6 +144,9 @@ pub const PROBE_BURST_GAP_MS: u64 = 20;
 pub const PROBE_BURST_MIN: u32 = 10;
 /// The same at most, on a link that loses half of everything: then a verdict takes nearly a second.
 pub const PROBE_BURST_MAX: u32 = 40;
+/// Verdicts on a suspected link that are put off because the program got no processor when they were due: on a machine that is
+/// always late, a dead link must be called dead in the end.
+pub const LATE_VERDICTS_MAX: u32 = 3;
 /// Seconds between probes of a link without traffic, for each link of its busier end. A probe without a session costs
 /// 700 bytes with handshake, answer and keepalive, both directions and IPv6 headers counted; so a node stays under 1 MB a day
 /// with up to 11 links.

@@ -3,13 +3,16 @@
 //! `peers` checks a member's peers as `name: prefixes [keepalive]`; `found` checks the findings of the plan alone. The
 //! traps of published set-ups (siblings that can't reach each other, keepalives that do nothing) stand here for good.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wayleave_core::check::Findings;
 use wayleave_core::file::load_with;
-use wayleave_core::names::Name;
+use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::network::resolve::resolve;
-use wayleave_core::plan::{Claims, Ledger, LinkState, LinkStates, Plan, PlanFile, Side, diff, plan, plan_now};
+use wayleave_core::plan::{
+    Claims, Ledger, LinkState, LinkStates, OWN_TABLES, Plan, PlanFile, Side, diff, own_table, plan, plan_now,
+};
 
 const HEAD: &str = "[network]\nname = \"t\"\nprefixes = [\"10.50.0.0/16\"]\n";
 
@@ -305,4 +308,17 @@ fn a_claim_moves_a_client_with_all_that_is_behind_it() {
         let (plan, ..) = plan_now(loaded.network.clone(), &ledger, &states, &claims);
         assert_eq!(roaming(&plan, "fra"), roaming(&loaded, "fra"), "{client} at {server}");
     }
+}
+
+#[test]
+fn devices_of_several_networks_on_a_host_have_tables_of_their_own_away_from_wg_quicks() {
+    let table = |name: &str| own_table(&DeviceName::new(name).unwrap());
+    assert_eq!((table("wg0"), table("wg1"), table("wg19")), (51_800, 51_801, 51_819));
+    for stem in ["wg", "net", "tun-", "9"] {
+        let all: BTreeSet<u32> = (0..500).map(|number| table(&format!("{stem}{number}"))).collect();
+        assert_eq!(all.len(), 500, "{stem}: they differ in their number, and so do their tables");
+        assert!(all.iter().all(|table| OWN_TABLES.contains(table) && *table < 51_820), "{stem}");
+    }
+    assert_eq!(table("net1"), table("net801"), "there are only so many");
+    assert!(OWN_TABLES.contains(&table("999999999999999")));
 }

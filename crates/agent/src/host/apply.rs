@@ -3,7 +3,7 @@
 //! Changes of WireGuard devices that follow each other go to the back end together: ten thousand peers are one request, not ten
 //! thousand. A change is reported when it is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use wayleave_core::host::{ALIAS_PREFIX, Change, PeerRef, ROUTE_PROTOCOL, Rule as WantedRule};
 use wayleave_core::keys::PrivateKey;
@@ -130,9 +130,11 @@ fn device_of(change: &Change) -> Option<&DeviceName> {
     }
 }
 
-/// Changes of one device's inside as one request, in their order.
+/// Changes of one device's inside as one request. What a peer that is added gets at once is one part of it, since each part costs
+/// the kernel a search; all other parts keep the order of the changes.
 fn configuration(changes: &[Change], keys: &BTreeMap<DeviceName, PrivateKey>) -> Result<ConfigureDevice, HostError> {
     let mut all = ConfigureDevice::default();
+    let mut added = HashMap::new();
     for change in changes {
         match change {
             Change::SetKey { device, .. } => {
@@ -142,30 +144,74 @@ fn configuration(changes: &[Change], keys: &BTreeMap<DeviceName, PrivateKey>) ->
             Change::SetPort { port, .. } => all.listen_port = Some(*port),
             Change::SetFwmark { fwmark, .. } => all.fwmark = Some(*fwmark),
             Change::AddPeer { peer, endpoint, keepalive_s, .. } => {
-                let at = entry(&mut all, peer);
+                let at = entry(&mut all, peer, &HashMap::new());
                 at.endpoint = *endpoint;
                 at.persistent_keepalive_s = (*keepalive_s > 0).then_some(*keepalive_s);
+                added.insert(peer.key, all.peers.len() - 1);
             }
-            Change::SetEndpoint { peer, endpoint, .. } => entry(&mut all, peer).endpoint = Some(*endpoint),
+            Change::SetEndpoint { peer, endpoint, .. } => entry(&mut all, peer, &added).endpoint = Some(*endpoint),
             Change::SetKeepalive { peer, keepalive_s, .. } => {
-                entry(&mut all, peer).persistent_keepalive_s = Some(*keepalive_s);
+                entry(&mut all, peer, &added).persistent_keepalive_s = Some(*keepalive_s);
             }
-            Change::ExpectPrefix { peer, prefix, .. } => entry(&mut all, peer).expected_ips.push(*prefix),
-            Change::GivePrefix { peer, prefix, .. } => entry(&mut all, peer).allowed_ips.push(*prefix),
-            Change::TakePrefix { peer, prefix, .. } => entry(&mut all, peer).remove_allowed_ips.push(*prefix),
-            Change::RemovePeer { peer, .. } => entry(&mut all, peer).remove = true,
+            Change::ExpectPrefix { peer, prefix, .. } => entry(&mut all, peer, &added).expected_ips.push(*prefix),
+            Change::GivePrefix { peer, prefix, .. } => entry(&mut all, peer, &added).allowed_ips.push(*prefix),
+            Change::TakePrefix { peer, prefix, .. } => {
+                entry(&mut all, peer, &HashMap::new()).remove_allowed_ips.push(*prefix);
+            }
+            Change::RemovePeer { peer, .. } => entry(&mut all, peer, &HashMap::new()).remove = true,
             _ => {}
         }
     }
     Ok(all)
 }
 
-/// The request's last part if it is about this peer, or a new one: changes come peer by peer.
-fn entry<'a>(all: &'a mut ConfigureDevice, peer: &PeerRef) -> &'a mut ConfigurePeer {
+/// The part in which a peer was added, or the last one if it is about this peer, or a new one: changes come peer by peer.
+fn entry<'a>(
+    all: &'a mut ConfigureDevice,
+    peer: &PeerRef,
+    added: &HashMap<wayleave_core::keys::PublicKey, usize>,
+) -> &'a mut ConfigurePeer {
     let key = DevicePublicKey(*peer.key.as_bytes());
-    if all.peers.last().is_none_or(|last| last.public_key != key) {
-        all.peers.push(ConfigurePeer::new(key));
+    let at = added.get(&peer.key).copied().unwrap_or_else(|| {
+        if all.peers.last().is_none_or(|last| last.public_key != key) {
+            all.peers.push(ConfigurePeer::new(key));
+        }
+        all.peers.len() - 1
+    });
+    &mut all.peers[at]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(key: u8) -> PeerRef {
+        PeerRef { key: wayleave_core::keys::PublicKey::from_bytes([key; 32]), name: None }
     }
-    let last = all.peers.len() - 1;
-    &mut all.peers[last]
+
+    #[test]
+    fn a_peer_that_is_added_is_one_part_and_removals_stay_behind_additions() {
+        let device = DeviceName::new("wg0").unwrap();
+        let (first, second): (ipnet::IpNet, ipnet::IpNet) =
+            ("10.0.0.1/32".parse().unwrap(), "10.0.0.2/32".parse().unwrap());
+        let add = |key| Change::AddPeer { device: device.clone(), peer: peer(key), endpoint: None, keepalive_s: 0 };
+        let give = |key, prefix| Change::GivePrefix { device: device.clone(), peer: peer(key), prefix };
+        let changes = [
+            add(1),
+            add(2),
+            give(1, first),
+            give(2, second),
+            Change::TakePrefix { device: device.clone(), peer: peer(3), prefix: first },
+            Change::RemovePeer { device: device.clone(), peer: peer(4) },
+        ];
+        let part = |key: u8| ConfigurePeer::new(DevicePublicKey([key; 32]));
+        let expected = vec![
+            ConfigurePeer { allowed_ips: vec![first], ..part(1) },
+            ConfigurePeer { allowed_ips: vec![second], ..part(2) },
+            ConfigurePeer { remove_allowed_ips: vec![first], ..part(3) },
+            ConfigurePeer { remove: true, ..part(4) },
+        ];
+        let all = configuration(&changes, &BTreeMap::new()).unwrap();
+        assert_eq!(format!("{:?}", all.peers), format!("{expected:?}"));
+    }
 }

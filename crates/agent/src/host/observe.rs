@@ -11,6 +11,7 @@ use wayleave_core::host::{
 };
 use wayleave_core::keys::PublicKey;
 use wayleave_core::names::{DeviceName, Name};
+use wayleave_core::plan::own_table;
 use wayleave_engine::{DeviceDescription, PeerTraffic};
 
 use super::{Host, HostError, firewall, sysctl};
@@ -51,22 +52,26 @@ impl Host {
     fn look_once(&mut self, network: &Name, wanted: &HostState) -> Result<Actual, HostError> {
         let mut actual = Actual::default();
         let links = self.netlink.links()?;
+        // Another network's rules are its own also while its routes are not there.
+        let mut tables_of_others = BTreeSet::new();
         for link in links.values() {
             let Ok(name) = DeviceName::new(&link.name) else { continue };
             match network_of(link) {
                 Some(other) if other == *network => self.look_at_device(name, link, other, &mut actual)?,
+                Some(_) if !wanted.devices.contains_key(&name) => {
+                    tables_of_others.insert(own_table(&name));
+                }
                 _ if wanted.devices.contains_key(&name) => {
                     actual.foreign_devices.insert(name);
                 }
                 _ => {}
             }
         }
-        let mut tables_of_others = BTreeSet::new();
         for seen in self.netlink.routes_of(ROUTE_PROTOCOL)? {
             let name = seen.link.and_then(|number| DeviceName::new(&links.get(&number)?.name).ok());
             if let Some(device) = name {
                 if !actual.state.devices.contains_key(&device) {
-                    tables_of_others.insert(seen.table);
+                    actual.foreign_tables.insert(seen.table, device);
                     continue;
                 }
                 let route = Route { device, preferred_source: seen.preferred_source };
@@ -78,7 +83,8 @@ impl Host {
                 let (priority, ipv6, table) = (seen.priority, seen.ipv6, seen.table);
                 let rule = Rule { priority, ipv6, table, unless_mark: mark };
                 // Rules say nothing of networks; one for a table that another network uses is that one's.
-                if wanted.rules.contains(&rule) || !tables_of_others.contains(&table) {
+                let is_others = tables_of_others.contains(&table) || actual.foreign_tables.contains_key(&table);
+                if wanted.rules.contains(&rule) || !is_others {
                     actual.state.rules.insert(rule);
                 }
             }

@@ -22,7 +22,7 @@ use super::paths::Paths;
 use super::peers::Peers;
 use super::{AgentError, Event, Options, Reading, Weight, chain, log, sources};
 use crate::control::server::Asked;
-use crate::limits::CHANGES_LOGGED_MAX;
+use crate::limits::{CHANGES_LOGGED_MAX, EVENTS_MAX};
 use crate::reconcile::{Reconciler, SOCKET};
 use crate::system::signals::Signal;
 use crate::system::systemd;
@@ -85,7 +85,7 @@ impl Agent {
         let mut reconciler = Reconciler::open(&part.network, options.choice.clone())?;
         keys.into_iter().for_each(|(device, key)| reconciler.set_key(device, key));
         let now = Instant::now();
-        let failover = Failover::new(&reading.network, &options.node);
+        let failover = Failover::new(&reading, &options.node, options.recording.take());
         let mut peers = Peers::default();
         peers.follow(&part);
         let mut agent = Agent {
@@ -169,6 +169,8 @@ impl Agent {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            // What has come is heard before anything is judged, also by a loop that got no processor for a while.
+            events.try_iter().take(EVENTS_MAX).for_each(|event| self.handle(event));
             self.handle_time(Instant::now());
             if watchdog.is_some() {
                 systemd::notify("WATCHDOG=1");

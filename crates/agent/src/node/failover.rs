@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use wayleave_core::host::{Backend, Resolved, expected, wanted};
 use wayleave_core::names::Name;
+use wayleave_core::node::recording::Line;
 use wayleave_core::node::{EchoAddress, Event as NodeEvent, LinkReport, Node, Output, Time};
 use wayleave_core::plan::{LinkStates, MemberKind, NodePlan};
 use wayleave_engine::PeerTraffic;
@@ -17,7 +18,8 @@ use super::agent::Agent;
 use super::links::Links;
 use super::peers::age;
 use super::report::SESSION;
-use super::{Weight, chain, log};
+use super::{Reading, Weight, chain, log};
+use crate::recording::Recording;
 
 /// Between looks at the device's counters: what `core` asks for to notice within a fraction of a second that packets go out
 /// and none come back.
@@ -32,6 +34,7 @@ const TRAFFIC_SHARE: u32 = 250;
 /// The links of a node, as far as it has any: clients have none.
 pub(super) struct Failover {
     node: Option<Node>,
+    recording: Option<Recording>,
     links: Option<Links>,
     traffic_at: Instant,
     /// Not before this, whatever happens.
@@ -46,18 +49,33 @@ impl Failover {
         self.node.is_some()
     }
 
-    pub(super) fn new(network: &std::sync::Arc<wayleave_core::network::Network>, name: &Name) -> Failover {
+    pub(super) fn new(reading: &Reading, name: &Name, recording: Option<Recording>) -> Failover {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         // Another number at each start is all that is asked for.
         let boot = (now.as_micros() as u16) ^ (std::process::id() as u16);
-        let node = Node::new(network.clone(), name, boot, Time::default()).ok();
-        Failover {
+        let node = Node::new(reading.network.clone(), name, boot, Time::default()).ok();
+        let mut failover = Failover {
+            recording: recording.filter(|_| node.is_some()),
             node,
             links: None,
             traffic_at: Instant::now(),
             traffic_not_before: Instant::now(),
             is_device_there: false,
+        };
+        failover.record(|| Line::began(name.clone(), boot, Time::default(), reading.texts.clone()));
+        failover
+    }
+
+    /// Writes down what is done, if that is asked for.
+    fn record(&mut self, line: impl FnOnce() -> Line) {
+        let Some(recording) = &mut self.recording else { return };
+        let written = recording.write(&line());
+        if let Err(error) = &written {
+            log(Weight::Warning, &format!("the recording ends here: {error}"));
+        } else if recording.is_full() {
+            log(Weight::Warning, "the recording is as large as it may be, and ends here");
         }
+        self.recording.take_if(|recording| recording.is_full());
     }
 
     /// Packets go to somebody again: is anybody there?
@@ -119,24 +137,20 @@ impl Agent {
         if Instant::now() >= self.failover.traffic_at {
             self.tell_traffic();
         }
-        while let Some(output) = self.poll_node() {
-            self.carry(output);
-        }
+        self.poll_node().into_iter().for_each(|output| self.carry(output));
     }
 
     /// Peers are told that the agent ends and the device stays.
     pub(super) fn leave_links(&mut self) {
         self.tell(NodeEvent::Leaving);
-        while let Some(output) = self.poll_node() {
-            if let Output::Send { .. } = output {
-                self.carry(output);
-            }
-        }
+        let messages = self.poll_node().into_iter().filter(|output| matches!(output, Output::Send { .. }));
+        messages.for_each(|message| self.carry(message));
     }
 
     /// Goes over to another version of the network file.
     pub(super) fn adopt_links(&mut self) {
-        let (now, network) = (self.time(), self.reading.network.clone());
+        let (now, network, texts) = (self.time(), self.reading.network.clone(), &self.reading.texts);
+        self.failover.record(|| Line::Adopted { at_us: now.us(), texts: texts.clone() });
         if let Some(node) = &mut self.failover.node {
             // A node that has become a client keeps what it had; its links are gone from the plan.
             let _ = node.adopt(network, now);
@@ -144,13 +158,19 @@ impl Agent {
         }
     }
 
-    fn poll_node(&mut self) -> Option<Output> {
+    /// All that is to be done at this time.
+    fn poll_node(&mut self) -> Vec<Output> {
         let now = self.time();
-        self.failover.node.as_mut()?.poll(now)
+        // Nothing happens in a node before it is due, and what did not happen need not be written down.
+        let Some(node) = self.failover.node.as_mut().filter(|node| node.next_wake() <= now) else { return Vec::new() };
+        let outputs: Vec<Output> = std::iter::from_fn(|| node.poll(now)).collect();
+        self.failover.record(|| Line::Polled { at_us: now.us(), outputs: outputs.clone() });
+        outputs
     }
 
     pub(super) fn tell(&mut self, event: NodeEvent) {
         let now = self.time();
+        self.failover.record(|| Line::Happened { at_us: now.us(), event: event.clone() });
         if let Some(node) = &mut self.failover.node {
             node.handle(event, now);
         }

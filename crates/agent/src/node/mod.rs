@@ -23,8 +23,10 @@ use std::sync::Arc;
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
 use wayleave_core::network::Network;
+use wayleave_core::node::recording::Texts;
 use wayleave_core::plan::{KeyNeed, Ledger};
 
+pub use crate::recording::Recording;
 pub use event::Event;
 
 use crate::host::Choice;
@@ -42,6 +44,8 @@ pub struct Reading {
     pub ledger: Ledger,
     /// The files that all this is from: those that are watched.
     pub files: Vec<PathBuf>,
+    /// The texts of the network file and what it includes, for recordings.
+    pub texts: Texts,
 }
 
 /// Reads the network file, or another one in its place; says what is wrong with it, as people are to read it.
@@ -62,6 +66,8 @@ pub struct Options {
     pub key: KeyFinder,
     /// Whether everything is removed from the host when the agent ends.
     pub cleanup: bool,
+    /// Where all that links are judged by is written down, if anywhere.
+    pub recording: Option<Recording>,
 }
 
 /// Why an agent can't start.

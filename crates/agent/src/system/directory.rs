@@ -7,7 +7,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 /// What the file system refuses.
@@ -62,9 +62,26 @@ fn outer_user_of_root() -> Option<u32> {
 /// Makes a directory that only its owner may enter, and those above it.
 ///
 /// # Errors
-/// What the file system refuses.
+/// What the file system refuses; and one that is there already, this one or one above it up to [`root`], if somebody else
+/// owns it or may write there: what is read from it later would be that one's.
 pub fn make(path: &Path) -> Result<(), DirectoryError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refusal("make", path))
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refusal("make", path))?;
+    let root = root();
+    let above = path.ancestors().skip(1).take_while(|above| above.starts_with(&root));
+    std::iter::once(path).chain(above).try_for_each(|path| trust(path).map_err(refusal("use", path)))
+}
+
+/// Whether nobody else can have put anything into a directory.
+fn trust(path: &Path) -> io::Result<()> {
+    // SAFETY: geteuid takes nothing and can't fail.
+    let own = unsafe { libc::geteuid() };
+    let (itself, target) = (fs::symlink_metadata(path)?, fs::metadata(path)?);
+    let words = match target.mode() & 0o022 {
+        _ if itself.uid() != own || target.uid() != own => "it belongs to another user; remove it",
+        0 => return Ok(()),
+        _ => "others may write there; `chmod go-w` it, or remove it",
+    };
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, words))
 }
 
 /// Locks a directory by the file `lock` in it; nothing if somebody else holds the lock.
@@ -91,4 +108,39 @@ pub fn is_locked(path: &Path) -> bool {
 pub fn refusal(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError + use<> {
     let path = path.display().to_string();
     move |source| DirectoryError { attempt, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_others_own_or_may_write_is_refused() {
+        let place = std::env::temp_dir().join(format!("wayleave-directory-{}", std::process::id()));
+        make(&place.join("inner")).unwrap();
+        assert_eq!(fs::metadata(&place).unwrap().mode() & 0o777, 0o700);
+        let check = |mode: u32, words: &str| {
+            fs::set_permissions(&place, fs::Permissions::from_mode(mode)).unwrap();
+            let error = make(&place).map_err(|error| error.source.to_string());
+            assert!(
+                if words.is_empty() { error.is_ok() } else { error.clone().unwrap_err().contains(words) },
+                "{error:?}"
+            );
+        };
+        check(0o755, "");
+        check(0o775, "others may write");
+        check(0o1777, "others may write");
+        check(0o700, "");
+        // Only root can give something away; others have nothing that belongs to somebody else.
+        if chown(&place, Some(65_534), None).is_ok() {
+            check(0o700, "belongs to another user");
+            let link = place.with_extension("link");
+            std::os::unix::fs::symlink(&place, &link).unwrap();
+            assert!(make(&link).is_err(), "nor by way of a link");
+            fs::remove_file(link).unwrap();
+        }
+        fs::remove_dir_all(place).unwrap();
+    }
 }

@@ -152,3 +152,57 @@ until_true "on a ping -c 1 -W 1 $(address b)"; echo "== back"; echo $(($(date +%
     );
     assert!(back.iter().any(|line| line.starts_with("b ") && line.contains("198.51.100.22:51820")), "{ran}");
 }
+
+#[test]
+fn two_networks_on_one_host_have_tables_of_their_own_and_leave_each_other_alone() {
+    let script = r#"
+# As in a cloud: b is dialled at an address inside the prefixes that it stands for.
+for n in a b; do i=1; [ $n = a ] || i=2; ip -n $n addr add 10.20.0.$i/24 dev v$n; ip -n $n addr add 10.30.0.$i/24 dev v$n; done
+file() { cat > $1.toml <<T
+[network]
+name = "$1"
+prefixes = ["$3.0/24"]
+port = $4
+device = "$5"
+[nodes.a]
+endpoints = { vpc = "$2.1" }
+public_key = "$(cat a.pub)"
+[nodes.b]
+endpoints = { vpc = "$2.2" }
+public_key = "$(cat b.pub)"
+prefixes = ["$2.0/24"]
+T
+}
+file one 10.20.0 10.51.0 51820 wg0; file two 10.30.0 10.52.0 51821 wg1
+launch() {
+    n=$1; shift
+    (export WAYLEAVE_RUNTIME_DIR=$PWD/run-$n; exec nsenter --net=/run/netns/$n unshare -m sh -c \
+        'mkdir -p /run/wireguard; mount --bind "wg-'$n'" /run/wireguard; exec "$W" agent "$@"' sh \
+        --node $n --private-key $n.key --device engine --network $1.toml) >> $n-$1.log 2>&1 &
+    echo $! > $n-$1.pid
+}
+begin() { launch $1 $2; until_true "on $1 $W show $2"; }
+begin a one; begin b one; begin a two; begin b two
+until_true "on a ping -c 1 -W 1 -I 10.51.0.1 10.20.0.2"; until_true "on a ping -c 1 -W 1 -I 10.52.0.1 10.30.0.2"
+echo "== rules"; ip -n a -4 rule | grep 8700
+echo "== routes"; for t in 51800 51801; do ip -n a -4 route show table $t | grep -o '10\.[23]0.* dev wg.'; done
+kill $(cat a-one.pid); until_true "! on a $W status one"; on a "$W" down one > /dev/null
+echo "== left"; ip -n a -4 rule | grep 8700; ip -n a -4 route show table 51801 | grep -o '10\.[23]0.* dev wg.'
+on a ping -q -c 3 -W 1 -I 10.52.0.1 10.30.0.2 | grep -o '3 received'
+# A device whose number differs by the number of tables there are has the same one, and is refused as long as the other is there.
+sed -i 's/wg0/x1/' one.toml; sed -i 's/wg1/x801/' two.toml
+kill $(cat a-two.pid); until_true "! on a $W status two"; on a "$W" down two > /dev/null
+begin a one; launch a two
+echo "== refused"; until_true "grep -q 'in use for' a-two.log"; grep -o 'routing table [0-9]* is in use for x1, .*' a-two.log | tail -n 1
+"#;
+    let Some(ran) = crate::scenario("two_networks_on_one_host", script) else { return };
+    let ran = ran.expect(0);
+    let rule = |table: u32| format!("8700:\tnot from all fwmark 0x{table:x} lookup {table} proto 87");
+    assert_eq!(part(&ran, "rules"), [rule(51_800), rule(51_801)], "{ran}");
+    assert_eq!(part(&ran, "routes"), ["10.20.0.0/24 dev wg0", "10.30.0.0/24 dev wg1"], "{ran}");
+    assert_eq!(part(&ran, "left"), [rule(51_801), "10.30.0.0/24 dev wg1".into(), "3 received".into()], "{ran}");
+    assert!(
+        part(&ran, "refused")[0].contains("a device of another network: give one of them another `device` name"),
+        "{ran}"
+    );
+}

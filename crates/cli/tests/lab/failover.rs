@@ -1,6 +1,7 @@
 //! The real agents in a lab: links are cut and mended, agents are killed, and traffic finds its way.
 
 use serde_json::Value;
+use wayleave_core::node::recording::play;
 
 use crate::desk::{Desk, can_run};
 use crate::running::Running;
@@ -100,7 +101,8 @@ fn a_killed_agent_comes_back_and_finds_everybody() {
         return;
     }
     let desk = Desk::with("network.toml", crate::NETWORK);
-    let mut lab = Running::start(&desk, "killed", "network.toml --agents");
+    std::fs::create_dir(desk.path("runs")).unwrap();
+    let mut lab = Running::start(&desk, "killed", "network.toml --agents --record runs");
     for member in ["hub", "left", "right"] {
         let status = lab.lab(&format!("exec {member} {} status --json", crate::desk::WAYLEAVE));
         let snapshot: Value = serde_json::from_str(&status.out).unwrap();
@@ -115,6 +117,13 @@ fn a_killed_agent_comes_back_and_finds_everybody() {
     }
     lab.lab("down").expect(0);
     assert_eq!(lab.wait().code(), Some(0), "{}", lab.said());
+    for member in ["hub", "left", "right"] {
+        // Played again, the recorded runs do exactly what they did: the one that was killed, and the one that came after.
+        let played =
+            play(&desk.read(&format!("runs/{member}.jsonl"))).unwrap_or_else(|error| panic!("{member}: {error}"));
+        assert_eq!(played.runs, 2, "{member}: {played:?}");
+        assert!(played.events > 20 && played.outputs > 20, "{member}: {played:?}");
+    }
 }
 
 /// Two gateways of one office. Masquerading makes answers come back to the gateway that the question came through.

@@ -26,6 +26,16 @@ pub enum Obstacle {
         /// Which.
         device: DeviceName,
     },
+    /// A routing table that is wanted is another network's. Their numbers come from the devices' names.
+    #[error(
+        "routing table {table} is in use for {device}, a device of another network: give one of them another `device` name"
+    )]
+    ForeignTable {
+        /// Which.
+        table: u32,
+        /// Whose.
+        device: DeviceName,
+    },
 }
 
 /// The changes that make `actual` like `wanted`, in the order in which to apply them; none if it is so already.
@@ -37,7 +47,10 @@ pub enum Obstacle {
 /// Names what is in the way.
 pub fn diff(actual: &Actual, wanted: &HostState, earlier: Option<&HostState>) -> Result<Vec<Change>, Vec<Obstacle>> {
     let foreign = wanted.devices.keys().filter(|name| actual.foreign_devices.contains(*name));
-    let obstacles: Vec<_> = foreign.map(|device| Obstacle::ForeignDevice { device: device.clone() }).collect();
+    let mut obstacles: Vec<_> = foreign.map(|device| Obstacle::ForeignDevice { device: device.clone() }).collect();
+    let tables =
+        actual.foreign_tables.iter().filter(|(table, _)| wanted.rules.iter().any(|rule| rule.table == **table));
+    obstacles.extend(tables.map(|(table, device)| Obstacle::ForeignTable { table: *table, device: device.clone() }));
     if !obstacles.is_empty() {
         return Err(obstacles);
     }

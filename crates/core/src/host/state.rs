@@ -144,6 +144,8 @@ pub struct Actual {
     pub state: HostState,
     /// Devices with a wanted name that are not ours.
     pub foreign_devices: BTreeSet<DeviceName>,
+    /// Routing tables in which another network of ours has its routes, and a device that they lead into.
+    pub foreign_tables: BTreeMap<u32, DeviceName>,
     /// For each peer with a session, how long ago its latest handshake was.
     pub handshake_ages: BTreeMap<(DeviceName, PublicKey), Duration>,
 }

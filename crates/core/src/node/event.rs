@@ -1,16 +1,20 @@
 //! What happens to a node, and what it wants done: everything that crosses the border between deciding and doing.
 //!
 //! An agent turns the outside world into [`Event`]s and carries out [`Output`]s; both are plain values, so that a run can be
-//! written down and played again. [`LinkReport`] and [`Counters`] are for showing.
+//! written down and played again (`recording`). [`LinkReport`] and [`Counters`] are for showing.
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::links::Health;
+use super::recording::base64_text;
 use crate::names::Name;
 use crate::plan::LinkStates;
 
 /// Something that has happened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// A control message has come over the tunnel. `from` is the peer whose link address it came from, which WireGuard
     /// has proved.
@@ -18,6 +22,7 @@ pub enum Event {
         /// The peer.
         from: Name,
         /// The message.
+        #[serde(with = "base64_text")]
         bytes: Vec<u8>,
     },
     /// A peer has answered an echo request.
@@ -70,7 +75,8 @@ pub enum Event {
 }
 
 /// Where a peer is asked for an echo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EchoAddress {
     /// At its link address, which hosts have that run the agent, whether or not it runs just now.
     Link,
@@ -80,13 +86,15 @@ pub enum EchoAddress {
 }
 
 /// Something to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Output {
     /// Send a control message to a peer, from the own link address to its link address.
     Send {
         /// The peer.
         to: Name,
         /// The message.
+        #[serde(with = "base64_text")]
         bytes: Vec<u8>,
     },
     /// Send an ICMP echo request with [`super::ECHO_BYTES`] of payload to a peer.

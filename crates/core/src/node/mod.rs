@@ -20,6 +20,7 @@ mod event;
 pub mod exchange;
 mod handout;
 mod links;
+pub mod recording;
 mod surroundings;
 mod time;
 

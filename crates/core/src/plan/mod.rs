@@ -28,7 +28,7 @@ pub use diff::{PlanChange, PlanFile, PlanFileError, Side, diff};
 pub use firewall::{Firewall, FirewallRule, Masquerade, OutsidePorts};
 pub use known::{Claims, LinkState, LinkStates};
 pub use ledger::{LEDGER_VERSION, Ledger, LedgerError};
-pub use node_plan::{EntryPlan, KeyNeed, MemberKind, NodePlan, OWN_TABLE, PeerPlan};
+pub use node_plan::{EntryPlan, KeyNeed, MemberKind, NodePlan, OWN_TABLES, PeerPlan, own_table};
 pub use paths::Paths;
 pub use prefixes::{host, merge};
 

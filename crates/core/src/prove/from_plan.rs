@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::hosts::{Device, End, EndKind, Host, Hosts, Peer, Route, RouteTo, Rule, TABLE_MAIN};
 use super::intent::Intent;
 use crate::network::{Host as Dialled, Network, NodeIx, Party};
-use crate::plan::{Firewall, Member, OWN_TABLE, Plan};
+use crate::plan::{Firewall, Member, Plan, own_table};
 
 impl Hosts {
     /// The hosts of a plan, numbered as [`Plan::members`], and as ends all members, then all sites, then what is behind
@@ -94,7 +94,7 @@ fn host(plan: &Plan, member: Member, inward: &Inward) -> Host {
             (!client.prefixes.is_empty(), &client.device, client.place, client.prefixes.as_slice())
         }
     };
-    let own_table = inward.loops(plan, member).then_some(OWN_TABLE);
+    let own_table = inward.loops(plan, member).then(|| own_table(device));
     let lan = |prefix: &IpNet| Route { table: TABLE_MAIN, prefix: *prefix, to: RouteTo::Lan };
     Host {
         name: plan.name(member).to_string(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wayleave_core::file::load_with;
-use wayleave_core::host::{Actual, Backend, HostState, Obstacle, Resolved, diff, wanted};
+use wayleave_core::host::{Actual, Backend, HostState, Obstacle, Resolved, Rule, diff, wanted};
 use wayleave_core::keys::PublicKey;
 use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::network::resolve::resolve;
@@ -130,6 +130,17 @@ fn a_live_peer_is_dialled_anew_when_the_file_has_moved_it() {
 fn a_device_of_somebody_else_is_an_obstacle() {
     let actual = Actual { foreign_devices: [device()].into(), ..Actual::default() };
     assert_eq!(diff(&actual, &state(TWO), None), Err(vec![Obstacle::ForeignDevice { device: device() }]));
+}
+
+#[test]
+fn a_routing_table_of_another_network_is_an_obstacle_if_it_is_wanted() {
+    let other = DeviceName::new("wg7").unwrap();
+    let actual = Actual { foreign_tables: [(51_800, other.clone())].into(), ..Actual::default() };
+    assert!(diff(&actual, &state(TWO), None).is_ok(), "no table of its own is wanted");
+    let mut wanted = state(TWO);
+    wanted.rules.insert(Rule { priority: 8_700, ipv6: false, table: 51_800, unless_mark: 51_800 });
+    let obstacle = Obstacle::ForeignTable { table: 51_800, device: other };
+    assert_eq!(diff(&actual, &wanted, None), Err(vec![obstacle]));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use wayleave_core::names::Name;
 use wayleave_core::network::{Network, NodeIx};
+use wayleave_core::node::recording::{Line, Texts};
 use wayleave_core::node::{ECHO_BYTES, EchoAddress, Event, Node, Output, Time};
 use wayleave_core::plan::{LinkStates, Paths};
 
@@ -51,6 +52,10 @@ pub struct Host {
     pub changes: usize,
     /// What the agent said about them, with the true time.
     pub reasons: Vec<(u64, String)>,
+    /// Until when its program gets no processor, while its kernel works.
+    pub paused_until: u64,
+    /// What its agent's recording holds, if it writes one.
+    pub recording: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +103,8 @@ pub struct World {
     count: u64,
     /// Versions of the network file; hosts begin with the first.
     files: Vec<Arc<Network>>,
+    /// Their texts, for recordings.
+    pub texts: Vec<String>,
     /// Plans made so far, by file and states.
     planned: Vec<(usize, LinkStates, Rc<Paths>)>,
     check_is_due: bool,
@@ -132,6 +139,8 @@ impl World {
             reads_counters: false,
             changes: 0,
             reasons: Vec::new(),
+            paused_until: 0,
+            recording: None,
         };
         let hosts: Vec<Host> = network.nodes.iter().map(host).collect();
         let ends = |link: &wayleave_core::network::Link| [link.a.at(), link.b.at()];
@@ -140,6 +149,7 @@ impl World {
         let wire_of = wires.iter().enumerate().map(|(at, wire)| ((wire.ends[0], wire.ends[1]), at)).collect();
         let mut world = World {
             files: vec![network.clone()],
+            texts: Vec::new(),
             planned: vec![(0, none, paths)],
             network,
             now: 0,
@@ -184,6 +194,7 @@ impl World {
         self.roamers.disturbed_at = self.now;
         let now = self.clock(at);
         let boot = self.dice.roll(1 << 16) as u16;
+        self.record(at, |host, texts| Line::began(host.name.clone(), boot, now, texts));
         let host = &mut self.hosts[at];
         host.has_begun = false;
         host.agent =
@@ -194,6 +205,16 @@ impl World {
             host.runs = true;
         }
         self.drain(at);
+    }
+
+    fn record(&mut self, at: usize, line: impl FnOnce(&Host, Texts) -> Line) {
+        let host = &self.hosts[at];
+        if host.recording.is_none() {
+            return;
+        }
+        let texts = self.texts.get(host.file).map(|text| ("network.toml".to_owned(), text.clone()));
+        let text = line(host, texts.into_iter().collect()).text().unwrap();
+        self.hosts[at].recording.as_mut().unwrap().push_str(&text);
     }
 
     /// Another version of the network file, with the same nodes. Nobody has it yet; wires of its new links pass nothing until
@@ -221,6 +242,7 @@ impl World {
         }
         let now = self.clock(at);
         self.hosts[at].file = file;
+        self.record(at, |_, texts| Line::Adopted { at_us: now.us(), texts });
         if let Some(agent) = &mut self.hosts[at].agent {
             agent.adopt(network, now).expect("the same nodes");
             // The agent plans at once; what it says comes after that.
@@ -254,10 +276,7 @@ impl World {
 
     /// The program ends, and says so.
     pub fn leave(&mut self, at: usize) {
-        let now = self.clock(at);
-        if let Some(agent) = &mut self.hosts[at].agent {
-            agent.handle(Event::Leaving, now);
-        }
+        self.hear(at, Event::Leaving);
         self.drain(at);
         self.hosts[at].agent = None;
         self.forget_roamers(at, false);
@@ -300,6 +319,16 @@ impl World {
     }
 
     fn happen(&mut self, what: What) {
+        if let What::Message { to: at, .. }
+        | What::Echo { to: at, reply: true, .. }
+        | What::Wake(at)
+        | What::Counters(at) = what
+            && self.hosts[at].paused_until > self.now
+        {
+            // It waits for the program, which hears what has come before it does what is due.
+            let is_due = matches!(what, What::Wake(_));
+            return self.put(self.hosts[at].paused_until + u64::from(is_due), what);
+        }
         match what {
             What::Message { to, from, bytes } => {
                 self.arrive(to, from, sealed(bytes.len()));
@@ -344,18 +373,28 @@ impl World {
     }
 
     pub fn tell(&mut self, to: usize, event: Event) {
-        let now = self.clock(to);
-        let Some(agent) = &mut self.hosts[to].agent else { return };
-        agent.handle(event, now);
+        self.hear(to, event);
         self.drain(to);
+    }
+
+    fn hear(&mut self, at: usize, event: Event) {
+        let now = self.clock(at);
+        let Some(agent) = &mut self.hosts[at].agent else { return };
+        agent.handle(event.clone(), now);
+        self.record(at, |_, _| Line::Happened { at_us: now.us(), event });
     }
 
     /// Does what an agent wants done, and notes when it wants to be called.
     fn drain(&mut self, at: usize) {
         let now = self.clock(at);
-        loop {
-            let Some(agent) = &mut self.hosts[at].agent else { return };
-            let Some(output) = agent.poll(now) else { break };
+        let Some(agent) = &mut self.hosts[at].agent else { return };
+        let is_due = agent.next_wake() <= now;
+        let outputs: Vec<Output> = std::iter::from_fn(|| agent.poll(now)).collect();
+        assert!(is_due || outputs.is_empty(), "a node does nothing before it is due");
+        if is_due {
+            self.record(at, |_, _| Line::Polled { at_us: now.us(), outputs: outputs.clone() });
+        }
+        for output in outputs {
             match output {
                 Output::Send { to, bytes } => {
                     let to = self.find(to.as_str());
@@ -481,17 +520,17 @@ impl World {
 
     fn read_counters(&mut self, at: usize) {
         self.hosts[at].reads_counters = false;
-        let now = self.clock(at);
-        let Some(agent) = &mut self.hosts[at].agent else { return };
+        let mut news = Vec::new();
         for wire in self.wires.iter().filter(|wire| wire.ends.contains(&at)) {
             let end = usize::from(wire.ends[1] == at);
             let counted = wire.counted[end];
             let with = self.network.node(NodeIx(wire.ends[1 - end] as u32)).name.clone();
             let age = wire.handshake_age(self.now).map(Duration::from_micros);
-            agent.handle(Event::Handshake { with: with.clone(), age }, now);
+            news.push(Event::Handshake { with: with.clone(), age });
             let (sent_bytes, received_bytes) = (counted.sent, counted.received);
-            agent.handle(Event::Traffic { with, sent_bytes, received_bytes }, now);
+            news.push(Event::Traffic { with, sent_bytes, received_bytes });
         }
+        news.into_iter().for_each(|event| self.hear(at, event));
         self.drain(at);
     }
 

@@ -36,6 +36,8 @@ pub struct Briefing {
     pub behind_nat: bool,
     /// Everybody's public keys.
     pub public_keys: Vec<(Name, PublicKey)>,
+    /// Where it records, if it is to.
+    pub recording: Option<PathBuf>,
 }
 
 impl Briefing {

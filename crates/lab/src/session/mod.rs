@@ -67,6 +67,8 @@ pub struct Agents {
     pub program: PathBuf,
     /// The network file.
     pub file: PathBuf,
+    /// The folder of their recordings, if they are to record.
+    pub recordings: Option<PathBuf>,
 }
 
 /// What can go wrong with a lab.
@@ -276,6 +278,7 @@ impl Lab {
             member: name.clone(),
             entry,
             behind_nat: self.options.nat == NatChoice::Nat,
+            recording: agents.recordings.as_ref().map(|folder| folder.join(format!("{name}.jsonl"))),
             public_keys: self.plan.keys().filter_map(|(name, key)| Some((name.clone(), key?))).collect(),
         };
         let is_entry = matches!(member, Member::Node(ix) if self.network.node(ix).entry);

@@ -11,6 +11,7 @@ use wayleave_core::names::Name;
 
 use super::apply::one_network;
 use crate::args::AgentArgs;
+use crate::commands::lab::agent::open_recording;
 use crate::exit::Exit;
 use crate::files::{self, Planned};
 use crate::report;
@@ -23,6 +24,7 @@ pub fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     let plan = planned.accept()?;
     let node = plan.name(super::member(&args.host, plan)?).clone();
     let choice = super::choice(&args.host);
+    let recording = args.record.as_deref().map(open_recording).transpose()?;
     let (cleanup, host) = (args.cleanup, args.host);
     let network = std::path::absolute(&host.network).with_context(|| format!("finding {}", host.network.display()))?;
     let mut first = Some(reading(&network, planned)?);
@@ -31,6 +33,7 @@ pub fn run(args: AgentArgs) -> anyhow::Result<Exit> {
         node,
         choice,
         cleanup,
+        recording,
         read: Box::new(move |file| match (file, first.take()) {
             (None, Some(reading)) => Ok(reading),
             _ => read_again(file.unwrap_or(&network)),
@@ -43,7 +46,8 @@ pub fn run(args: AgentArgs) -> anyhow::Result<Exit> {
 
 fn reading(network: &std::path::Path, planned: Planned) -> anyhow::Result<Reading> {
     let plan = planned.accept()?;
-    Ok(Reading { network: plan.network.clone(), files: watched(network, &planned), ledger: planned.ledger })
+    let (files, texts) = (watched(network, &planned), files::texts(&planned.sources));
+    Ok(Reading { network: plan.network.clone(), files, texts, ledger: planned.ledger })
 }
 
 /// What is watched: the network file, what it includes, its ledger.
@@ -57,10 +61,10 @@ fn read_again(network: &std::path::Path) -> Result<Reading, String> {
     if planned.findings.errors() > 0 || planned.plan.is_none() {
         return Err(report::errors_text(&planned.findings, &planned.sources));
     }
-    let files = watched(network, &planned);
+    let (files, texts) = (watched(network, &planned), files::texts(&planned.sources));
     let network = planned.plan.as_ref().map(|plan| plan.network.clone());
     let network = network.ok_or("it makes no network")?;
-    Ok(Reading { network, files, ledger: planned.ledger })
+    Ok(Reading { network, files, texts, ledger: planned.ledger })
 }
 
 /// Whether an agent runs on a network of this host: a dead one leaves its socket behind, but nobody listens there.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use wayleave_agent::host::Choice;
-use wayleave_agent::node::{Options, Reading, run as run_agent};
+use wayleave_agent::node::{Options, Reading, Recording, run as run_agent};
 use wayleave_agent::system::signals::Signals;
 use wayleave_core::network::ENTRY_NAME;
 use wayleave_lab::control::enter::enter;
@@ -28,10 +28,12 @@ pub fn run(directory: &Path) -> anyhow::Result<Exit> {
     let signals = Signals::block().context("preparing to be interrupted")?;
     let directory = directory.to_owned();
     let node = briefing.member.clone();
+    let recording = briefing.recording.as_deref().map(open_recording).transpose()?;
     let options = Options {
         node,
         choice: Choice::Engine,
         cleanup: false,
+        recording,
         read: Box::new(move |file| {
             read(&briefing, file.unwrap_or(&briefing.file)).map_err(|error| format!("{error:#}"))
         }),
@@ -44,6 +46,11 @@ pub fn run(directory: &Path) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
+/// Opens a recording, or goes on with one that is there.
+pub fn open_recording(path: &Path) -> anyhow::Result<Recording> {
+    Recording::open(path).with_context(|| format!("recording in {}", path.display()))
+}
+
 fn read(briefing: &Briefing, file: &Path) -> anyhow::Result<Reading> {
     let planned = files::plan(file)?.without_missing_keys();
     let plan = planned.plan.as_ref().filter(|_| planned.findings.errors() == 0);
@@ -51,5 +58,5 @@ fn read(briefing: &Briefing, file: &Path) -> anyhow::Result<Reading> {
     let network = Arc::new(briefing.network(&plan.network)?);
     let sources = planned.sources.0.iter().map(|source| (&source.name).into());
     let files = sources.chain([files::ledger_path(file)]).collect();
-    Ok(Reading { network, ledger: planned.ledger, files })
+    Ok(Reading { network, files, texts: files::texts(&planned.sources), ledger: planned.ledger })
 }

@@ -1,6 +1,6 @@
 //! `wayleave lab`: a whole network on this machine.
 
-mod agent;
+pub mod agent;
 mod others;
 mod up;
 

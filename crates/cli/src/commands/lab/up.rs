@@ -102,15 +102,16 @@ fn options(args: &LabUpArgs, network: &str) -> anyhow::Result<LabOptions> {
             NatKind::EndpointIndependent | NatKind::None => NatMapping::EndpointIndependent,
         },
         nat_timeout: Duration::from_secs(args.nat_timeout_s),
-        agents: args.agents.then(|| agents(&args.file)).transpose()?,
+        agents: args.agents.then(|| agents(args)).transpose()?,
     })
 }
 
 /// This very program runs the agents.
-fn agents(file: &Path) -> anyhow::Result<Agents> {
+fn agents(args: &LabUpArgs) -> anyhow::Result<Agents> {
     let program = std::env::current_exe().context("finding this program")?;
-    let file = file.canonicalize().with_context(|| format!("finding {}", file.display()))?;
-    Ok(Agents { program, file })
+    let find = |path: &Path| path.canonicalize().with_context(|| format!("finding {}", path.display()));
+    let recordings = args.record.as_deref().map(find).transpose()?;
+    Ok(Agents { program, file: find(&args.file)?, recordings })
 }
 
 /// Measured round-trip times in milliseconds by the names of both ends.

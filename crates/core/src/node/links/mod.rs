@@ -4,7 +4,8 @@
 //! other is then *told*. Either makes the link down for both, so one-way loss is an outage. The end whose name comes first
 //! polls, the other answers; any end polls when it has reason to. Pace: rarely without traffic, every 200 ms with it, as long
 //! as the doubt lasts where the cost is in doubt. A probe that does not come in time makes an end *suspect* the link: a
-//! burst of polls and echo requests follows at once, so that chance losses are told from an outage. Nothing but
+//! burst of polls and echo requests follows at once, so that chance losses are told from an outage, and another one if the
+//! program got no processor when it should have judged. Nothing but
 //! echoes: the other end runs no agent, or it has stopped, and its kernel still does; the link is *alone*, and is judged by
 //! echoes, or by handshakes if there are none. A link that was down has to work for a while ([`damping`]).
 
@@ -26,8 +27,8 @@ use super::event::EchoAddress;
 use super::exchange::record::View;
 use super::exchange::wire::Header;
 use crate::limits::{
-    EXPECT_MS, HANDSHAKE_RETRY_S, HANDSHAKE_STALE_S, PROBE_BURST_GAP_MS, PROBE_BURST_MAX, PROBE_BURST_MIN,
-    PROBE_DOUBT_S, PROBE_DOWN_S, PROBE_FAST_HOLD_S, PROBE_FAST_MS, PROBE_FIRST_S, PROBE_IDLE_S_MAX,
+    EXPECT_MS, HANDSHAKE_RETRY_S, HANDSHAKE_STALE_S, LATE_VERDICTS_MAX, PROBE_BURST_GAP_MS, PROBE_BURST_MAX,
+    PROBE_BURST_MIN, PROBE_DOUBT_S, PROBE_DOWN_S, PROBE_FAST_HOLD_S, PROBE_FAST_MS, PROBE_FIRST_S, PROBE_IDLE_S_MAX,
     PROBE_IDLE_S_PER_LINK, PROBE_PATIENCE_MS, PROBE_SLACK_MS, SESSION_ENDED_S, SESSION_FRESH_S,
 };
 
@@ -97,6 +98,8 @@ struct Suspicion {
     left: u32,
     next: Time,
     conclude: Time,
+    /// Bursts before it whose conclusion came too late to mean anything.
+    late: u32,
 }
 
 /// What is to be sent.
@@ -450,7 +453,13 @@ impl Link {
 
     fn watch(&mut self, now: Time) {
         if let Some(suspicion) = self.suspicion.filter(|it| it.conclude <= now) {
-            self.conclude(suspicion.since, now);
+            if now.since(suspicion.conclude) > SLACK && suspicion.late < LATE_VERDICTS_MAX {
+                // This program got no processor: answers may have come meanwhile and still wait for it.
+                self.suspect(now, 1);
+                self.suspicion = self.suspicion.map(|it| Suspicion { late: suspicion.late + 1, ..it });
+            } else {
+                self.conclude(suspicion.since, now);
+            }
         } else if self.due_by().is_some_and(|by| by <= now) {
             self.suspect(now, 1);
         }
@@ -479,7 +488,7 @@ impl Link {
         let last = Duration::from_millis(PROBE_BURST_GAP_MS) * left;
         let before = self.hearing.rtt_us().map_or(patience, Duration::from_micros) * (trips - 1);
         let conclude = now.plus(last.max(before + patience) + SLACK);
-        self.suspicion = Some(Suspicion { since: now, left, next: now, conclude });
+        self.suspicion = Some(Suspicion { since: now, left, next: now, conclude, late: 0 });
         self.awaiting = None;
     }
 

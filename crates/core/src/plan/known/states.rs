@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::names::Name;
 
 /// What is known of a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LinkState {
     /// Works; its measured round-trip time in microseconds.
     Up {
@@ -20,7 +23,8 @@ pub enum LinkState {
 }
 
 /// States by the two ends' names. A link without an entry is up with its stated round-trip time.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<(Name, Name, LinkState)>", from = "Vec<(Name, Name, LinkState)>")]
 pub struct LinkStates(BTreeMap<(Name, Name), LinkState>);
 
 impl LinkStates {
@@ -45,5 +49,19 @@ impl LinkStates {
             return None;
         }
         self.0.get(&(a.min(b).clone(), a.max(b).clone())).copied()
+    }
+}
+
+impl From<LinkStates> for Vec<(Name, Name, LinkState)> {
+    fn from(states: LinkStates) -> Self {
+        states.0.into_iter().map(|((a, b), state)| (a, b, state)).collect()
+    }
+}
+
+impl From<Vec<(Name, Name, LinkState)>> for LinkStates {
+    fn from(all: Vec<(Name, Name, LinkState)>) -> Self {
+        let mut states = LinkStates::default();
+        all.iter().for_each(|(a, b, state)| states.set(a, b, *state));
+        states
     }
 }

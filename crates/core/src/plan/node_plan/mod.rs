@@ -6,6 +6,7 @@ mod entry;
 
 use std::net::IpAddr;
 
+use blake2::{Blake2s256, Digest as _};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +19,25 @@ use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
 use crate::network::{ENTRY_NAME, Endpoint, Host, Platform};
 
-/// The routing table and mark of hosts that need one: away from the numbers that `wg-quick` picks by itself.
-pub const OWN_TABLE: u32 = 51_800;
+/// Routing tables, and marks, of devices that need one: away from the numbers that `wg-quick` picks by itself, from 51820 upwards.
+pub const OWN_TABLES: std::ops::RangeInclusive<u32> = 51_000..=51_819;
+/// The first of those of `wg0`, `wg1` and so on; other devices have the numbers before it.
+const USUAL_TABLE: u32 = 51_800;
+
+/// The routing table and mark of a device that needs one. Devices whose names differ in their number only, as those of several
+/// networks on one host do, have different ones.
+pub fn own_table(device: &DeviceName) -> u32 {
+    let stem = device.as_str().trim_end_matches(|c: char| c.is_ascii_digit());
+    // At most fifteen digits.
+    let number: u64 = device.as_str()[stem.len()..].parse().unwrap_or(0);
+    if stem == "wg" && number <= u64::from(OWN_TABLES.end() - USUAL_TABLE) {
+        return USUAL_TABLE + number as u32;
+    }
+    let digest = Blake2s256::digest(stem.as_bytes());
+    let begin = u64::from(u16::from_be_bytes([digest[0], digest[1]]));
+    let others = u64::from(USUAL_TABLE - OWN_TABLES.start());
+    OWN_TABLES.start() + ((begin + number) % others) as u32
+}
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,7 +166,7 @@ impl Plan {
             Host::Ip(address) => routes.iter().any(|prefix| prefix.contains(&address)),
             Host::Dns(_) => false,
         });
-        let own_table = loops.then_some(OWN_TABLE);
+        let own_table = loops.then(|| own_table(self.device(member)));
         let region = |ix: Option<crate::network::RegionIx>| ix.map(|ix| self.network.regions[ix.at()].name.clone());
         let common = (self.network.name.clone(), self.name(member).clone(), self.overlay_addresses(member).to_vec());
         let (network, name, addresses) = common;
@@ -218,6 +236,14 @@ impl Plan {
         let roams = |peer: &&Peer| matches!(peer.who, Member::Client(at) if self.network.clients[at as usize].roams);
         let own = self.peers(member).iter().filter(|peer| !roams(peer));
         own.map(|peer| self.peer_plan(member, peer)).collect()
+    }
+
+    /// The name of a member's device.
+    pub fn device(&self, member: Member) -> &DeviceName {
+        match member {
+            Member::Node(ix) => &self.network.node(ix).device,
+            Member::Client(at) => &self.network.clients[at as usize].device,
+        }
     }
 
     fn peer_plan(&self, member: Member, peer: &Peer) -> PeerPlan {
