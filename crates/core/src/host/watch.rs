@@ -89,7 +89,7 @@ impl ServerWatch {
     /// and after how many attempts.
     pub fn handle_counters(&mut self, sent_bytes: u64, received_bytes: u64, now: Duration) -> Option<u32> {
         let before = self.counted.replace((sent_bytes, received_bytes));
-        let Some((sent_before, received_before)) = before else { return None };
+        let (sent_before, received_before) = before?;
         // A peer that was made anew counts from zero.
         let has_sent = sent_bytes > sent_before;
         let has_heard = received_bytes > if received_bytes < received_before { 0 } else { received_before };
