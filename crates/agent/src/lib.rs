@@ -10,7 +10,6 @@ pub mod host;
 pub mod limits;
 pub mod netlink;
 pub mod node;
-pub mod originals;
 pub mod ping;
 pub mod reconcile;
 mod recording;
