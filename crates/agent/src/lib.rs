@@ -4,12 +4,12 @@
 //! namespace of the calling thread; the lab builds its hosts with it. [`host`] reads a whole host and carries out the changes
 //! that `core` proposes. [`node`] is the agent. What is to be done is decided in `core`.
 
+pub mod client;
 pub mod control;
 pub mod host;
 pub mod limits;
 pub mod netlink;
 pub mod node;
-pub mod originals;
 pub mod ping;
 pub mod reconcile;
 mod recording;

@@ -44,6 +44,8 @@ pub enum Command {
     Survive(SurviveArgs),
     /// Add and remove clients (road warriors)
     Client(ClientArgs),
+    /// Keep a client's WireGuard interface, whoever has set it up, on a server that answers
+    ClientWatch(ClientWatchArgs),
     /// Make and look at keys
     Key(KeyArgs),
     /// Run the whole network on this machine
@@ -309,6 +311,21 @@ pub struct ClientRemoveArgs {
     /// The network file (TOML)
     #[arg(long, value_name = "FILE", default_value = "network.toml")]
     pub network: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ClientWatchArgs {
+    /// Name of the interface: the kernel's WireGuard, or a program's such as wireguard-go
+    pub interface: String,
+    /// The server's public key, if the interface has several peers
+    #[arg(long, value_name = "KEY", value_parser = PublicKey::parse)]
+    pub peer: Option<PublicKey>,
+    /// An address of the server inside the tunnel that answers echo requests; by default the first of its allowed-ips
+    #[arg(long, value_name = "ADDRESS")]
+    pub ping: Option<std::net::IpAddr>,
+    /// Where the server is dialled, the preferred one first, tried in turns; by default where it is dialled now
+    #[arg(long = "endpoint", value_name = "ADDRESS:PORT")]
+    pub endpoints: Vec<std::net::SocketAddr>,
 }
 
 /// A day, as it was written.

@@ -66,6 +66,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Explain(args) => commands::prove::explain::run(&args),
         Command::Survive(args) => commands::prove::survive::run(&args),
         Command::Client(args) => commands::client::run(&args.command),
+        Command::ClientWatch(args) => commands::host::client_watch::run(args),
         Command::Key(args) => commands::key::run(args.command),
         Command::Lab(args) => commands::lab::run(args.command),
         Command::Agent(args) => commands::host::agent::run(args),

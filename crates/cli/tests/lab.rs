@@ -5,6 +5,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../lab/tests/bed/mod.rs"]
+mod bed;
+#[path = "lab/client_watch.rs"]
+mod client_watch;
 mod desk;
 
 #[path = "lab/dhcp.rs"]

@@ -229,3 +229,19 @@ pub const CLAIM_REMEMBERED_S: u64 = 30;
 pub const CLAIM_CHECK_S: u64 = 1;
 /// Reasons named with a change of link states; further ones are counted.
 pub const REASONS_NAMED_MAX: usize = 4;
+/// Milliseconds without a sign of life after which a client that sends nothing asks its server for an echo: 4 MB a
+/// day, there and back.
+pub const CLIENT_IDLE_MS: u64 = 5_000;
+/// The same for a client whose packets go unanswered: longer than any round trip.
+pub const CLIENT_ASK_MS: u64 = 1_000;
+/// Milliseconds between two echo requests of a client, and what each has to be answered.
+pub const CLIENT_CHECK_MS: u64 = 1_000;
+/// Unanswered echo requests after which a server is silent: three that are lost in a row are no chance.
+pub const CLIENT_CHECKS_MAX: u32 = 3;
+/// The same for a server that has never answered one: WireGuard sends a keepalive ten seconds after it was sent something, and begins a
+/// handshake after fifteen.
+pub const CLIENT_CHECKS_MAX_MUTE: u32 = 20;
+/// Milliseconds until a client changes its port a second time: a handshake over the longest way, and a lost packet.
+pub const CLIENT_REBIND_MS: u64 = 3_000;
+/// How often that doubles, up to a minute.
+pub const CLIENT_REBIND_DOUBLINGS_MAX: u32 = 5;

@@ -55,6 +55,12 @@ pub const NAT_FRAGMENT_TIMEOUT: Duration = Duration::from_secs(15);
 /// First port a NAT hands out by itself; those below are kept for servers.
 pub const NAT_PORT_FIRST: u16 = 1_024;
 
+/// Members of one anycast address. The largest cloud has some thirty regions; each member is probed by a thread of its own.
+pub const ANYCAST_MEMBERS_MAX: usize = 64;
+
+/// Flows of one anycast address that are remembered. A lab has a thousand clients, each with a few source ports; this is 8 MB.
+pub const ANYCAST_FLOWS_MAX: usize = 65_536;
+
 /// `txqueuelen` of the wire's TUNs: at the default of 500 a burst at 200 Mbit/s loses 16 % before the wire sees it.
 pub const TUN_QUEUE_PACKETS: u32 = 10_000;
 

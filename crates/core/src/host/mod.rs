@@ -14,6 +14,7 @@ mod expected;
 mod mtu;
 mod state;
 mod wanted;
+mod watch;
 
 pub use change::{Change, KeyPaths, PeerRef};
 pub use dial::Dialler;
@@ -22,6 +23,7 @@ pub use expected::expected;
 pub use mtu::{OVERHEAD, mtu, overhead};
 pub use state::{Actual, Backend, DeviceState, HostState, PeerState, Route, Rule, Sysctl};
 pub use wanted::{Resolved, nothing, wanted};
+pub use watch::{Answering, ServerWatch, Step};
 
 /// The protocol number of our routes (`ip route ... proto 87`): the letter W, free in `rt_protos` everywhere we looked.
 pub const ROUTE_PROTOCOL: u8 = 87;

@@ -2,14 +2,17 @@
 //!
 //! Text in, [`Request`] out ([`parse`]); a device's description in, text out ([`print()`]); both pure. `UapiSocket` is the Unix socket
 //! around them: each connection gets a thread that reads whole requests, has the device do them, and answers with an `errno` line.
-//! A request is parsed to its end before any of it is applied, so a bad line changes nothing.
+//! A request is parsed to its end before any of it is applied, so a bad line changes nothing. [`Client`] is the other side: it asks
+//! devices that others run.
 
+mod client;
 mod parse;
 mod print;
 mod socket;
 
 use std::path::PathBuf;
 
+pub use client::{Client, read, write};
 pub use parse::{Invalid, Request, parse};
 pub use print::print;
 pub(crate) use socket::UapiSocket;

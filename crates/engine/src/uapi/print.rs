@@ -44,12 +44,12 @@ fn print_peer(text: &mut String, peer: &PeerDescription) {
     }
 }
 
-fn print_line(text: &mut String, key: &str, value: impl std::fmt::Display) {
+pub(super) fn print_line(text: &mut String, key: &str, value: impl std::fmt::Display) {
     // Writing to a string can't fail.
     let _ = writeln!(text, "{key}={value}");
 }
 
-fn print_key(text: &mut String, key: &str, bytes: &[u8; 32]) {
+pub(super) fn print_key(text: &mut String, key: &str, bytes: &[u8; 32]) {
     text.push_str(key);
     text.push('=');
     for byte in bytes {

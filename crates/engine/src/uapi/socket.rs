@@ -112,7 +112,7 @@ fn serve(stream: &UnixStream, device: &DeviceHandle) -> io::Result<()> {
 }
 
 /// Reads up to and without the next empty line; none at the end.
-fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+pub(super) fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut request = Zeroizing::new(Vec::new());
     let mut limited = reader.take(UAPI_REQUEST_BYTES_MAX as u64);
     loop {

@@ -262,7 +262,7 @@ fn described(snapshot: &Snapshot) -> DeviceDescription {
 }
 
 /// Addresses on the underlay and the ways out, in the calling thread's namespace.
-fn configure_underlay(addresses: &[IpAddr], sources: &[IpAddr]) -> Result<(), NetlinkError> {
+pub(super) fn configure_underlay(addresses: &[IpAddr], sources: &[IpAddr]) -> Result<(), NetlinkError> {
     let mut netlink = Netlink::open()?;
     netlink.set_mtu(UNDERLAY_DEVICE, UNDERLAY_MTU)?;
     netlink.set_queue(UNDERLAY_DEVICE, TUN_QUEUE_PACKETS)?;

@@ -4,6 +4,7 @@
 //! different; [`Lab::measure`] asks every pair. [`Lab::fail`] and [`Lab::heal`] cut and mend the underlay. Dropping the
 //! lab ends it: engines stop, namespaces go with their descriptors, and nothing is left.
 
+mod accelerator;
 pub mod agents;
 mod faults;
 mod lans;
@@ -23,6 +24,7 @@ use wayleave_core::names::Name;
 use wayleave_core::network::{Network, NodeIx};
 use wayleave_core::plan::{self, Ledger, LinkStates, Member, NodePlan, Plan};
 
+pub use accelerator::{Accelerator, AcceleratorError, HealthChecks};
 pub use faults::{Fault, FaultError, Target};
 pub use lans::Lan;
 pub use measure::{LinkReport, PairReport, Place};

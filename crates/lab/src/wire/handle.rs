@@ -5,6 +5,7 @@
 //! refused wait for the answer. Commands take effect in the order in which one thread gives them, so a call that waits (such as
 //! [`Wire::stats`]) also says that everything before it has happened. The wire ends with its last handle, or by [`Wire::stop`].
 
+use super::cloud::anycast::{AnycastConfig, AnycastFlow, AnycastId};
 use super::model::LinkModel;
 use super::nat::{Mapping, NatConfig};
 use super::route::{NatId, PortId, RouteError, UnderlayId};
@@ -61,6 +62,12 @@ pub enum WireError {
     /// No such NAT.
     #[error("the wire has no NAT {}", .0.0)]
     UnknownNat(NatId),
+    /// No such anycast address.
+    #[error("the wire has no anycast address {}", .0.0)]
+    UnknownAnycast(AnycastId),
+    /// [`limits::ANYCAST_MEMBERS_MAX`] reached.
+    #[error("an anycast address can't have more than {} members", limits::ANYCAST_MEMBERS_MAX)]
+    TooManyMembers,
     /// An address can't be given away.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -79,6 +86,7 @@ struct Line {
     thread: Option<JoinHandle<()>>,
     next_port: AtomicU32,
     next_nat: AtomicU32,
+    next_anycast: AtomicU32,
 }
 
 /// Everything that can be asked of the wire's thread.
@@ -92,6 +100,9 @@ pub(super) enum Command {
     SetNat { port: PortId, nat: Option<NatId>, answer: Answer<()> },
     RebindNat { nat: NatId, outside: Option<Ipv4Addr>, answer: Answer<()> },
     Mappings { nat: NatId, answer: Answer<Vec<Mapping>> },
+    AddAnycast { anycast: AnycastId, config: AnycastConfig, answer: Answer<()> },
+    SetHealthy { anycast: AnycastId, member: PortId, healthy: bool },
+    Flows { anycast: AnycastId, answer: Answer<Vec<AnycastFlow>> },
     SetDefaultLink { model: LinkModel },
     SetLink { from: PortId, to: PortId, model: LinkModel },
     SetLinkUp { from: PortId, to: PortId, up: bool },
@@ -116,8 +127,9 @@ impl Wire {
         let wake = Arc::new(unsafe { OwnedFd::from_raw_fd(raw) });
         let (commands, receiver) = channel();
         let thread = thread::start(options, receiver, Arc::clone(&wake))?;
-        let line =
-            Line { commands, wake, thread: Some(thread), next_port: AtomicU32::new(0), next_nat: AtomicU32::new(0) };
+        let number = || AtomicU32::new(0);
+        let (next_port, next_nat, next_anycast) = (number(), number(), number());
+        let line = Line { commands, wake, thread: Some(thread), next_port, next_nat, next_anycast };
         Ok(Self { line: Arc::new(line) })
     }
 
@@ -166,6 +178,23 @@ impl Wire {
     /// The live mappings of a NAT.
     pub fn mappings(&self, nat: NatId) -> Result<Vec<Mapping>, WireError> {
         self.ask(|answer| Command::Mappings { nat, answer })
+    }
+
+    /// Gives several ports one address: each flow to it goes to the nearest of them that is healthy.
+    pub fn add_anycast(&self, config: AnycastConfig) -> Result<AnycastId, WireError> {
+        let anycast = AnycastId(self.line.next_anycast.fetch_add(1, Ordering::Relaxed));
+        self.ask(|answer| Command::AddAnycast { anycast, config, answer })?;
+        Ok(anycast)
+    }
+
+    /// Says whether new flows to an anycast address may go to a member.
+    pub fn set_healthy(&self, anycast: AnycastId, member: PortId, healthy: bool) -> Result<(), WireError> {
+        self.line.tell(Command::SetHealthy { anycast, member, healthy })
+    }
+
+    /// The live flows of an anycast address.
+    pub fn flows(&self, anycast: AnycastId) -> Result<Vec<AnycastFlow>, WireError> {
+        self.ask(|answer| Command::Flows { anycast, answer })
     }
 
     /// The model of all ordered pairs that have none of their own.

@@ -4,7 +4,7 @@
 //! (RFC 1624, equation 3) instead of computing them anew, so a packet that was broken before stays broken after. A UDP checksum
 //! of zero means "none" and stays zero.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub(super) const ICMP: u8 = 1;
 pub(super) const TCP: u8 = 6;
@@ -144,6 +144,54 @@ pub(super) fn replace_address(packet: &mut [u8], at: usize, new: Ipv4Addr, sums:
     replace16(packet, at + 2, u16::from_be_bytes([c, d]), sums);
 }
 
+/// Length of an IPv6 header.
+const HEADER_V6: usize = 40;
+
+/// Source and destination of a UDP datagram of either version, if it is whole (no fragment) and has no IPv6 extension headers.
+pub(super) fn udp_endpoints(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    let (source, destination) = addresses(packet)?;
+    let at = udp_at(packet)?;
+    let ports = (read16(packet, at)?, read16(packet, at + 2)?);
+    Some((SocketAddr::new(source, ports.0), SocketAddr::new(destination, ports.1)))
+}
+
+/// Replaces the source of such a datagram by an address of the same version. Does nothing with any other packet or address.
+pub(super) fn replace_udp_source(packet: &mut [u8], new: IpAddr) {
+    replace_udp_address(packet, (12, 8), new);
+}
+
+/// The same with the destination.
+pub(super) fn replace_udp_destination(packet: &mut [u8], new: IpAddr) {
+    replace_udp_address(packet, (16, 24), new);
+}
+
+/// `at`: where the address is in an IPv4 and in an IPv6 packet.
+fn replace_udp_address(packet: &mut [u8], at: (usize, usize), new: IpAddr) {
+    let (Some(udp), Some((old, _))) = (udp_at(packet), addresses(packet)) else { return };
+    let transport = Some(TransportSum { at: udp + 6, zero_is_none: true });
+    match (old, new) {
+        (IpAddr::V4(_), IpAddr::V4(new)) => {
+            replace_address(packet, at.0, new, Sums { header: Some(10), transport, quoting: None });
+        }
+        (IpAddr::V6(_), IpAddr::V6(new)) => {
+            for (word, value) in new.segments().into_iter().enumerate() {
+                replace16(packet, at.1 + 2 * word, value, Sums { header: None, transport, quoting: None });
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Where the UDP header of a whole datagram starts.
+fn udp_at(packet: &[u8]) -> Option<usize> {
+    if packet.first()? >> 4 == 6 {
+        return (*packet.get(6)? == UDP).then_some(HEADER_V6);
+    }
+    let header = HeaderV4::parse(packet)?;
+    let is_whole = header.fragment_offset == 0 && !header.more_fragments;
+    (header.protocol == UDP && is_whole).then(|| header.payload())
+}
+
 /// The Internet checksum of some bytes.
 #[cfg(test)]
 pub(super) fn checksum(parts: &[&[u8]]) -> u16 {
@@ -187,6 +235,9 @@ mod tests {
                 header: Some(at), transport: Some(TransportSum { at: start, zero_is_none: true }), quoting: Some(at / 2),
             };
             replace_address(&mut bytes, at, Ipv4Addr::new(1, 2, 3, 4), sums);
+            udp_endpoints(&bytes);
+            replace_udp_source(&mut bytes, Ipv4Addr::LOCALHOST.into());
+            replace_udp_destination(&mut bytes, Ipv6Addr::LOCALHOST.into());
         }
     }
 }

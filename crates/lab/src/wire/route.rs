@@ -3,8 +3,10 @@
 //! The public internet is underlay 0; every private network (a VPC, an office LAN behind its router) is an underlay of its own, with
 //! addresses that may well be the same as in another one. A port that has an address in an underlay is attached to it. A
 //! destination is looked up in the sender's private underlays first, longest prefix first, then in the public one; so a private
-//! address reaches only those who share its network. An address belongs to a port or, in the public underlay, to a NAT.
+//! address reaches only those who share its network. An address belongs to a port or, in the public underlay, to a NAT or to several
+//! ports at once (anycast).
 
+use super::cloud::anycast::AnycastId;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -33,6 +35,8 @@ pub enum Target {
     Port(PortId),
     /// A NAT, which looks further in its inside underlay.
     Nat(NatId),
+    /// One of several, chosen for each flow.
+    Anycast(AnycastId),
 }
 
 /// Why an address can't be added.

@@ -3,6 +3,7 @@
 //! A wire in user memory is only as exact as its scheduling, so it measures itself: for each packet, how long after its deadline it
 //! was handed out. A measurement made while the wire was late by milliseconds says nothing and should be repeated; this is how to know.
 
+use super::cloud::anycast::{AnycastFlow, AnycastId};
 use super::route::{NatId, PortId};
 use std::fmt;
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub struct WireStats {
     pub links: Vec<LinkStats>,
     /// One entry per NAT.
     pub nats: Vec<NatStats>,
+    /// One entry per anycast address.
+    pub anycasts: Vec<AnycastStats>,
     /// Packets that never got as far as a link.
     pub drops: WireDrops,
     /// Packets under way.
@@ -117,6 +120,19 @@ pub struct NatStats {
     pub mappings: usize,
 }
 
+/// State of one anycast address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnycastStats {
+    /// Which.
+    pub anycast: AnycastId,
+    /// The address.
+    pub address: std::net::IpAddr,
+    /// Its members, and whether each is healthy.
+    pub members: Vec<(PortId, bool)>,
+    /// Its live flows.
+    pub flows: Vec<AnycastFlow>,
+}
+
 /// Packets dropped before they reached a link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WireDrops {
@@ -130,6 +146,8 @@ pub struct WireDrops {
     pub foreign_source: u64,
     /// The sender's NAT couldn't translate it.
     pub nat: u64,
+    /// To an anycast address, but not UDP to its port, or one flow too many.
+    pub anycast: u64,
 }
 
 /// Distribution of how long after their deadlines packets were handed out.

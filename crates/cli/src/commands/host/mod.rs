@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod apply;
+pub mod client_watch;
 pub mod doctor;
 pub mod ping;
 pub mod status;

@@ -5,7 +5,10 @@
 //!
 //! A packet's way is decided when it is sent, but a NAT in front of the receiver judges it when it arrives: two nodes that open
 //! their NATs towards each other at the same moment must meet. A cut way also swallows what is on it. A source address that
-//! would lead an answer to somebody else is refused, as providers do.
+//! would lead an answer to somebody else is refused, as providers do. A packet to an anycast address ([`anycast`]) goes on as one to
+//! the member that was chosen.
+
+pub mod anycast;
 
 use super::chance::Chance;
 use super::handle::WireError;
@@ -14,8 +17,9 @@ use super::nat::{Mapping, Nat, NatConfig};
 use super::packet;
 use super::queue::DeadlineQueue;
 use super::route::{Directory, NatId, PortId, Target, UnderlayId};
-use super::stats::{LinkStats, NatStats, WireDrops};
+use super::stats::{AnycastStats, LinkStats, NatStats, WireDrops};
 use crate::limits;
+use anycast::{Anycast, AnycastConfig, AnycastFlow, AnycastId};
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -39,6 +43,7 @@ pub struct Cloud {
     directory: Directory,
     ports: BTreeMap<PortId, Port>,
     nats: BTreeMap<NatId, Translator>,
+    anycasts: BTreeMap<AnycastId, Anycast>,
     paths: HashMap<(PortId, PortId), Path>,
     default_model: LinkModel,
     queue: DeadlineQueue<Flight>,
@@ -81,6 +86,7 @@ impl Cloud {
             directory: Directory::default(),
             ports: BTreeMap::new(),
             nats: BTreeMap::new(),
+            anycasts: BTreeMap::new(),
             paths: HashMap::new(),
             default_model: LinkModel::default(),
             queue: DeadlineQueue::new(limits::WIRE_PACKETS_MAX, limits::WIRE_BYTES_MAX),
@@ -113,15 +119,26 @@ impl Cloud {
             self.drops.foreign_source += 1;
             return;
         }
-        let (to, through) = match target {
-            Target::Port(port) => (port, None),
-            Target::Nat(id) => match self.port_behind(id, packet) {
-                Some(port) => (port, Some(id)),
+        self.answer_as_anycast(now_ns, from, packet);
+        let target = match target {
+            Target::Anycast(id) => match self.direct_to_member(now_ns, id, from, packet) {
+                Some(target) => target,
                 None => {
-                    self.drops.unroutable += 1;
+                    self.drops.anycast += 1;
                     return;
                 }
             },
+            other => other,
+        };
+        let (to, through) = match target {
+            Target::Port(port) => (Some(port), None),
+            Target::Nat(id) => (self.port_behind(id, packet), Some(id)),
+            // Nobody's member is an anycast address again.
+            Target::Anycast(_) => (None, None),
+        };
+        let Some(to) = to else {
+            self.drops.unroutable += 1;
+            return;
         };
         self.send(now_ns, Flight { from, to, through, packet: packet.to_vec() });
     }
@@ -222,6 +239,28 @@ impl Cloud {
         Ok(())
     }
 
+    /// Adds an anycast address.
+    pub fn add_anycast(&mut self, id: AnycastId, config: AnycastConfig) -> Result<(), WireError> {
+        if config.members.len() > limits::ANYCAST_MEMBERS_MAX {
+            return Err(WireError::TooManyMembers);
+        }
+        self.directory.add(Target::Anycast(id), config.address.into(), UnderlayId::PUBLIC)?;
+        self.anycasts.insert(id, Anycast::new(config));
+        Ok(())
+    }
+
+    /// Says whether new flows to an anycast address may go to a member.
+    pub fn set_healthy(&mut self, id: AnycastId, member: PortId, healthy: bool) {
+        if let Some(anycast) = self.anycasts.get_mut(&id) {
+            anycast.set_healthy(member, healthy);
+        }
+    }
+
+    /// The live flows of an anycast address.
+    pub fn flows(&self, now_ns: u64, id: AnycastId) -> Result<Vec<AnycastFlow>, WireError> {
+        Ok(self.anycasts.get(&id).ok_or(WireError::UnknownAnycast(id))?.flows(now_ns))
+    }
+
     /// The live mappings of a NAT.
     pub fn mappings(&self, now_ns: u64, id: NatId) -> Result<Vec<Mapping>, WireError> {
         let translator = self.nats.get(&id).ok_or(WireError::UnknownNat(id))?;
@@ -276,6 +315,20 @@ impl Cloud {
         self.nats.iter().map(stats).collect()
     }
 
+    /// State of all anycast addresses, in order.
+    pub fn anycast_stats(&self, now_ns: u64) -> Vec<AnycastStats> {
+        let stats = |(&anycast, state): (&AnycastId, &Anycast)| {
+            let members = state.config().members.iter().map(|member| (member.port, state.is_healthy(member.port)));
+            AnycastStats {
+                anycast,
+                address: state.config().address,
+                members: members.collect(),
+                flows: state.flows(now_ns),
+            }
+        };
+        self.anycasts.iter().map(stats).collect()
+    }
+
     /// Packets that never reached a link.
     pub fn drops(&self) -> WireDrops {
         self.drops
@@ -300,9 +353,32 @@ impl Cloud {
     fn leads_back(&self, from: PortId, source: IpAddr, target: Target) -> bool {
         let answered = match target {
             Target::Port(to) => self.directory.lookup(to, source).map(|(_, target)| target),
-            Target::Nat(_) => self.directory.owner(UnderlayId::PUBLIC, source),
+            Target::Nat(_) | Target::Anycast(_) => self.directory.owner(UnderlayId::PUBLIC, source),
         };
         answered == Some(Target::Port(from))
+    }
+
+    /// Sends a packet on to the member of an anycast address that its flow has or gets.
+    fn direct_to_member(&mut self, now_ns: u64, id: AnycastId, from: PortId, packet: &mut [u8]) -> Option<Target> {
+        let (client, wanted) = packet::udp_endpoints(packet)?;
+        let (paths, default_model) = (&self.paths, &self.default_model);
+        let delay = |to: PortId| paths.get(&(from, to)).map_or(default_model.delay, |path| path.link.model().delay);
+        let anycast = self.anycasts.get_mut(&id).filter(|anycast| anycast.config().port == wanted.port())?;
+        let member = anycast.handle_inbound(now_ns, client, delay)?;
+        packet::replace_udp_destination(packet, member.address);
+        self.directory.owner(UnderlayId::PUBLIC, member.address)
+    }
+
+    /// Gives what a member answers within a flow the anycast address as its source.
+    fn answer_as_anycast(&mut self, now_ns: u64, from: PortId, packet: &mut [u8]) {
+        if self.anycasts.is_empty() {
+            return;
+        }
+        let Some((source, client)) = packet::udp_endpoints(packet) else { return };
+        let mut anycasts = self.anycasts.values_mut();
+        if let Some(anycast) = anycasts.find_map(|a| a.handle_outbound(now_ns, (from, source), client).then_some(a)) {
+            packet::replace_udp_source(packet, anycast.config().address);
+        }
     }
 
     /// The port behind a NAT that a packet is on its way to. One that nobody inside expects travels as far as the NAT, which is
@@ -374,7 +450,7 @@ fn path<'a>(
 fn port_of(target: Target) -> Option<PortId> {
     match target {
         Target::Port(port) => Some(port),
-        Target::Nat(_) => None,
+        Target::Nat(_) | Target::Anycast(_) => None,
     }
 }
 
@@ -447,7 +523,7 @@ mod tests {
             cloud.handle_packet(0, A, &mut packet(source, destination));
         }
         cloud.handle_packet(0, A, &mut [0x45; 3]);
-        let drops = WireDrops { malformed: 1, local: 1, unroutable: 1, foreign_source: 2, nat: 0 };
+        let drops = WireDrops { malformed: 1, local: 1, unroutable: 1, foreign_source: 2, ..WireDrops::default() };
         assert_eq!(cloud.drops(), drops);
     }
 

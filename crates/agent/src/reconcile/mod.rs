@@ -4,6 +4,8 @@
 //! directory, so that two programs never work on one network at a time; remembers settings before it changes them, and puts
 //! them back when the network goes.
 
+mod originals;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -15,8 +17,8 @@ use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::{DeviceName, Name};
 
 use crate::host::{Choice, Host, HostError, Refused, sysctl};
-use crate::originals::Originals;
 use crate::system::directory::{self, DirectoryError};
+use originals::Originals;
 
 /// The name of the control socket in a network's directory.
 pub const SOCKET: &str = "control.sock";
