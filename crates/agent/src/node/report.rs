@@ -25,7 +25,9 @@ impl Agent {
         self.refresh_plan();
         let device = self.part.device.as_str().to_owned();
         let described = self.reconciler.host().describe(&device).ok();
-        let found = described.iter().flat_map(|device| &device.peers);
+        let clients = self.part.entry.as_ref().map(|entry| entry.device.as_str().to_owned());
+        let clients = clients.and_then(|device| self.reconciler.host().describe(&device).ok());
+        let found = described.iter().chain(&clients).flat_map(|device| &device.peers);
         let peers: HashMap<PublicKey, &PeerDescription> =
             found.map(|peer| (PublicKey::from_bytes(peer.public_key.0), peer)).collect();
         let own = self.plan.find(&self.part.name);
@@ -68,7 +70,10 @@ impl Agent {
         report: Option<&LinkReport>,
     ) -> MemberSnapshot {
         let name = self.plan.name(member);
-        let link = self.peers.named(name).map(|at| &self.part.peers[at]);
+        let here = self.part.entry.as_ref().filter(|entry| entry.here.contains(name));
+        let client =
+            here.and_then(|entry| Some(&entry.peers[entry.peers.binary_search_by(|p| p.name.cmp(name)).ok()?]));
+        let link = self.peers.named(name).map(|at| &self.part.peers[at]).or(client);
         let peer = link.and_then(|link| peers.get(&link.public_key?));
         let path = self.plan.path(own, member);
         let via = path.as_deref().map(|path| match path {
@@ -77,7 +82,10 @@ impl Agent {
             [] => String::new(),
         });
         let age = peer.and_then(|peer| peer.last_handshake.map(age));
-        let (health, reason) = judge(link, via.as_deref(), age, report);
+        let (health, reason) = match self.whereabouts(member) {
+            Some(words) => words,
+            None => judge(link, via.as_deref(), age, report),
+        };
         let region = match member {
             Member::Node(ix) => self.plan.network.node(ix).region,
             Member::Client(_) => None,
@@ -101,6 +109,21 @@ impl Agent {
             allowed: peer.iter().flat_map(|peer| &peer.allowed_ips).map(ToString::to_string).collect(),
             health,
             reason,
+        }
+    }
+}
+
+impl Agent {
+    /// What there is to say of a client that roams and is not here.
+    fn whereabouts(&self, member: Member) -> Option<(Health, String)> {
+        let Member::Client(at) = member else { return None };
+        let network = &self.plan.network;
+        let client = &network.clients[at as usize];
+        match self.claims.of(&client.name).filter(|_| client.roams) {
+            Some(server) if *server == self.part.name => None,
+            Some(server) => Some((Health::Fine, format!("with {server}"))),
+            None if client.roams => Some((Health::Idle, "with nobody".into())),
+            None => None,
         }
     }
 }
