@@ -74,7 +74,7 @@ pub fn check_udp(from: &Namespace, to: &Namespace, address: &str, lens: &[usize]
 /// other goes on, and what a thread sends after it was moved overtakes what it sent before; engines have no part in that.
 pub fn check_udp_bursts(from: &Namespace, to: &Namespace, address: &str, lens: &[usize], judge: &dyn Fn(&[u32])) {
     let receiver = to.enter(|| UdpSocket::bind((address, 0)).unwrap());
-    receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    receiver.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let any = if address.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
     let sender = from.enter(|| UdpSocket::bind(any).unwrap());
     sender.connect(receiver.local_addr().unwrap()).unwrap();
@@ -90,7 +90,10 @@ pub fn check_udp_bursts(from: &Namespace, to: &Namespace, address: &str, lens: &
             let mut arrived = Vec::new();
             for _ in numbers.clone() {
                 let got = receiver.recv(&mut received);
-                assert_eq!(got.ok(), Some(len), "of {numbers:?} there came {arrived:?}");
+                if got.as_ref().ok() != Some(&len) {
+                    let [sent, seen] = [from, to].map(traffic);
+                    panic!("{got:?} of {numbers:?} of {len} bytes, after {arrived:?}\nsender {sent}\nreceiver {seen}");
+                }
                 let number = u32::from_be_bytes(*received.first_chunk().unwrap());
                 assert!(received[4..len].iter().all(|byte| *byte == number as u8));
                 arrived.push(number);
@@ -100,6 +103,14 @@ pub fn check_udp_bursts(from: &Namespace, to: &Namespace, address: &str, lens: &
             assert!(arrived.iter().copied().eq(numbers.clone()), "of {numbers:?} there came {arrived:?}");
         }
     }
+}
+
+/// What a host's kernel has counted, to tell where something was lost.
+fn traffic(host: &Namespace) -> String {
+    let counted =
+        host.output("cat /proc/thread-self/net/snmp /proc/thread-self/net/snmp6 /proc/thread-self/net/dev").stdout;
+    let counted = String::from_utf8_lossy(&counted).into_owned();
+    counted.lines().filter(|line| !line.ends_with("\t0")).collect::<Vec<_>>().join("\n")
 }
 
 fn engines(at_left: Offloads, at_right: Offloads) -> (Namespace, Namespace, Engine, Engine) {
