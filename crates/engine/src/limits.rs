@@ -65,6 +65,9 @@ pub const HANDSHAKES_PER_ADDRESS_BURST: u32 = 5;
 /// Addresses remembered by the rate limiter. Only proven addresses get in, yet a /64 per entry must not eat memory.
 pub const RATE_LIMITED_ADDRESSES_MAX: usize = 65_536;
 
+/// Ways to peers of which is remembered what routing said; with more, all is asked anew.
+pub const ROUTES_KEPT_MAX: usize = 65_536;
+
 /// The largest packet we read: an IP packet is never longer than 65,535 bytes.
 pub const PACKET_BYTES_MAX: usize = 65_535;
 /// The processor time that the device's thread asks for at a turn: short ones come sooner, and a packet waits for no more than that.

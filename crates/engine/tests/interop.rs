@@ -7,7 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "interop/device.rs"]
+#[path = "interop/device/mod.rs"]
 mod device;
 #[path = "interop/ends.rs"]
 mod ends;

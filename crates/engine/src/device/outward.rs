@@ -13,6 +13,7 @@ use super::outbox::{Address, Outbox};
 use super::pool::{Pool, Sealing};
 use super::tun::Tun;
 use super::udp::Sockets;
+use super::udp::sources::Sources;
 use crate::limits::{
     BATCH_BYTES, BATCH_PACKETS, PACKET_BYTES_MAX, PARALLEL_FROM_BYTES, PARALLEL_FROM_PACKETS, QUIET_BYTES, QUIET_GAP,
 };
@@ -30,6 +31,8 @@ pub struct Outward {
     /// One packet as it is read. Made when first needed.
     scratch: Vec<u8>,
     outbox: Outbox,
+    /// Where to send from.
+    pub sources: Sources,
     /// Sealing is left to the pool.
     defers: bool,
     /// When a packet last came, and whether it was small and came alone: nothing before it for [`QUIET_GAP`], nothing known behind it.
@@ -118,7 +121,11 @@ impl Outward {
 
     /// Cuts a packet into the outbox. Each piece is sealed while it is in the nearest cache, or left to the pool.
     fn send_run(&mut self, departure: &Departure, segments: &Segments, packet: &[u8], way: &mut Way<'_>) {
-        let to = Address { endpoint: departure.endpoint, peer: Some(departure.peer), tos: ecn(packet) };
+        let to = Address {
+            endpoint: self.sources.checked(departure.endpoint),
+            peer: Some(departure.peer),
+            tos: ecn(packet),
+        };
         let (count, last) = (segments.count(), segments.last_len());
         for nth in 0..count {
             let len = if nth + 1 == count { last } else { segments.first_len() };
@@ -142,6 +149,8 @@ impl Outward {
                 Some(&(TYPE_DATA | TYPE_COOKIE_REPLY)) | None => 0,
                 Some(_) => HANDSHAKE_TOS,
             };
+            // A stranger gets a cookie where it was asked for, and no work beside it.
+            let endpoint = if peer.is_some() { self.sources.checked(endpoint) } else { endpoint };
             let to = Address { endpoint, peer, tos };
             if let Some(place) = self.append(&to, packet.len(), way) {
                 place.copy_from_slice(packet.packet());

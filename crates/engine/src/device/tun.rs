@@ -177,7 +177,7 @@ impl LinkWatch {
 
     fn open_here() -> io::Result<LinkWatch> {
         Ok(LinkWatch {
-            notifications: sys::link_notifications()?,
+            notifications: sys::netlink(libc::RTMGRP_LINK as u32)?,
             query: sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?,
         })
     }

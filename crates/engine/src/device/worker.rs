@@ -1,6 +1,6 @@
 //! The device's thread: waits for descriptors, tells the tunnel, and does what the tunnel wants.
 //!
-//! Descriptors: wake-up (commands), link notifications, UAPI listener, TUN, the two sockets. From each of the last three at most
+//! Descriptors: wake-up (commands), link notifications, UAPI listener, changes of routes, TUN, the two sockets. From each of the last three at most
 //! one batch is taken before the others get their turn (`outward` and `inward` do the work), and the tunnel's outputs are drained
 //! after all of them. The wait ends at the tunnel's next deadline. The thread ends on a stop command or when the interface is deleted.
 //!
@@ -36,7 +36,7 @@ pub struct Worker {
     sockets: Option<Arc<Sockets>>,
     /// Counts each time that other sockets take their place.
     sockets_generation: u64,
-    waiter: Waiter<7>,
+    waiter: Waiter<8>,
     listen_port: u16,
     fwmark: u32,
     uapi: Option<UapiSocket>,
@@ -100,7 +100,7 @@ impl Worker {
         }
     }
 
-    fn wait(&mut self) -> io::Result<[bool; 7]> {
+    fn wait(&mut self) -> io::Result<[bool; 8]> {
         let always = |fd: RawFd| Some((fd, 0));
         let generation = self.sockets_generation;
         let socket = |family| Some((self.sockets.as_ref()?.raw_fd(family)?, generation));
@@ -112,14 +112,18 @@ impl Worker {
             socket(Family::V4),
             socket(Family::V6),
             self.pool.as_ref().and_then(|pool| always(pool.raw_fd())),
+            self.outward.sources.raw_fd().and_then(always),
         ])?;
         if self.pool.as_ref().is_some_and(|pool| !pool.may_sleep()) {
-            return Ok([false; 7]);
+            return Ok([false; 8]);
         }
         self.waiter.wait(self.clock.now().monotonic, self.tunnel.poll_timeout())
     }
 
-    fn handle_ready(&mut self, [commands, link, uapi, tun, v4, v6, pool]: [bool; 7]) {
+    fn handle_ready(&mut self, [commands, link, uapi, tun, v4, v6, pool, routes]: [bool; 8]) {
+        if routes {
+            self.outward.sources.handle_change();
+        }
         if pool && let Some(pool) = &self.pool {
             pool.hush();
         }
@@ -236,6 +240,7 @@ impl Worker {
             self.open_sockets();
         }
         if changed {
+            self.outward.sources.set_fwmark(fwmark);
             self.tunnel.handle_sockets_changed();
         }
         Ok(())

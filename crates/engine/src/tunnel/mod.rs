@@ -46,7 +46,7 @@ pub use data::{Departure, Unopened};
 pub use session::{Rejection, Session};
 
 /// The local end of a path: which of our addresses, on which interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LocalAddress {
     /// The address the other end sent to, and so expects answers from.
     pub address: IpAddr,

@@ -128,10 +128,15 @@ pub fn bring_up(namespace: &Namespace, name: &str, address: &str) {
 }
 
 /// Waits for something that should come soon.
-pub fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(15);
+pub fn wait_for(what: &str, happened: impl FnMut() -> bool) {
+    wait_for_s(15, what, happened);
+}
+
+/// Waits for something that comes within so many seconds.
+pub fn wait_for_s(limit_s: u64, what: &str, mut happened: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(limit_s);
     while !happened() {
-        assert!(Instant::now() < deadline, "waited 15 s for {what}");
+        assert!(Instant::now() < deadline, "waited {limit_s} s for {what}");
         sleep(Duration::from_millis(10));
     }
 }

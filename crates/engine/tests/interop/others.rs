@@ -4,6 +4,7 @@
 //! program that is started like wireguard-go takes its place if WAYLEAVE_INTEROP_PROGRAM names it with its arguments.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 use boringtun::device::{DeviceConfig, DeviceHandle};
@@ -57,7 +58,8 @@ impl Other {
             }
         };
         if kind != Kind::Linux {
-            wait_for("the other engine's socket", || uapi::default_path(&name).exists());
+            // It is there before anybody listens to it.
+            wait_for("the other engine's socket", || UnixStream::connect(uapi::default_path(&name)).is_ok());
         }
         let key = new_key();
         let other = Other { name, public_key: key.public_key(), running };

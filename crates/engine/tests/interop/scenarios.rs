@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use wayleave_engine::{ConfigureDevice, ConfigurePeer, Event, PresharedKey, Timing};
 
-use crate::ends::{Engine, KeyFile, base64, new_key, wait_for};
-use crate::offload::{assert_clean, bulk, check_tcp, check_udp};
+use crate::ends::{Engine, KeyFile, base64, new_key, wait_for, wait_for_s};
+use crate::offload::{assert_clean, bulk, check_tcp, check_udp, check_udp_bursts};
 use crate::others::{Kind, Other};
 use crate::{Namespace, load, pair, peer, ping, ping_losing, ping_until_answered, set_peer};
 
@@ -117,6 +117,30 @@ impl Ends {
         line.split_whitespace().nth(1).unwrap().to_owned()
     }
 
+    /// Whether the other seals with a session of which it does not open anything.
+    ///
+    /// wireguard-go handles a response and an initiation at once on two threads that share one handshake. If a busy processor keeps
+    /// the first between its check and its writing until the second is done, the session of the response has no index at its end: it
+    /// seals with it, and drops whatever comes in by it, until it hears nothing for 15 s and starts anew. One crossing in some three
+    /// hundred on a machine with four times as much to do as it can; not ours to mend.
+    fn other_is_confused(&self) -> bool {
+        let at_other = || {
+            let line = self.right.command(&format!("wg show {} transfer", self.other.name));
+            line.split_whitespace().nth(1).and_then(|bytes| bytes.parse::<u64>().ok()).unwrap()
+        };
+        let at_engine = || {
+            let description = self.engine.device.describe().unwrap();
+            let received = (description.peers[0].rx_bytes, description.counters.rx_packets);
+            (received, description.peers[0].tx_bytes, description.counters.rx_bad_data)
+        };
+        let (other_before, (received, sent, bad)) = (at_other(), at_engine());
+        for (namespace, address) in [(&self.left, "10.77.0.2"), (&self.right, "10.77.0.1")] {
+            let _ = namespace.output(&format!("ping -q -n -W 1 -c 1 {address}"));
+        }
+        let (other_after, after) = (at_other(), at_engine());
+        other_after == other_before && after.0 > received && after.1 > sent && after.2 == bad
+    }
+
     pub fn ping_both_ways(&self, count: u32) {
         ping(&self.left, "10.77.0.2", count);
         ping(&self.right, "10.77.0.1", count);
@@ -164,13 +188,16 @@ fn preshared_keys_must_agree(kind: Kind) {
 fn rekeying_under_traffic_loses_nothing(kind: Kind) {
     for engine_calls in [true, false] {
         let ends = Ends::introduced(kind, hasty(), engine_calls);
+        let start = Instant::now();
         if engine_calls {
             ping(&ends.left, "10.77.0.2", 140);
         } else {
             ping(&ends.right, "10.77.0.1", 140);
         }
         let handshakes = ends.engine.device.describe().unwrap().counters.handshakes;
-        assert!((3..=5).contains(&handshakes), "{handshakes} handshakes in 7 s");
+        // One for each two seconds, of which there are more than seven where processors are taken; and the first.
+        let max = start.elapsed().as_secs() / 2 + 2;
+        assert!((3..=max).contains(&handshakes), "{handshakes} handshakes in {:?}", start.elapsed());
     }
 }
 
@@ -297,23 +324,37 @@ fn a_new_key_on_either_side_is_used_at_once(kind: Kind) {
 }
 
 /// The others keep one handshake at a time, so this is the hard case. It hung for seconds in spikes. boringtun drops the packet that
-/// waits when it refuses a handshake of its own that was crossed, so it may lose one.
+/// waits when it refuses a handshake of its own that was crossed, so it may lose one. No ping waits for a repeated handshake: `ping`
+/// gives up before that.
 fn both_starting_at_once_settle_at_once(kind: Kind) {
     let ends = Ends::new(kind, Timing::default());
-    let mut slowest = Duration::ZERO;
-    let (lost_max, slow) = if kind == Kind::Boringtun { (1, 3) } else { (0, 2) };
-    for round in 0..25 {
+    let lost_max = if kind == Kind::Boringtun { 1 } else { 0 };
+    let mut confused = 0;
+    for _ in 0..25 {
         ends.forget_other();
         ends.forget_engine();
         ends.tell_other(&ends.engine_at("10.99.0.1"));
         ends.tell_engine("10.99.0.2");
-        let start = Instant::now();
-        std::thread::scope(|scope| {
-            scope.spawn(|| ping_losing(&ends.left, "10.77.0.2", 3, lost_max));
-            scope.spawn(|| ping_losing(&ends.right, "10.77.0.1", 3, lost_max));
-        });
-        slowest = slowest.max(start.elapsed());
-        assert!(slowest < Duration::from_secs(slow), "round {round} took {slowest:?}");
+        let settled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            std::thread::scope(|scope| {
+                let pings = [(&ends.left, "10.77.0.2"), (&ends.right, "10.77.0.1")]
+                    .map(|(from, to)| scope.spawn(move || ping_losing(from, to, 3, lost_max)));
+                for ping in pings {
+                    if let Err(panic) = ping.join() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+            });
+        }));
+        if let Err(panic) = settled {
+            confused += 1;
+            if kind != Kind::WireguardGo || confused > 2 || !ends.other_is_confused() {
+                std::panic::resume_unwind(panic);
+            }
+            wait_for_s(30, "the other to start anew", || {
+                ends.left.output("ping -q -n -W 1 -c 1 10.77.0.2").status.success()
+            });
+        }
     }
 }
 
@@ -327,8 +368,13 @@ fn bulk_both_ways_arrives_unchanged(kind: Kind) {
         ping(if engine_calls { left } else { right }, if engine_calls { "10.77.0.2" } else { "10.77.0.1" }, 1);
         check_tcp(left, right, "10.77.0.2", bytes);
         check_tcp(right, left, "10.77.0.1", bytes);
-        check_udp(left, right, "10.77.0.2", &[64, 1372]);
-        check_udp(right, left, "10.77.0.1", &[64, 1372]);
+        if kind == Kind::Linux {
+            check_udp_bursts(left, right, "10.77.0.2", &[64, 1372], &|_| ());
+            check_udp_bursts(right, left, "10.77.0.1", &[64, 1372], &|_| ());
+        } else {
+            check_udp(left, right, "10.77.0.2", &[64, 1372]);
+            check_udp(right, left, "10.77.0.1", &[64, 1372]);
+        }
         assert_clean(engine);
     }
 }

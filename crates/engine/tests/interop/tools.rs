@@ -51,6 +51,48 @@ fn set_show_setconf_syncconf_and_showconf_work() {
     assert_eq!(wg("show DEV allowed-ips").trim(), format!("{}\t10.9.0.0/16", key(2)));
 }
 
+/// What exporters read: nine columns of a peer behind the interface's name, five of the interface.
+#[test]
+fn the_columns_of_a_dump_of_all_interfaces_say_what_the_device_knows() {
+    needs_machine!();
+    let (left, right) = pair();
+    let a = Engine::start(&left, "10.77.0.1/24", Timing::default());
+    let b = Engine::start(&right, "10.77.0.2/24", Timing::default());
+    set_peer(&b, peer(a.public_key, None, &["10.77.0.1/32"]));
+    set_peer(&a, peer(b.public_key, Some(&format!("10.99.0.2:{}", b.port())), &["10.77.0.2/32", "fd77::2/128"]));
+    let psk = KeyFile::new(&a.name, &key(9));
+    left.command(&format!("wg set {} peer {} persistent-keepalive 900", a.name, b.public_key));
+    left.command(&format!("wg set {} fwmark 0x2a peer {} preshared-key {}", a.name, key(5), psk.0.display()));
+    ping(&left, "10.77.0.2", 3);
+    // The sockets of other tests' devices are in the same directory, and end while they are read.
+    let rows_of = |name: &str| -> Vec<Vec<String>> {
+        let dump = String::from_utf8(left.output("wg show all dump").stdout).unwrap();
+        let rows = dump.lines().map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>());
+        rows.filter(|columns| columns[0] == name).collect()
+    };
+    let before = a.device.describe().unwrap();
+    let rows = rows_of(&a.name);
+    let private_key = base64(before.private_key.as_ref().unwrap().expose());
+    let interface = [&a.name, &private_key, &a.public_key.to_string(), &a.port().to_string(), "0x2a"];
+    assert_eq!(rows[0], interface);
+    let known = &before.peers[0];
+    let handshake_s = known.last_handshake.unwrap().as_secs().to_string();
+    let (endpoint, rx, tx) = (format!("10.99.0.2:{}", b.port()), known.rx_bytes, known.tx_bytes);
+    let busy = [&a.name, &b.public_key.to_string(), "(none)", &endpoint, "10.77.0.2/32,fd77::2/128", &handshake_s];
+    assert_eq!(rows[1][..6], busy);
+    assert_eq!(rows[1][8], "900");
+    // Pings of a busy machine may still be answered while this is read.
+    let counted = |column: usize| rows[1][column].parse::<u64>().unwrap();
+    let after = &a.device.describe().unwrap().peers[0];
+    assert!((rx..=after.rx_bytes).contains(&counted(6)) && (tx..=after.tx_bytes).contains(&counted(7)), "{rows:?}");
+    assert_eq!(rows[2], [&a.name, &key(5), &key(9), "(none)", "(none)", "0", "0", "0", "off"]);
+    assert_eq!(rows.len(), 3);
+    assert_eq!(
+        rows_of(&b.name)[1][2..5],
+        ["(none)".to_owned(), format!("10.99.0.1:{}", a.port()), "10.77.0.1/32".to_owned()]
+    );
+}
+
 #[test]
 fn syncconf_does_not_disturb_sessions() {
     needs_machine!();

@@ -191,13 +191,13 @@ pub fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> 
     owned(unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, protocol) })
 }
 
-/// A netlink socket that hears of every change to interfaces.
-pub fn link_notifications() -> io::Result<OwnedFd> {
+/// A socket for `rtnetlink`, which hears of what these groups (`RTMGRP_`) are told.
+pub fn netlink(groups: u32) -> io::Result<OwnedFd> {
     let socket = socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
     // SAFETY: `sockaddr_nl` is plain old data, valid when zero.
     let mut address: libc::sockaddr_nl = unsafe { zeroed() };
     address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
-    address.nl_groups = libc::RTMGRP_LINK as u32;
+    address.nl_groups = groups;
     let len = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
     // SAFETY: the pointer and length are those of a live address.
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) })?;

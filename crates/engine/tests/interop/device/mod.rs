@@ -1,7 +1,9 @@
 //! The engine against itself: what a user sees of a device that is not the protocol.
 //!
 //! Counters and events, source addresses of answers, ports and marks, up and down, moving and deleting the interface, and the
-//! end of the program. Two engines, the left one knowing where the right one is.
+//! end of the program. Two engines, the left one knowing where the right one is. `routes`: with two ways between them.
+
+mod routes;
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::thread;

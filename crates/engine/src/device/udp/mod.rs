@@ -7,6 +7,8 @@
 //! Datagrams of equal length to one place are sent as one message that the kernel cuts (a train), and come in joined. Where the
 //! kernel or the way out refuses a train, its datagrams are sent one by one, and that is remembered.
 
+pub mod sources;
+
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
