@@ -167,62 +167,45 @@ impl Plan {
             Host::Dns(_) => false,
         });
         let own_table = loops.then(|| own_table(self.device(member)));
-        let region = |ix: Option<crate::network::RegionIx>| ix.map(|ix| self.network.regions[ix.at()].name.clone());
-        let common = (self.network.name.clone(), self.name(member).clone(), self.overlay_addresses(member).to_vec());
-        let (network, name, addresses) = common;
-        let (generation, public_key, link_address) =
-            (self.generation, self.public_key(member), self.link_address(member));
-        match member {
+        let (region, platform, mtu, clamps_mss) = match member {
             Member::Node(ix) => {
                 let node = self.network.node(ix);
-                NodePlan {
-                    kind: MemberKind::Node,
-                    region: region(node.region),
-                    platform: node.platform,
-                    device: node.device.clone(),
-                    port: Some(node.port),
-                    mtu: node.mtu,
-                    forwards: self.forwards(ix),
-                    local_prefixes: self.site_prefixes(ix).to_vec(),
-                    firewall: self.firewall(ix),
-                    clamps_mss: node.firewall.clamps_mss,
-                    network,
-                    generation,
-                    name,
-                    public_key,
-                    addresses,
-                    link_address,
-                    routes,
-                    own_table,
-                    peers,
-                    entry,
-                }
+                (node.region, node.platform, node.mtu, node.firewall.clamps_mss)
             }
             Member::Client(at) => {
                 let client = &self.network.clients[at as usize];
-                NodePlan {
-                    kind: MemberKind::Client,
-                    region: region(client.region),
-                    platform: client.platform,
-                    device: client.device.clone(),
-                    port: None,
-                    mtu: client.mtu,
-                    forwards: !client.prefixes.is_empty(),
-                    local_prefixes: client.prefixes.clone(),
-                    firewall: None,
-                    clamps_mss: client.clamps_mss,
-                    network,
-                    generation,
-                    name,
-                    public_key,
-                    addresses,
-                    link_address,
-                    routes,
-                    own_table,
-                    peers,
-                    entry,
-                }
+                (client.region, client.platform, client.mtu, client.clamps_mss)
             }
+        };
+        let node = match member {
+            Member::Node(ix) => Some(ix),
+            Member::Client(_) => None,
+        };
+        let local_prefixes = match member {
+            Member::Node(ix) => self.site_prefixes(ix).to_vec(),
+            Member::Client(at) => self.network.clients[at as usize].prefixes.clone(),
+        };
+        NodePlan {
+            network: self.network.name.clone(),
+            generation: self.generation,
+            name: self.name(member).clone(),
+            kind: if node.is_some() { MemberKind::Node } else { MemberKind::Client },
+            region: region.map(|ix| self.network.regions[ix.at()].name.clone()),
+            platform,
+            device: self.device(member).clone(),
+            port: node.map(|ix| self.network.node(ix).port),
+            mtu,
+            public_key: self.public_key(member),
+            addresses: self.overlay_addresses(member).to_vec(),
+            link_address: self.link_address(member),
+            forwards: node.map_or(!local_prefixes.is_empty(), |ix| self.forwards(ix)),
+            local_prefixes,
+            routes,
+            own_table,
+            firewall: node.and_then(|ix| self.firewall(ix)),
+            clamps_mss,
+            peers,
+            entry,
         }
     }
 
