@@ -11,6 +11,7 @@ mod lan;
 mod networkd;
 mod routers;
 mod script;
+mod settings;
 mod svg;
 mod wg_quick;
 mod zones;
