@@ -173,6 +173,44 @@ sed -n 's/^ExecStart=//p' networkd/a/wayleave-wg0.service | sed 's/\$\$/$/g; s/%
     }
 }
 
+#[test]
+fn a_router_that_is_told_so_forwards_the_port_to_the_gateway_behind_it() {
+    let test = "a_router_that_is_told_so_forwards_the_port_to_the_gateway_behind_it";
+    if !can_run(test, true, &[&PROGRAMS[..], &["iptables", "python3"]].concat()) {
+        return;
+    }
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let desk = Desk::with("network.toml", &std::fs::read_to_string(examples.join("two-offices.toml")).unwrap());
+    desk.wayleave("key make").expect(0);
+    desk.wayleave("render network.toml --routes -o lan").expect(0);
+    // The router here, the gateway and somebody at the other office in namespaces of their own.
+    let script = "
+for n in gateway abroad; do ip netns add $n; ip -n $n link set lo up; done
+ip link add lan type veth peer name eth0 netns gateway; ip addr add 192.168.10.1/24 dev lan; ip link set lan up
+ip -n gateway addr add 192.168.10.2/24 dev eth0; ip -n gateway link set eth0 up; ip -n gateway route add default via 192.168.10.1
+ip link add wan type veth peer name eth0 netns abroad; ip addr add 198.51.100.10/24 dev wan; ip link set wan up
+ip -n abroad addr add 198.51.100.20/24 dev eth0; ip -n abroad link set eth0 up
+sysctl -q -w net.ipv4.ip_forward=1; iptables -P FORWARD DROP; iptables -A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT
+cat >answer.py <<T
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 7777)); s.settimeout(20)
+word, who = s.recvfrom(99); s.sendto(b'heard ' + word, who)
+T
+cat >ask.py <<T
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2)
+s.connect(('198.51.100.10', 7777)); s.send(b'word')
+try: print(s.recv(99).decode())
+except OSError: print('closed')
+T
+ip netns exec gateway python3 answer.py & sleep 0.5
+ip netns exec abroad python3 ask.py
+grep ^iptables lan/routes-alpha.txt | sh -e
+ip netns exec abroad python3 ask.py";
+    let ran = apart(&desk, script).expect(0);
+    assert_eq!(ran.out, "closed\nheard word\n", "{ran}");
+}
+
 /// What cloud-init does with `write_files` and `runcmd`.
 const CLOUD_INIT: &str = r#"
 import os, subprocess, sys, yaml

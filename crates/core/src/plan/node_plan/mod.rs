@@ -88,6 +88,9 @@ pub struct NodePlan {
     /// Its firewall; none if nobody sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firewall: Option<Firewall>,
+    /// Whether the policy refuses anything that a firewall would have to enforce.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_restricted: bool,
     /// Whether TCP between its sites and the tunnel is told what size of segments fits through (MSS clamping).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clamps_mss: bool,
@@ -168,6 +171,7 @@ impl Plan {
         });
         let own_table = loops.then(|| own_table(self.device(member)));
         let region = |ix: Option<crate::network::RegionIx>| ix.map(|ix| self.network.regions[ix.at()].name.clone());
+        let is_restricted = self.network.policy.refuses() || !self.network.isolated.is_empty();
         let common = (self.network.name.clone(), self.name(member).clone(), self.overlay_addresses(member).to_vec());
         let (network, name, addresses) = common;
         let (generation, public_key, link_address) =
@@ -185,6 +189,7 @@ impl Plan {
                     forwards: self.forwards(ix),
                     local_prefixes: self.site_prefixes(ix).to_vec(),
                     firewall: self.firewall(ix),
+                    is_restricted,
                     clamps_mss: node.firewall.clamps_mss,
                     network,
                     generation,
@@ -210,6 +215,7 @@ impl Plan {
                     forwards: !client.prefixes.is_empty(),
                     local_prefixes: client.prefixes.clone(),
                     firewall: None,
+                    is_restricted,
                     clamps_mss: client.clamps_mss,
                     network,
                     generation,
