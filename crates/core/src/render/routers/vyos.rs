@@ -56,8 +56,31 @@ fn tree(plan: &NodePlan, key: &KeySource<'_>) -> Result<Tree, RenderError> {
         tree.many(&["protocols", "static", kind, &prefix.to_string(), "interface"], &plan.device);
     }
     rules(plan, &mut tree);
+    if plan.clamps_mss {
+        clamp_incoming(plan, &mut tree);
+    }
     Ok(tree)
 }
+
+/// `adjust-mss` is about what goes into the tunnel. What comes out of it was told by the other end what fits there, which may
+/// be more than fits here; a policy of routes may set numbers only, and never raises one.
+fn clamp_incoming(plan: &NodePlan, tree: &mut Tree) {
+    let name = format!("wayleave-{}", plan.device);
+    for (v4, kind, headers) in [(true, "route", 40), (false, "route6", 60)] {
+        if routes_any(plan, v4) {
+            let policy = ["policy", kind, &name];
+            tree.many(&[&policy[..], &["interface"]].concat(), &plan.device);
+            let mut rule = |node: &[&str], value: &str| tree.one(&[&policy[..], &["rule", "10"], node].concat(), value);
+            rule(&["protocol"], "tcp");
+            rule(&["set", "tcp-mss"], &plan.mtu.saturating_sub(headers).clamp(MSS_MIN, MSS_MAX).to_string());
+            rule(&["tcp", "flags"], "syn");
+        }
+    }
+}
+
+/// The segment sizes that VyOS takes.
+const MSS_MIN: u16 = 500;
+const MSS_MAX: u16 = 1460;
 
 /// Lets in the port, and unless there is a policy what comes out of the tunnel and goes into it, where the router's own
 /// rules drop by default.
