@@ -49,6 +49,21 @@ fn who_is_behind_nat_or_known_by_name_may_come_from_anywhere() {
 }
 
 #[test]
+fn entry_nodes_are_open_to_clients_that_roam() {
+    let plan = planned(network(
+        "[network]\nname = \"n\"\nprefixes = [\"10.0.0.0/24\"]\n[entry]\nendpoint = \"192.0.2.99\"\n\
+         [nodes.a]\nendpoint = \"192.0.2.1\"\nentry = true\nhub = true\nplatform = \"agent\"\n[nodes.b]\nendpoint = \"192.0.2.2\"\n[clients.c]\n",
+    ));
+    let told = plan.of(plan.members().next().unwrap());
+    let entry = told.entry.unwrap();
+    let rules = of(&plan, "a");
+    for port in [format!("udp {}", entry.port), format!("tcp {}", entry.ready_port)] {
+        assert!(rules.contains(&format!("{port} 0.0.0.0/0")), "{rules:?}");
+    }
+    assert_eq!(of(&plan, "b"), ["udp 51820 192.0.2.1/32"]);
+}
+
+#[test]
 fn whoever_dials_is_let_in() {
     let mut judged = 0;
     for seed in 0..60 {

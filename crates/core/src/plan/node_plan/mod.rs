@@ -154,6 +154,14 @@ impl NodePlan {
     }
 }
 
+/// Whether a peer is dialled at an address that goes into the tunnel.
+fn loops(peers: &[PeerPlan], routes: &[IpNet]) -> bool {
+    peers.iter().flat_map(|peer| &peer.endpoints).any(|endpoint| match endpoint.host {
+        Host::Ip(address) => routes.iter().any(|prefix| prefix.contains(&address)),
+        Host::Dns(_) => false,
+    })
+}
+
 impl Plan {
     /// Unfolds one member's part.
     pub fn of(&self, member: Member) -> NodePlan {
@@ -165,11 +173,7 @@ impl Plan {
         // Clients that are elsewhere are reached through the node's own device, or nowhere.
         let elsewhere = entry.iter().flat_map(|entry| entry.prefixes().1);
         let routes = merge(peers.iter().flat_map(|peer| peer.allowed.iter().copied()).chain(elsewhere).collect());
-        let loops = peers.iter().flat_map(|peer| &peer.endpoints).any(|endpoint| match endpoint.host {
-            Host::Ip(address) => routes.iter().any(|prefix| prefix.contains(&address)),
-            Host::Dns(_) => false,
-        });
-        let own_table = loops.then(|| own_table(self.device(member)));
+        let own_table = loops(&peers, &routes).then(|| own_table(self.device(member)));
         let region = |ix: Option<crate::network::RegionIx>| ix.map(|ix| self.network.regions[ix.at()].name.clone());
         let is_restricted = self.network.policy.refuses() || !self.network.isolated.is_empty();
         let common = (self.network.name.clone(), self.name(member).clone(), self.overlay_addresses(member).to_vec());

@@ -37,7 +37,8 @@ pub fn ingress(plan: &Plan) -> RenderedFile {
 
 fn of_node(plan: &Plan, node: NodeIx, out: &mut String) {
     let name = &plan.network.node(node).name;
-    let rules: Vec<Rule> = wireguard(plan, node).into_iter().chain(services(plan, node)).collect();
+    let rules: Vec<Rule> =
+        wireguard(plan, node).into_iter().chain(entry(plan, node)).chain(services(plan, node)).collect();
     line(out, format_args!("\n# {name}"));
     if rules.is_empty() {
         return line(out, format_args!("# nothing: it dials others and is dialled by nobody"));
@@ -87,6 +88,18 @@ fn wireguard(plan: &Plan, node: NodeIx) -> Option<Rule> {
     let why = if who.len() > NAMED_MAX { format!("{} members dial it", who.len()) } else { joined(&who, ", ") };
     let rule = Rule { protocol: "udp", ports: (port, port), from: merge(from), why };
     (!who.is_empty() && !rule.from.is_empty()).then_some(rule)
+}
+
+/// Clients that roam, from wherever they are, and who asks whether the node is ready for them.
+fn entry(plan: &Plan, node: NodeIx) -> Vec<Rule> {
+    let Some(entry) = plan.of(Member::Node(node)).entry else { return Vec::new() };
+    let rule = |protocol, port, why: &str| Rule {
+        protocol,
+        ports: (port, port),
+        from: anywhere().to_vec(),
+        why: why.to_owned(),
+    };
+    vec![rule("udp", entry.port, "clients that roam"), rule("tcp", entry.ready_port, "whether it is ready")]
 }
 
 /// So many members are named where a rule says whom it is for.
