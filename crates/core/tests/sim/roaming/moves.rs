@@ -1,45 +1,11 @@
 //! Clients move while everything else works: how fast everybody knows, and what it costs.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
-
-use wayleave_core::network::Network;
 use wayleave_core::node::Event;
 
-use crate::random::{Dice, read};
+use crate::random::Dice;
+use crate::roamers::servers;
 use crate::wire::{MS, S};
 use crate::world::World;
-
-/// A full mesh of entry servers in regions far apart, with names and addresses of which each is a part of others, and clients of
-/// such names.
-pub fn servers(count: usize, clients: usize, seed: u64) -> Arc<Network> {
-    let mut dice = Dice(seed);
-    let mut text = String::from("[network]\nname = \"roaming\"\nprefixes = [\"10.48.0.0/12\"]\n");
-    (0..4).for_each(|region| writeln!(text, "[regions.r{region}]").expect("strings take everything"));
-    for server in 1..=count {
-        let (region, hub) = (dice.roll(4), server <= 3);
-        let _ = writeln!(
-            text,
-            "[nodes.s{server}]\nregion = \"r{region}\"\nendpoint = \"198.51.{}.{}:51820\"\nhub = {hub}\nentry = true\naddress = \"10.50.{}.{}\"",
-            server / 250,
-            server % 250,
-            server / 250,
-            server % 250
-        );
-    }
-    for client in 1..=clients {
-        let _ = writeln!(text, "[clients.c{client}]");
-    }
-    text.push_str("[[links]]\nmesh = [\"*\"]\n[rtt_ms]\n");
-    for region in 0..4 {
-        let _ = write!(text, "r{region} = {{ r{region} = {}", 2 + dice.roll(30));
-        (region + 1..4).for_each(|other| {
-            let _ = write!(text, ", r{other} = {}", 40 + dice.roll(220));
-        });
-        text.push_str(" }\n");
-    }
-    Arc::new(read(&text))
-}
 
 /// The longest round trip between two hosts, in microseconds, as far as it may waver.
 fn longest_round_trip(world: &World) -> u64 {
