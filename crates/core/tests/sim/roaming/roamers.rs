@@ -21,7 +21,8 @@ use crate::world::{What, World};
 /// such names.
 pub fn servers(count: usize, clients: usize, seed: u64) -> Arc<Network> {
     let mut dice = Dice(seed);
-    let mut text = String::from("[network]\nname = \"roaming\"\nprefixes = [\"10.48.0.0/12\"]\n");
+    let mut text = String::from("[network]\nname = \"roaming\"\nprefixes = [\"10.48.0.0/12\"]\nplatform = \"agent\"\n");
+    text.push_str("[entry]\nendpoint = \"203.0.113.1\"\n");
     (0..4).for_each(|region| writeln!(text, "[regions.r{region}]").expect("strings take everything"));
     for server in 1..=count {
         let (region, hub) = (dice.roll(4), server <= 3);
