@@ -57,7 +57,7 @@ fn of_a_host_that_is_well_nothing_is_said() {
 fn every_complaint_is_made_of_the_host_that_has_it_and_of_no_other() {
     type Harm = fn(&mut Symptoms);
     use Gravity::{Broken, Doubtful};
-    let rows: [(Harm, Gravity, &str); 15] = [
+    let rows: [(Harm, Gravity, &str); 16] = [
         (|s| s.backend = None, Broken, "neither the kernel has WireGuard"),
         (|s| s.may_change = false, Broken, "no CAP_NET_ADMIN"),
         (|s| s.clock_s = 5, Broken, "the clock is years behind"),
