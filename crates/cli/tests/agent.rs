@@ -8,6 +8,8 @@
 #[path = "agent/attack.rs"]
 mod attack;
 mod desk;
+#[path = "agent/kernel.rs"]
+mod kernel;
 #[path = "agent/live.rs"]
 mod live;
 
