@@ -12,6 +12,8 @@ mod desk;
 mod kernel;
 #[path = "agent/live.rs"]
 mod live;
+#[path = "agent/ready.rs"]
+mod ready;
 
 use std::process::Command;
 

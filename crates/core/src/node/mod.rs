@@ -20,6 +20,7 @@ mod event;
 pub mod exchange;
 mod handout;
 mod links;
+pub mod ready;
 pub mod recording;
 mod surroundings;
 mod time;
@@ -204,6 +205,11 @@ impl Node {
         self.handout.handle_all(self.around.states(), "the network file has changed".to_owned());
         self.refresh_all();
         Ok(())
+    }
+
+    /// Whether what neighbours know is known here, or they have been waited for long enough.
+    pub fn is_in_step(&self) -> bool {
+        self.handout.has_begun()
     }
 
     /// What is known of all links.
