@@ -27,6 +27,8 @@ mod ordinary_user;
 mod policy;
 #[path = "lab/rendered.rs"]
 mod rendered;
+#[path = "lab/roaming.rs"]
+mod roaming;
 #[path = "lab/running.rs"]
 mod running;
 #[path = "lab/segments.rs"]

@@ -6,14 +6,26 @@
 //! members ([`crate::wire::cloud::anycast`]). One thread per member asks, one more counts.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use wayleave_core::plan::Member;
+
+use super::Lab;
 use super::members::configure_underlay;
 use crate::host::{Namespace, NamespaceError, NetlinkError, tun};
 use crate::wire::{AnycastConfig, AnycastFlow, AnycastId, AnycastMember, PortId, UnderlayId, Wire, WireError};
+
+/// Where health checks come from: beyond the addresses that the lab makes up for members.
+const OWN_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 255, 254);
+/// The same over IPv6.
+const OWN_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0xffff, 0, 0, 0, 0, 1);
+/// After so long without a packet a flow is forgotten, as by AWS Global Accelerator.
+const IDLE: Duration = Duration::from_secs(30);
+/// Between two health checks in a lab: ten times as often as AWS does it, so that nobody waits for half a minute.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How members are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +141,34 @@ impl Drop for Accelerator {
             let _ = counter.join();
         }
     }
+}
+
+/// What clients that roam dial: each endpoint of `[entry]` in front of all entry nodes.
+pub(super) fn build(lab: &Lab) -> Result<Vec<Accelerator>, AcceleratorError> {
+    let Some(entry) = &lab.network.entry else { return Ok(Vec::new()) };
+    let checks =
+        HealthChecks { interval: INTERVAL, timeout: INTERVAL, ..HealthChecks::of_global_accelerator(entry.ready_port) };
+    let mut built = Vec::new();
+    for (endpoint, at) in entry.endpoints.iter().zip(0..=u8::MAX) {
+        let Some(address) = lab.underlay.resolve(endpoint) else { continue };
+        let member = |node| {
+            let own = lab.underlay.homes[&Member::Node(node)].addresses.iter();
+            let mut public = own.filter(|(own, network)| *network == 0 && own.is_ipv4() == address.is_ipv4());
+            Some(AnycastMember { port: lab.members[&Member::Node(node)].port, address: public.next()?.0 })
+        };
+        let config = AnycastConfig {
+            address,
+            port: endpoint.port,
+            idle: IDLE,
+            members: lab.network.entries().filter_map(member).collect(),
+        };
+        let own: IpAddr = match address {
+            IpAddr::V4(_) => Ipv4Addr::from(u32::from(OWN_V4) - u32::from(at)).into(),
+            IpAddr::V6(_) => Ipv6Addr::from(u128::from(OWN_V6) + u128::from(at)).into(),
+        };
+        built.push(Accelerator::start(&lab.wire, config, own, checks)?);
+    }
+    Ok(built)
 }
 
 /// A host without anything but an address and a way out.

@@ -139,6 +139,9 @@ pub enum LabError {
         #[source]
         source: wayleave_agent::ping::PingError,
     },
+    /// What clients that roam dial.
+    #[error("building the load balancer in front of the entry nodes")]
+    Accelerator(#[from] AcceleratorError),
     /// An agent.
     #[error("starting the agent of {member}")]
     Agent {
@@ -159,6 +162,8 @@ pub struct Lab {
     pub plan: Plan,
     members: BTreeMap<Member, MemberHost>,
     lans: Vec<Lan>,
+    /// In front of the entry nodes, one for each address that clients dial.
+    accelerators: Vec<Accelerator>,
     wire: Wire,
     underlay: Underlay,
     keys: BTreeMap<Member, PrivateKey>,
@@ -204,6 +209,7 @@ impl Lab {
             plan,
             members: BTreeMap::new(),
             lans: Vec::new(),
+            accelerators: Vec::new(),
             wire,
             underlay,
             keys,
@@ -222,6 +228,7 @@ impl Lab {
         lab.add_routes_between_neighbours()?;
         lab.shape_links()?;
         lab.lans = lans::build(&lab)?;
+        lab.accelerators = accelerator::build(&lab)?;
         Ok(lab)
     }
 
@@ -300,12 +307,15 @@ impl Lab {
         self.options.agents.is_some()
     }
 
-    /// How many members' agents find every node as it should be, of how many.
+    /// How many members' agents find every node as it should be, of how many. A client that roams and is with no entry node yet
+    /// is none of them.
     pub fn agents_ready(&self) -> (usize, usize) {
         let is_well = |member: &MemberSnapshot| member.kind != "node" || member.health > Health::Degraded;
-        let is_ready =
-            |host: &&MemberHost| host.snapshot().is_some_and(|snapshot| snapshot.members.iter().all(is_well));
-        (self.members.values().filter(is_ready).count(), self.members.len())
+        let snapshots: Vec<_> = self.members.values().filter_map(MemberHost::snapshot).collect();
+        let well = snapshots.iter().filter(|snapshot| snapshot.members.iter().all(is_well)).count();
+        let roaming = self.network.clients.iter().filter(|client| client.roams).count();
+        let landed: usize = snapshots.iter().filter_map(|snapshot| Some(snapshot.ready.as_ref()?.clients)).sum();
+        (well.saturating_sub(roaming.saturating_sub(landed)), self.members.len())
     }
 
     /// The LANs of the sites that have hosts of their own.
