@@ -238,6 +238,9 @@ pub struct RenderArgs {
     /// Instead: everybody's names, as a hosts file and as zones for a name server
     #[arg(long, conflicts_with_all = ["members", "platform", "keys"])]
     pub names: bool,
+    /// Instead: what security groups of clouds let in for each node, ingress.txt
+    #[arg(long, conflicts_with_all = ["members", "platform", "keys"])]
+    pub ingress: bool,
     /// Put private keys in, from DIR/NAME.key; without it, files read the key on the host when they are used
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,

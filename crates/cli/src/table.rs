@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use crate::report::printable;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Columns that the last column keeps at least when it is wrapped, and others when they are cut.
@@ -23,17 +24,19 @@ pub enum Align {
 /// Lays rows out under a header, two spaces between columns, no trailing spaces; not wider than the terminal, if there is
 /// one.
 pub fn layout(header: &[(&str, Align)], rows: &[Vec<String>]) -> String {
-    match terminal_columns() {
-        Some(columns) => wide(header, &fitted(header, rows, columns)),
-        None => wide(header, rows),
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable(cell).into_owned()).collect()).collect();
+    match terminal_columns(libc::STDOUT_FILENO) {
+        Some(columns) => wide(header, &fitted(header, &rows, columns)),
+        None => wide(header, &rows),
     }
 }
 
-/// Columns of the terminal that stdout is.
-fn terminal_columns() -> Option<usize> {
+/// Columns of the terminal that a descriptor is.
+pub fn terminal_columns(descriptor: libc::c_int) -> Option<usize> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the request fills one `winsize`, which lives through the call; on anything but a terminal it fails.
-    let got = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    let got = unsafe { libc::ioctl(descriptor, libc::TIOCGWINSZ, &raw mut size) };
     (got == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 

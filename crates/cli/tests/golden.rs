@@ -25,13 +25,15 @@ const EXAMPLES: [(&str, &str); 7] = [
 ];
 
 /// What else is rendered of an example, as options of `wayleave render`.
-const MORE: [(&str, &str); 14] = [
+const MORE: [(&str, &str); 17] = [
     ("dn42", "vps --platform commands"),
+    ("dn42", "--ingress"),
     ("edgeproxy", "nrt --platform cloud-init"),
     ("edgeproxy", "sin --platform container"),
     ("edgeproxy", "hkg --platform commands"),
     ("edgeproxy", "--names"),
     ("policy", "db --platform commands"),
+    ("policy", "--ingress"),
     ("policy", "gate --platform networkd"),
     ("policy", "git --platform cloud-init"),
     ("multi-region", "vpn-ireland --platform networkd"),
@@ -39,6 +41,7 @@ const MORE: [(&str, &str); 14] = [
     ("multi-region", "--routes"),
     ("private-cluster", "host1 --platform networkd"),
     ("third-office", "alpha --platform routeros"),
+    ("third-office", "beta --platform vyos"),
     ("two-offices", "--routes"),
 ];
 

@@ -11,8 +11,6 @@ mod bed;
 mod client_watch;
 mod desk;
 
-#[path = "lab/dhcp.rs"]
-mod dhcp;
 #[path = "lab/engine.rs"]
 mod engine;
 #[path = "lab/examples.rs"]
@@ -33,6 +31,8 @@ mod rendered;
 mod running;
 #[path = "lab/segments.rs"]
 mod segments;
+#[path = "lab/servers.rs"]
+mod servers;
 #[path = "lab/stays_up.rs"]
 mod stays_up;
 #[path = "lab/underlay.rs"]

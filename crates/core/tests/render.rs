@@ -12,6 +12,7 @@ mod random;
 
 mod render {
     mod every;
+    mod ingress;
     mod lan;
     mod routers;
     mod support;

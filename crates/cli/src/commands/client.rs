@@ -2,7 +2,8 @@
 //!
 //! The network file is edited where it stands, and every other byte of it stays. What would come of the edit is planned
 //! first; with any error nothing is written. A private key that is made here is shown or written once, and kept nowhere:
-//! it leaves this program before the network file is changed, so that there is never a client whose key is lost.
+//! everything that is to be kept is written beside its place first, then the key leaves this program, and then all takes
+//! effect, so that no key is shown for nothing and there is never a client whose key is lost.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +25,7 @@ use zeroize::Zeroizing;
 use super::key;
 use crate::args::{ClientAddArgs, ClientCommand, ClientRemoveArgs};
 use crate::exit::Exit;
-use crate::files::{self, Edit, Locking, Planned};
+use crate::files::{self, Edit, Locking, Planned, Staged};
 use crate::{qr, report};
 
 /// Adds or removes a client.
@@ -60,8 +61,10 @@ fn add(args: &ClientAddArgs) -> anyhow::Result<Exit> {
     let expected = members(plan).into_iter().chain([name.clone()]).collect();
     let known = edited(&after, &expected, &edit, &before)?;
     let file = configuration(known, &name, private.as_ref())?;
+    // All that is to be kept is on the disk before a key is shown, and takes effect when it has been.
+    let staged = stage(&args.network, &before, &after, &edit)?;
     let shown = Shown::new(args, &file)?;
-    commit(&args.network, &before, &after, &edit).inspect_err(|_| shown.take_back())?;
+    staged.commit().context("nothing was changed").inspect_err(|_| shown.take_back())?;
     report::print_findings(&news(&before, &after), &after.sources);
     say_added(known, &name, args);
     Ok(Exit::Fine)
@@ -86,7 +89,7 @@ fn remove(args: &ClientRemoveArgs) -> anyhow::Result<Exit> {
     edited(&after, &expected, &edit, &before).with_context(|| {
         format!("{} can't be removed: it is still named elsewhere, or more would change", client.name)
     })?;
-    commit(&args.network, &before, &after, &edit)?;
+    stage(&args.network, &before, &after, &edit)?.commit().context("nothing was changed")?;
     report::print_findings(&news(&before, &after), &after.sources);
     let servers: Vec<String> = plan.peers(member).iter().map(|peer| plan.name(peer.who).to_string()).collect();
     let key = plan.public_key(member).map_or(String::new(), |key| format!(" Its key was {key}."));
@@ -271,8 +274,8 @@ impl Shown {
     }
 }
 
-/// Puts the edited text in the place of the old one, and records what was planned from it; all of it, or nothing.
-fn commit(network: &Path, before: &Planned, after: &Planned, edit: &Edit) -> anyhow::Result<()> {
+/// The edited text, and what was planned from it, ready to take effect together.
+fn stage(network: &Path, before: &Planned, after: &Planned, edit: &Edit) -> anyhow::Result<Staged> {
     let plan = good(after)?;
     let path = Path::new(&edit.name);
     let old = before.sources.0.iter().find(|source| source.name == edit.name).context("the file was not read")?;
@@ -280,11 +283,11 @@ fn commit(network: &Path, before: &Planned, after: &Planned, edit: &Edit) -> any
     if is != old.text.as_bytes() {
         bail!("{} was changed by somebody else meanwhile; nothing was changed", edit.name);
     }
-    files::rewrite(path, edit.text.as_bytes())?;
-    files::record(network, after, plan, Locking::Update).or_else(|error| {
-        files::rewrite(path, &is)?;
-        Err(error.context("nothing was changed"))
-    })
+    let mut staged = Staged::default();
+    let all = staged
+        .rewrite(path, edit.text.as_bytes())
+        .and_then(|()| files::stage_record(network, after, plan, Locking::Update, &mut staged));
+    all.context("nothing was changed").map(|()| staged)
 }
 
 fn say_added(plan: &Plan, name: &Name, args: &ClientAddArgs) {

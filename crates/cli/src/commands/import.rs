@@ -85,6 +85,10 @@ fn write_keys(read: &Read, inferred: &Inferred, directory: &Path) -> anyhow::Res
     if let Some((path, _)) = keys.iter().find(|(path, _)| path.exists()) {
         bail!("{} exists already; key files are never overwritten", path.display());
     }
+    if keys.is_empty() {
+        eprintln!("no private key is in these files: hosts read theirs from files of their own, and go on doing so");
+        return Ok(());
+    }
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -18,6 +18,8 @@ use wayleave_core::limits::{IMPORT_BYTES_MAX, IMPORT_DEPTH_MAX, IMPORT_FILE_BYTE
 
 pub use repository::Repositories;
 
+use crate::report::printable;
+
 /// Bytes of a file by which it is told what it is.
 const HEAD_BYTES: u64 = 64 << 10;
 
@@ -171,7 +173,8 @@ impl Gathered {
         let about = || format!("reading {}", path.display());
         // A link to nothing or to a folder, a socket, a device.
         let Some(meta) = fs::metadata(path).ok().filter(fs::Metadata::is_file) else { return Ok(()) };
-        let name = path.to_str().with_context(|| format!("the name of {} is not UTF-8", path.display()))?.to_owned();
+        // Names are shown to people, and are no longer needed to find the file.
+        let name = printable(&path.to_string_lossy()).into_owned();
         let file = fs::File::open(path).with_context(about)?;
         self.take(name, file, Some(meta.permissions().mode())).with_context(about)
     }

@@ -2,6 +2,7 @@
 //!
 //! Colour is for terminals only. However long a line of a network file is, what is printed of it is short.
 
+mod printable;
 mod sarif;
 
 use std::io::IsTerminal as _;
@@ -12,7 +13,11 @@ use wayleave_core::check::{Finding, Findings, Severity, Sources, Span};
 
 use crate::exit::Exit;
 
+pub use printable::printable;
+use printable::printable_in_place;
 pub use sarif::findings_sarif;
+
+use crate::table::terminal_columns;
 
 /// Columns of source around a place that are shown of one line: a line of 10 MB must not be printed whole.
 const EXCERPT_BYTES: usize = 400;
@@ -27,7 +32,7 @@ pub fn print_error(error: &anyhow::Error) {
     let causes: Vec<String> =
         error.chain().filter(|cause| cause.downcast_ref::<Exit>().is_none()).map(ToString::to_string).collect();
     if !causes.is_empty() {
-        eprintln!("{}: {}", paint("error", "1;31"), causes.join(": "));
+        eprintln!("{}: {}", paint("error", "1;31"), printable(&causes.join(": ")));
     }
 }
 
@@ -43,6 +48,10 @@ fn paint(text: &str, code: &str) -> String {
 /// Prints findings, worst first, as compilers do.
 pub fn print_findings(findings: &Findings, sources: &Sources) {
     let renderer = if colour() { Renderer::styled() } else { Renderer::plain() };
+    let renderer = match terminal_columns(libc::STDERR_FILENO).filter(|columns| *columns >= COLUMNS_MIN) {
+        Some(columns) => renderer.term_width(columns),
+        None => renderer,
+    };
     for finding in findings.sorted() {
         eprintln!("{}\n", render(&renderer, finding, sources));
     }
@@ -50,6 +59,9 @@ pub fn print_findings(findings: &Findings, sources: &Sources) {
         eprintln!("... and {} more findings", findings.dropped());
     }
 }
+
+/// A narrower terminal than this is not believed: nothing could be shown in it.
+const COLUMNS_MIN: usize = 40;
 
 /// The errors among findings, one line each with its place: for logs and other programs' eyes.
 pub fn errors_text(findings: &Findings, sources: &Sources) -> String {
@@ -80,7 +92,7 @@ fn render(renderer: &Renderer, finding: &Finding, sources: &Sources) -> String {
         Severity::Warning => Level::WARNING,
         Severity::Note => Level::NOTE,
     };
-    let title = finding.kind.to_string();
+    let title = printable(&finding.kind.to_string()).into_owned();
     let mut group = Group::with_title(level.primary_title(title).id(finding.kind.code()));
     let places = finding.place.iter().map(|place| (*place, None));
     let related = finding.related.iter().map(|(place, words)| (*place, Some(words.as_str())));
@@ -95,12 +107,13 @@ fn render(renderer: &Renderer, finding: &Finding, sources: &Sources) -> String {
     for (source, spans) in &by_source {
         let Some(source) = sources.0.get(*source as usize) else { continue };
         if let Some(excerpt) = Excerpt::new(&source.text, spans.iter().map(|(span, _)| *span)) {
-            let mut snippet = Snippet::source(excerpt.text).line_start(excerpt.line).path(&source.name);
+            let text = printable_in_place(excerpt.text);
+            let mut snippet = Snippet::source(text).line_start(excerpt.line).path(printable(&source.name));
             for (span, words) in spans {
                 let kind = if words.is_some() { AnnotationKind::Context } else { AnnotationKind::Primary };
                 let annotation = kind.span(excerpt.within(*span));
                 snippet = snippet.annotation(match words {
-                    Some(words) => annotation.label(*words),
+                    Some(words) => annotation.label(printable(words)),
                     None => annotation,
                 });
             }
@@ -111,7 +124,7 @@ fn render(renderer: &Renderer, finding: &Finding, sources: &Sources) -> String {
         }
     }
     if let Some(fix) = &finding.fix {
-        group = group.element(Level::HELP.message(fix.as_str()));
+        group = group.element(Level::HELP.message(printable(fix)));
     }
     renderer.render(&[group]).to_string()
 }

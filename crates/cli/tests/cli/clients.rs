@@ -134,6 +134,21 @@ fn bad_input_leaves_every_file_as_it_was() {
 }
 
 #[test]
+fn no_key_is_shown_that_could_not_be_kept() {
+    let desk = desk();
+    let before = ["network.toml", "network.lock"].map(|name| desk.read(name));
+    std::fs::remove_file(desk.path("network.plan")).unwrap();
+    std::fs::create_dir(desk.path("network.plan")).unwrap();
+    for more in ["", " -o new", " --qr"] {
+        let ran = desk.wayleave(&format!("client add anna{more}")).expect(1);
+        assert!(ran.out.is_empty() && ran.err.contains("network.plan is a directory"), "{ran}");
+        assert!(ran.err.contains("nothing was changed") && !ran.err.contains("void"), "{ran}");
+    }
+    assert_eq!(["network.toml", "network.lock"].map(|name| desk.read(name)), before);
+    assert_eq!(desk.entries(), ["keys", "network.lock", "network.plan", "network.toml"]);
+}
+
+#[test]
 fn a_network_file_that_is_no_toml_is_left_to_its_owner() {
     let yaml = "network:\n  name: n\n  prefixes: [10.9.0.0/24]\nnodes:\n  a: {endpoint: 192.0.2.1, hub: true}\nclients:\n  c: {}\n";
     let desk = Desk::with("n.yaml", yaml);

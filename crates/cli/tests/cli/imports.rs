@@ -160,6 +160,28 @@ fn strange_files_are_passed_over_and_named() {
 }
 
 #[test]
+fn names_and_values_reach_people_as_plain_text_and_shells_as_one_word() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let desk = hosts();
+    let text = desk.read("hosts/laptop/wg0.conf");
+    let named = [&b"red\x1b[31m"[..], "turned\u{202e}".as_bytes(), b"latin\xe9", b"a;id $(id) 'x"];
+    for name in named {
+        let folder = desk.path("hosts").join(std::ffi::OsStr::from_bytes(name));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("wg0.conf"), text.replace("Endpoint = ", "Endpoint = \u{202e}\u{1b}[2J\u{200f}"))
+            .unwrap();
+        fs::set_permissions(folder.join("wg0.conf"), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    for command in ["check hosts", "prove hosts", "import hosts", "import hosts --verify", "check hosts --json"] {
+        let ran = desk.wayleave(command);
+        assert!(ran.code.is_some_and(|code| code < 5), "{ran}");
+        let said = format!("{}{}", ran.out, ran.err);
+        assert!(!said.contains(['\u{1b}', '\u{202e}', '\u{200f}']), "{command}: {said:?}");
+    }
+    says(&desk.wayleave("check hosts"), "chmod 600 'hosts/a;id $(id) '\\''x/wg0.conf'");
+}
+
+#[test]
 fn nothing_to_read_is_an_error_that_names_it() {
     let desk = Desk::with("notes.txt", "remember the milk\n");
     fs::create_dir(desk.path("empty")).unwrap();

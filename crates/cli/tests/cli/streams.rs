@@ -41,6 +41,25 @@ fn a_terminal_gets_colour_unless_no_color_is_set() {
 }
 
 #[test]
+fn what_is_shown_of_a_file_fits_the_terminal() {
+    if !can_run("what_is_shown_of_a_file_fits_the_terminal", false, &["script", "stty"]) {
+        return;
+    }
+    let long = format!(
+        "[network]\nname = \"n\"\nprefixes = [\"10.9.0.0/24\", {}\"fd09::/65\"]\n",
+        "\"10.8.0.0/24\", ".repeat(9)
+    );
+    let desk = Desk::with("network.toml", &long);
+    for columns in [80, 60] {
+        let line = format!("stty cols {columns}; NO_COLOR=1 {WAYLEAVE} check");
+        let ran = desk.run(Command::new("script").args(["-qec", &line, "/dev/null"]), "");
+        let shown = ran.out.lines().filter(|line| line.contains(" | ") || line.contains("^^"));
+        let widest = shown.map(|line| line.trim_end().chars().count()).max().unwrap_or(0);
+        assert!(widest > 20 && widest <= columns, "{widest} of {columns}\n{ran}");
+    }
+}
+
+#[test]
 fn a_reader_that_leaves_early_ends_it_quietly() {
     let members: String = (0..2_000).map(|at| format!("[clients.c{at}]\n")).collect();
     let text = OFFICE.replace("10.9.0.0/24", "10.9.0.0/16") + &members;

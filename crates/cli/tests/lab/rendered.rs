@@ -123,6 +123,94 @@ sleep 0.3; wg show wg0 peers | wc -l; kill -TERM $entry; wait $entry; echo ended
     assert_eq!(ran.out, "3\nended: 0\ngone\n", "{ran}");
 }
 
+/// A host whose default route over IPv6 comes from advertisements, beside an interface that is to take none.
+const ADVERTISED: &str = r#"
+set -e; export WG_QUICK_USERSPACE_IMPLEMENTATION="$PWD/engine.sh"
+until_true() { for _ in $(seq 100); do sh -c "$1" >/dev/null 2>&1 && return; sleep 0.1; done; echo "never: $1"; exit 1; }
+router() { ip -6 route show default | grep -c 'proto ra' || true; }
+settings() { for i in va quiet default all; do cat /proc/sys/net/ipv6/conf/$i/accept_ra; done | tr '\n' ' '; cat /proc/sys/net/ipv6/conf/all/forwarding; }
+ip netns add r; ip link add va type veth peer name vb netns r; ip -n r link set vb up
+ip link add quiet type veth peer name q2; sysctl -q -w net.ipv6.conf.quiet.accept_ra=0; ip link set va up
+cat >radvd.conf <<T
+interface vb { AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; prefix fd77::/64 { }; };
+T
+ip netns exec r sysctl -q -w net.ipv6.conf.all.forwarding=1
+ip netns exec r radvd -n -m stderr -C "$PWD/radvd.conf" -p "$PWD/radvd.pid" 2>radvd.log &
+heard="ip -6 route show default | grep 'proto ra'"
+until_true "$heard"; settings; router
+UP
+settings; router; ip -6 route flush default proto ra; until_true "$heard"
+DOWN
+router; ip -6 route flush default proto ra; until_true "$heard"; settings
+"#;
+
+#[test]
+fn hosts_that_begin_to_forward_keep_the_router_that_they_heard_of() {
+    let test = "hosts_that_begin_to_forward_keep_the_router_that_they_heard_of";
+    if !can_run(test, true, &[&PROGRAMS[..], &["radvd", "dash", "nft", "systemd-analyze"]].concat()) {
+        return;
+    }
+    let desk = Desk::with("network.toml", CLOUD);
+    desk.wayleave("key make").expect(0);
+    desk.write("engine.sh", format!("#!/bin/sh\nexec {WAYLEAVE} engine \"$1\"\n"));
+    desk.program("chmod 0755 engine.sh", "").expect(0);
+    for platform in ["wg-quick", "commands", "container", "networkd"] {
+        desk.wayleave(&format!("render network.toml a --platform {platform} --keys keys -o {platform}")).expect(0);
+    }
+    // systemd's own reading of the unit, and what it would start.
+    desk.program("systemd-analyze verify networkd/a/wayleave-wg0.service", "").expect(0);
+    let starts = r"mount -t tmpfs none /etc/wireguard; cp networkd/a/wg0.firewall /etc/wireguard
+sed -n 's/^ExecStart=//p' networkd/a/wayleave-wg0.service | sed 's/\$\$/$/g; s/%%/%/g' >starts; dash -e starts";
+    let entry = "WG_PRIVATE_KEY=$(cat keys/a.key) dash container/a/entrypoint.sh true";
+    for (up, down) in [
+        ("wg-quick up ./wg-quick/a/wg0.conf", "wg-quick down ./wg-quick/a/wg0.conf"),
+        ("dash commands/a/wg0.sh up", "dash commands/a/wg0.sh down"),
+        (entry, "ip link del wg0"),
+        (starts, "true"),
+    ] {
+        let ran = apart(&desk, &ADVERTISED.replace("UP", up).replace("DOWN", down)).expect(0);
+        assert_eq!(ran.out, "1 0 1 1 0\n1\n2 0 1 1 1\n1\n1\n2 0 1 1 1\n", "{up}\n{ran}");
+    }
+}
+
+#[test]
+fn a_router_that_is_told_so_forwards_the_port_to_the_gateway_behind_it() {
+    let test = "a_router_that_is_told_so_forwards_the_port_to_the_gateway_behind_it";
+    if !can_run(test, true, &[&PROGRAMS[..], &["iptables", "python3"]].concat()) {
+        return;
+    }
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let desk = Desk::with("network.toml", &std::fs::read_to_string(examples.join("two-offices.toml")).unwrap());
+    desk.wayleave("key make").expect(0);
+    desk.wayleave("render network.toml --routes -o lan").expect(0);
+    // The router here, the gateway and somebody at the other office in namespaces of their own.
+    let script = "
+for n in gateway abroad; do ip netns add $n; ip -n $n link set lo up; done
+ip link add lan type veth peer name eth0 netns gateway; ip addr add 192.168.10.1/24 dev lan; ip link set lan up
+ip -n gateway addr add 192.168.10.2/24 dev eth0; ip -n gateway link set eth0 up; ip -n gateway route add default via 192.168.10.1
+ip link add wan type veth peer name eth0 netns abroad; ip addr add 198.51.100.10/24 dev wan; ip link set wan up
+ip -n abroad addr add 198.51.100.20/24 dev eth0; ip -n abroad link set eth0 up
+sysctl -q -w net.ipv4.ip_forward=1; iptables -P FORWARD DROP; iptables -A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT
+cat >answer.py <<T
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 7777)); s.settimeout(20)
+word, who = s.recvfrom(99); s.sendto(b'heard ' + word, who)
+T
+cat >ask.py <<T
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2)
+s.connect(('198.51.100.10', 7777)); s.send(b'word')
+try: print(s.recv(99).decode())
+except OSError: print('closed')
+T
+ip netns exec gateway python3 answer.py & sleep 0.5
+ip netns exec abroad python3 ask.py
+grep ^iptables lan/routes-alpha.txt | sh -e
+ip netns exec abroad python3 ask.py";
+    let ran = apart(&desk, script).expect(0);
+    assert_eq!(ran.out, "closed\nheard word\n", "{ran}");
+}
+
 /// What cloud-init does with `write_files` and `runcmd`.
 const CLOUD_INIT: &str = r#"
 import os, subprocess, sys, yaml

@@ -230,7 +230,7 @@ fn key_file(path: &str, mode: Option<u32>, read: &mut Read) {
 fn holds_key(path: &str, mode: Option<u32>, place: Option<Span>, read: &mut Read) {
     if let Some(mode) = mode.filter(|mode| mode & 0o004 != 0) {
         let kind = Imported::KeyExposed { file: path.to_owned(), mode: mode & 0o7777 };
-        read.findings.push(Finding::new(kind, place).with_fix(format!("chmod 600 {path}")));
+        read.findings.push(Finding::new(kind, place).with_fix(format!("chmod 600 {}", shell_word(path))));
     }
     read.key_files.push((path.to_owned(), place));
 }
@@ -249,6 +249,12 @@ fn text(bytes: Vec<u8>) -> String {
             Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
         },
     }
+}
+
+/// A path as a shell takes it for one word.
+fn shell_word(path: &str) -> String {
+    let is_plain = path.chars().all(|c| c.is_alphanumeric() || "/._+=@:,-".contains(c)) && !path.starts_with('-');
+    if is_plain { path.to_owned() } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }
 
 fn is_key_file(text: &str) -> bool {

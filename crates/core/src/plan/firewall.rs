@@ -216,7 +216,8 @@ impl Plan {
         merge(parties.iter().flat_map(of).collect())
     }
 
-    fn outside_ports(&self, node: NodeIx) -> Vec<OutsidePorts> {
+    /// Ports of the services on a node, and who outside may use them.
+    pub(crate) fn outside_ports(&self, node: NodeIx) -> Vec<OutsidePorts> {
         let here = self.network.policy.services.iter().filter(|service| service.on.binary_search(&node).is_ok());
         let everywhere = ["0.0.0.0/0", "::/0"].map(|text| text.parse().expect("both are prefixes"));
         let ports = |service: &crate::network::Service| OutsidePorts {

@@ -46,6 +46,14 @@ pub enum RenderError {
         /// Its peer without a key.
         peer: Name,
     },
+    /// A path that would mean something else in scripts or files.
+    #[error(
+        "{path:?} can't stand in files for hosts as the path of a key: it is to be of letters, digits and /._+=@:,- (%i: the device)"
+    )]
+    KeyPath {
+        /// The path.
+        path: String,
+    },
     /// The private key handed in is another's.
     #[error("the private key given for {member} does not belong to its public key")]
     WrongKey {
@@ -173,15 +181,23 @@ impl KeySource<'_> {
         matches!(self, KeySource::Inline(_))
     }
 
-    /// Refuses another member's key.
+    /// Refuses another member's key, and a path that some syntax would take apart.
     pub(super) fn check(&self, plan: &NodePlan) -> Result<(), RenderError> {
         match self {
             KeySource::Inline(private) if plan.public_key.is_some_and(|public| public != private.public_key()) => {
                 Err(RenderError::WrongKey { member: plan.name.clone() })
             }
+            KeySource::File(path) if !is_plain(path) => Err(RenderError::KeyPath { path: (*path).to_owned() }),
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a path is one word without a meaning of its own, for shells and for every kind of file.
+fn is_plain(path: &str) -> bool {
+    let bare = path.replace("%i", "");
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "/._+=@:,-".contains(c);
+    !bare.is_empty() && !path.starts_with('-') && bare.chars().all(allowed)
 }
 
 /// A path with the device's name in it.

@@ -7,24 +7,23 @@
 mod drawing;
 mod file;
 mod firewall;
-mod lan;
 mod networkd;
+mod others;
 mod routers;
 mod script;
+mod settings;
 mod svg;
 mod wg_quick;
-mod zones;
 
 pub use drawing::{dot, mermaid};
 pub use file::{KeySource, Recognised, RenderError, RenderedFile, recognised};
 pub use firewall::{firewall_script, nftables_table, service_snippets};
-pub use lan::{lan_routes, option_121};
 pub use networkd::networkd;
+pub use others::{ingress, lan_routes, names, option_121};
 pub use routers::{edgeos, routeros, vyos};
 pub use script::{cloud_init, commands, container};
 pub use svg::svg;
 pub use wg_quick::wg_quick;
-pub use zones::names;
 
 use firewall::only_clamps;
 

@@ -9,11 +9,12 @@ use zeroize::Zeroizing;
 
 use super::file::{KeySource, Opening, RenderError, RenderedFile, joined, line, on_device, public_key, routes_any};
 use super::firewall::firewall_script;
+use super::settings::{self, FORWARDING_V6, keep_routers};
 use super::wg_quick::{RULE_PRIORITY, why_standby};
 use crate::plan::{NodePlan, PeerPlan, host};
 
 /// Renders one member's files: `30-DEVICE.netdev`, `30-DEVICE.network` and, if it needs them, `60-DEVICE.conf` for sysctl.d
-/// and `wayleave-DEVICE.service`, which runs the firewall's script.
+/// and `wayleave-DEVICE.service`, which runs the firewall's script and switches forwarding over IPv6 on.
 ///
 /// # Errors
 /// If a peer has no public key, or the private key is not the member's.
@@ -22,39 +23,37 @@ pub fn networkd(plan: &NodePlan, key: &KeySource<'_>) -> Result<Vec<RenderedFile
     let netdev = netdev(plan, key)?;
     let netdev = RenderedFile::new(plan, format!("30-{device}.netdev"), Opening::Header, &netdev);
     let network = RenderedFile::new(plan, format!("30-{device}.network"), Opening::Header, &network(plan));
-    let settings = sysctls(plan);
-    let sysctl = (!settings.is_empty()).then(|| {
-        let text: String = settings.iter().flat_map(|setting| [setting, "\n"]).collect();
-        RenderedFile::new(plan, format!("60-{device}.conf"), Opening::Header, &text)
-    });
-    let unit = firewall_script(plan).map(|_| {
-        let name = format!("wayleave-{device}.service");
-        RenderedFile::new(plan, name, Opening::Header, &firewall_unit(device.as_str()))
-    });
+    let settings = settings::lines(plan);
+    let sysctl = (!settings.is_empty())
+        .then(|| RenderedFile::new(plan, format!("60-{device}.conf"), Opening::Header, &settings));
+    let unit =
+        unit(plan).map(|text| RenderedFile::new(plan, format!("wayleave-{device}.service"), Opening::Header, &text));
     Ok([netdev.with_secret(key.is_secret()), network].into_iter().chain(sysctl).chain(unit).collect())
 }
 
-/// A unit that sets the firewall before there is a network, and after what begins by removing all rules.
-fn firewall_unit(device: &str) -> String {
-    let script = format!("/etc/wireguard/{device}.firewall");
-    format!(
-        "[Unit]\nDescription=Firewall of {device}\nWants=network-pre.target\nBefore=network-pre.target\n\
-         After=nftables.service netfilter-persistent.service ufw.service\n\n\
-         [Service]\nType=oneshot\nRemainAfterExit=yes\n\
-         ExecStart=/bin/sh {script} up\nExecStop=/bin/sh {script} down\n\n\
-         [Install]\nWantedBy=multi-user.target\n"
-    )
-}
-
-/// What the kernel is to be told, as lines of sysctl.d(5).
-pub(super) fn sysctls(plan: &NodePlan) -> Vec<&'static str> {
-    let (v4, v6) = (routes_any(plan, true), routes_any(plan, false));
-    let settings = [
-        (plan.forwards && v4, "net.ipv4.ip_forward = 1"),
-        (plan.forwards && v6, "net.ipv6.conf.all.forwarding = 1"),
-        (plan.own_table.is_some() && v4, "net.ipv4.conf.all.src_valid_mark = 1"),
-    ];
-    settings.into_iter().filter(|(needed, _)| *needed).map(|(_, setting)| setting).collect()
+/// A unit for what takes commands: the firewall, which is set before there is a network and after what begins by removing
+/// all rules, and forwarding over IPv6, before which interfaces are told to keep their routers.
+fn unit(plan: &NodePlan) -> Option<String> {
+    let (device, has_script) = (plan.device.as_str(), firewall_script(plan).is_some());
+    let script = format!("/bin/sh /etc/wireguard/{device}.firewall");
+    let mut commands = String::new();
+    if has_script {
+        line(&mut commands, format_args!("ExecStart={script} up\nExecStop={script} down"));
+    }
+    if settings::forwards_v6(plan) {
+        // systemd has a meaning of its own for dollars and percent signs.
+        let keep = keep_routers(device).replace('%', "%%").replace('$', "$$");
+        line(&mut commands, format_args!("ExecStart=/bin/sh -c '{keep}'\nExecStart=sysctl -q -w {FORWARDING_V6}=1"));
+    }
+    (!commands.is_empty()).then(|| {
+        let what = if has_script { format!("Firewall of {device}") } else { format!("Forwarding for {device}") };
+        format!(
+            "[Unit]\nDescription={what}\nWants=network-pre.target\nBefore=network-pre.target\n\
+             After=nftables.service netfilter-persistent.service ufw.service\n\n\
+             [Service]\nType=oneshot\nRemainAfterExit=yes\n{commands}\n\
+             [Install]\nWantedBy=multi-user.target\n"
+        )
+    })
 }
 
 fn netdev(plan: &NodePlan, key: &KeySource<'_>) -> Result<Zeroizing<String>, RenderError> {

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::file::{KeySource, Opening, RenderError, RenderedFile, joined, line, public_key, routes_any};
 use super::firewall::{clamp_commands, only_clamps};
+use super::settings::{FORWARDING_V6, keep_routers};
 use crate::plan::{MemberKind, NodePlan, PeerPlan, host};
 
 /// Priority of the rule that leads into a table of our own: before the main table's 32766.
@@ -60,7 +61,14 @@ fn interface(plan: &NodePlan, key: &KeySource<'_>, out: &mut String) -> Result<(
             line(out, format_args!("PostUp = sysctl -q -w net.ipv4.ip_forward=1"));
         }
         if v6 {
-            line(out, format_args!("PostUp = sysctl -q -w net.ipv6.conf.all.forwarding=1"));
+            line(
+                out,
+                format_args!(
+                    "# Interfaces that take an IPv6 router from advertisements keep it when the host forwards."
+                ),
+            );
+            line(out, format_args!("PostUp = {}", keep_routers("%i")));
+            line(out, format_args!("PostUp = sysctl -q -w {FORWARDING_V6}=1"));
         }
     }
     Ok(())

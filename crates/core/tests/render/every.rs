@@ -85,6 +85,22 @@ fn a_key_that_is_handed_in_makes_files_secret_and_is_in_no_containers_file() {
 }
 
 #[test]
+fn a_path_that_would_be_taken_apart_is_refused_by_every_platform() {
+    let plan = example("two-offices.toml");
+    let told = plan.of(plan.members().next().unwrap());
+    for platform in Platform::ALL {
+        let made = |path: &str| files(&told, platform, &KeySource::File(path), None).is_ok();
+        assert!(made("/etc/wireguard/%i.key") && made("keys/a_b+c=d@e:f,g-1.key"), "{}", platform.word());
+        for path in [
+            "", "%i", "/a b", "/a;id", "/$(id)", "/`id`", "/'a", "/\"a", "/a\nb", "/a\0b", "/a%%", "/#a", "-rf",
+            "/\u{e9}", "/a\\b", "/{a}",
+        ] {
+            assert!(!made(path), "{} {path:?}", platform.word());
+        }
+    }
+}
+
+#[test]
 fn anothers_key_is_refused_by_every_platform() {
     let plan = planned(network(PAIR));
     let (told, private) = (plan.of(plan.member_at(0).unwrap()), key(1));

@@ -108,7 +108,11 @@ fn the_edgerouter_is_told_what_its_owner_typed() {
 /// Properties of each menu, from the vendor's manual.
 const MANGLE: &[&str] =
     &["chain", "in-interface", "out-interface", "protocol", "tcp-flags", "action", "new-mss", "passthrough", "comment"];
-const MENUS: [(&str, &[&str]); 9] = [
+const FILTER: &[&str] =
+    &["chain", "comment", "protocol", "dst-port", "in-interface", "out-interface", "action", "place-before", "dynamic"];
+const MENUS: [(&str, &[&str]); 11] = [
+    ("/ip/firewall/filter", FILTER),
+    ("/ipv6/firewall/filter", FILTER),
     ("/ip/firewall/mangle", MANGLE),
     ("/ipv6/firewall/mangle", MANGLE),
     ("/interface/wireguard", &["name", "mtu", "listen-port", "private-key"]),
@@ -167,7 +171,17 @@ fn routeros_line(line: &str) -> Result<(), String> {
     let Some(rest) = line.strip_prefix(":if ([:len [") else { return command(line) };
     let (find, rest) = rest.split_once("]] = 0) do={ ").ok_or("no condition")?;
     command(find)?;
-    command(rest.strip_suffix(" }").ok_or("no end")?)
+    let then = rest.strip_suffix(" }").ok_or("no end")?;
+    let Some(tried) = then.strip_prefix(":do { ") else { return command(then) };
+    // Added before the first rule of the chain, or where there is none.
+    let (first, otherwise) = tried.split_once(" } on-error={ ").ok_or("no on-error")?;
+    let (rule, place) = first.split_once(" place-before=[:pick [").ok_or("no place")?;
+    command(place.strip_suffix("] 0]").ok_or("no end of the place")?)?;
+    let otherwise = otherwise.strip_suffix(" }").ok_or("no end")?;
+    if rule != otherwise {
+        return Err(format!("{otherwise} instead of {rule}"));
+    }
+    command(rule)
 }
 
 proptest! {
@@ -190,6 +204,32 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn routers_let_in_the_port_and_the_overlay_unless_a_policy_says_otherwise() {
+    let open = "[network]\nname = \"n\"\nprefixes = [\"10.0.0.0/24\"]\n[nodes.a]\nendpoint = \"192.0.2.1\"\nhub = true\n[nodes.b]\n";
+    let of = |text: &str| told(&planned(super::support::network(text)), "a").unwrap();
+    let (is_open, denies) = (of(open), of(&open.replace("name = \"n\"", "name = \"n\"\npolicy = \"deny\"")));
+    let moved = of(&open.replace("[nodes.b]", "device = \"wg3\"\nport = 4000\n[nodes.b]"));
+    let vyos = |plan: &NodePlan, old| text(plan, Platform::Vyos, old);
+    assert!(vyos(&is_open, None).contains("set firewall ipv4 forward filter rule 5001 inbound-interface name wg0\n"));
+    assert!(vyos(&is_open, None).contains("set firewall ipv6 input filter rule 5000 destination port 51820\n"));
+    assert!(
+        !vyos(&denies, None).contains("interface name") && vyos(&denies, None).contains("# The policy is not enforced")
+    );
+    let removed = vyos(&moved, Some(&is_open));
+    assert!(removed.contains("delete firewall ipv4 input filter rule 5000\n"), "{removed}");
+    let routeros = |plan: &NodePlan, old| text(plan, Platform::Routeros, old);
+    let overlay = "find chain=forward in-interface=\"wg0\" comment=\"wayleave-wg0\"]";
+    assert!(routeros(&is_open, None).contains(overlay) && !routeros(&denies, None).contains(overlay));
+    assert!(routeros(&denies, Some(&is_open)).contains(&format!("/ip/firewall/filter/remove [{overlay}")));
+    let removed = routeros(&moved, Some(&is_open));
+    assert!(
+        removed.contains("/ipv6/firewall/filter/remove [find chain=input comment=\"wayleave-wg0-port\"]"),
+        "{removed}"
+    );
+    assert!(removed.contains("dst-port=4000"), "{removed}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ type Placed = (Option<Name>, RenderedFile);
 
 /// Renders some members to stdout, or some or all of them below a directory; or what is about the whole network.
 pub fn run(args: &RenderArgs) -> anyhow::Result<Exit> {
-    let is_whole = args.routes || args.names;
+    let is_whole = args.routes || args.names || args.ingress;
     if args.members.is_empty() && args.output.is_none() && !is_whole {
         let usage = "name a node or client, `wayleave render network.toml NAME`, or a directory for all with -o DIR";
         return Err(files::usage(usage.to_owned()));
@@ -70,7 +70,8 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<Exit> {
 fn whole(plan: &Plan, args: &RenderArgs) -> Vec<RenderedFile> {
     let routes = if args.routes { render::lan_routes(plan) } else { Vec::new() };
     let names = if args.names { render::names(plan) } else { Vec::new() };
-    routes.into_iter().chain(names).collect()
+    let ingress = args.ingress.then(|| render::ingress(plan));
+    routes.into_iter().chain(names).chain(ingress).collect()
 }
 
 /// What was planned before, where a router is among the members: only routers are told differences.

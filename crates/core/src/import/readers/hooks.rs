@@ -11,7 +11,15 @@ use crate::import::hosts::{Effect, Hook};
 
 /// What the commands of a line do, in order.
 pub(in crate::import) fn effects(line: &str) -> Vec<Effect> {
+    if keeps_routers(line) {
+        return Vec::new();
+    }
     commands(line).into_iter().map(str::trim).filter(|command| !command.is_empty()).flat_map(effect).collect()
+}
+
+/// Whether a line is the loop that is rendered before forwarding over IPv6: it concerns the host alone.
+fn keeps_routers(line: &str) -> bool {
+    line.starts_with("for d in /proc/sys/net/ipv6/conf/*; do ") && line.ends_with(">\"$d/accept_ra\" ;; esac; done")
 }
 
 /// A line cut where one command ends and another begins; not inside quotes.

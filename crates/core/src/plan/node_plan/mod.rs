@@ -88,6 +88,9 @@ pub struct NodePlan {
     /// Its firewall; none if nobody sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firewall: Option<Firewall>,
+    /// Whether the policy refuses anything that a firewall would have to enforce.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_restricted: bool,
     /// Whether TCP between its sites and the tunnel is told what size of segments fits through (MSS clamping).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clamps_mss: bool,
@@ -151,6 +154,14 @@ impl NodePlan {
     }
 }
 
+/// Whether a peer is dialled at an address that goes into the tunnel.
+fn loops(peers: &[PeerPlan], routes: &[IpNet]) -> bool {
+    peers.iter().flat_map(|peer| &peer.endpoints).any(|endpoint| match endpoint.host {
+        Host::Ip(address) => routes.iter().any(|prefix| prefix.contains(&address)),
+        Host::Dns(_) => false,
+    })
+}
+
 impl Plan {
     /// Unfolds one member's part.
     pub fn of(&self, member: Member) -> NodePlan {
@@ -162,11 +173,7 @@ impl Plan {
         // Clients that are elsewhere are reached through the node's own device, or nowhere.
         let elsewhere = entry.iter().flat_map(|entry| entry.prefixes().1);
         let routes = merge(peers.iter().flat_map(|peer| peer.allowed.iter().copied()).chain(elsewhere).collect());
-        let loops = peers.iter().flat_map(|peer| &peer.endpoints).any(|endpoint| match endpoint.host {
-            Host::Ip(address) => routes.iter().any(|prefix| prefix.contains(&address)),
-            Host::Dns(_) => false,
-        });
-        let own_table = loops.then(|| own_table(self.device(member)));
+        let own_table = loops(&peers, &routes).then(|| own_table(self.device(member)));
         let (region, platform, mtu, clamps_mss) = match member {
             Member::Node(ix) => {
                 let node = self.network.node(ix);
@@ -203,6 +210,7 @@ impl Plan {
             routes,
             own_table,
             firewall: node.and_then(|ix| self.firewall(ix)),
+            is_restricted: self.network.policy.refuses() || !self.network.isolated.is_empty(),
             clamps_mss,
             peers,
             entry,

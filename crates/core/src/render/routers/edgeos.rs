@@ -3,7 +3,7 @@
 //! A peer is named by its key. Routes come from `route-allowed-ips`, into the main table. The key is a file on the router.
 
 use super::super::file::{KeySource, RenderError, RenderedFile, on_device, public_key, routes_any};
-use super::{Tree, check};
+use super::{Tree, check, rule_number};
 use crate::network::Platform;
 use crate::plan::{NodePlan, host};
 
@@ -22,6 +22,24 @@ pub fn edgeos(plan: &NodePlan, key: &KeySource<'_>, previous: Option<&NodePlan>)
 /// What an earlier plan had, as far as it could be rendered at all.
 fn tree_of_old(old: &NodePlan, key: &KeySource<'_>) -> Tree {
     tree(old, key).unwrap_or_default()
+}
+
+/// Lets in the port, in the rule sets that the router's wizards make. What comes out of the tunnel is in no rule set.
+fn port_rules(plan: &NodePlan, tree: &mut Tree) {
+    let Some(port) = plan.port else { return };
+    tree.remark(
+        "The port is let in by the rule sets that the wizards make; put it into yours if they have other names."
+            .to_owned(),
+    );
+    let number = rule_number(plan).to_string();
+    for set in [["name", "WAN_LOCAL"], ["ipv6-name", "WANv6_LOCAL"]] {
+        let at = |rest: &[&'static str]| [&["firewall", set[0], set[1], "rule", &number], rest].concat();
+        tree.one(&at(&["action"]), "accept");
+        tree.one(&at(&["description"]), format_args!("wayleave-{}", plan.device));
+        tree.one(&at(&["destination", "port"]), port);
+        tree.one(&at(&["log"]), "enable");
+        tree.one(&at(&["protocol"]), "udp");
+    }
 }
 
 fn tree(plan: &NodePlan, key: &KeySource<'_>) -> Result<Tree, RenderError> {
@@ -54,6 +72,7 @@ fn tree(plan: &NodePlan, key: &KeySource<'_>) -> Result<Tree, RenderError> {
         KeySource::File(path) => tree.one(&at(&["private-key"]), on_device(path, plan)),
     }
     tree.one(&at(&["route-allowed-ips"]), !plan.routes.is_empty());
+    port_rules(plan, &mut tree);
     if plan.clamps_mss {
         tree.remark(
             "TCP of the sites behind is told what fits through the tunnel; it holds for all interfaces.".to_owned(),

@@ -89,15 +89,30 @@ impl Tree {
             }
             line(&mut body, format_args!("set {} {}", setting.node.join(" "), setting.value));
         }
+        if let Some(remark) = self.remarks.get(&self.settings.len()) {
+            line(&mut body, format_args!("# {remark}"));
+        }
         RenderedFile::new(plan, name, Opening::Header, &body)
     }
 }
+
+/// The number of a device's first rule among those of others: high, so that it is unlikely to be taken.
+fn rule_number(plan: &NodePlan) -> u32 {
+    let digits: String = plan.device.as_str().chars().filter(char::is_ascii_digit).collect();
+    5_000 + 10 * (digits.parse::<u32>().unwrap_or_default() % 400)
+}
+
+/// What stands where the overlay is not let in by a router's rules, since a policy of the network is not enforced there.
+const RESTRICTED: &str =
+    "The policy is not enforced here: what else may come in from the overlay is left to rules of your own.";
 
 /// How many words at least name what is ours alone: what is above holds others' settings, too, of which a plan knows nothing.
 fn own_depth(node: &[String]) -> usize {
     let depth = match node.first().map(String::as_str) {
         // `protocols static route PREFIX`
         Some("protocols") => 4,
+        // `firewall name WAN_LOCAL rule 5000`, `firewall ipv4 input filter rule 5000`
+        Some("firewall") => node.iter().position(|word| word == "rule").map_or(3, |at| at + 2),
         // `interfaces wireguard wg0`, `firewall options mss-clamp`
         _ => 3,
     };

@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 use zeroize::Zeroizing;
 
 use super::super::file::{
-    KeySource, Opening, RenderError, RenderedFile, joined, line, on_device, public_key, routes_any,
+    KeySource, Opening as Head, RenderError, RenderedFile, joined, line, on_device, public_key, routes_any,
 };
-use super::check;
+use super::{RESTRICTED, check};
 use crate::network::{Host, Platform};
 use crate::plan::{NodePlan, PeerPlan, host};
 
@@ -53,9 +53,10 @@ pub fn routeros(
         let (menu, fields) = route_in(plan, prefix);
         add(out, menu, &fields, "");
     }
+    opened(plan, out);
     if plan.clamps_mss {
         for (menu, side) in clamps(plan) {
-            let comment = format!("comment=\"{}\"", clamp_mark(plan));
+            let comment = format!("comment=\"{}\"", own_mark(plan));
             let rule = format!(
                 " chain=forward protocol=tcp tcp-flags=syn action=change-mss new-mss=clamp-to-pmtu passthrough=yes {comment}"
             );
@@ -70,7 +71,7 @@ pub fn routeros(
         removals(plan, old, out);
     }
     let name = format!("{device}.rsc");
-    Ok(RenderedFile::new(plan, name, Opening::Header, &body).with_secret(key.is_secret()))
+    Ok(RenderedFile::new(plan, name, Head::Header, &body).with_secret(key.is_secret()))
 }
 
 /// Adds an item unless it is there.
@@ -108,6 +109,64 @@ fn peer(plan: &NodePlan, peer: &PeerPlan, out: &mut String) -> Result<(), Render
     Ok(())
 }
 
+/// Lets in the port, and unless there is a policy what comes out of the tunnel and goes into it: before other rules, since
+/// the vendor's own drop what does not come from the LAN.
+fn opened(plan: &NodePlan, out: &mut String) {
+    for opening in openings(plan) {
+        let (menu, chain, found) = (opening.menu, opening.chain, opening.found());
+        let rule = format!("{found}{} action=accept", opening.more);
+        line(
+            out,
+            format_args!(
+                ":if ([:len [{menu}/find {found}]] = 0) do={{ :do {{ {menu}/add {rule} place-before=[:pick \
+                 [{menu}/find chain={chain} dynamic=no] 0] }} on-error={{ {menu}/add {rule} }} }}"
+            ),
+        );
+        if !opening.more.is_empty() {
+            line(out, format_args!("{menu}/set [find {found}]{}", opening.more));
+        }
+    }
+    if plan.is_restricted {
+        line(out, format_args!("# {RESTRICTED}"));
+    }
+}
+
+/// A rule that lets something in.
+struct Opening {
+    menu: &'static str,
+    chain: &'static str,
+    /// By which it is found again.
+    known_by: String,
+    /// What may change.
+    more: String,
+}
+
+impl Opening {
+    fn found(&self) -> String {
+        format!("chain={} {}", self.chain, self.known_by)
+    }
+
+    fn is_same(&self, other: &Opening) -> bool {
+        (self.menu, self.chain, &self.known_by) == (other.menu, other.chain, &other.known_by)
+    }
+}
+
+fn openings(plan: &NodePlan) -> Vec<Opening> {
+    let (device, mark, mut rules) = (&plan.device, own_mark(plan), Vec::new());
+    for (v4, menu) in [(true, "/ip/firewall/filter"), (false, "/ipv6/firewall/filter")] {
+        let port = plan.port.map(|port| format!(" protocol=udp dst-port={port}"));
+        let known_by = format!("comment=\"{mark}-port\"");
+        rules.extend(port.map(|more| Opening { menu, chain: "input", known_by, more }));
+        for (chain, side) in [("input", "in-interface"), ("forward", "in-interface"), ("forward", "out-interface")] {
+            if !plan.is_restricted && routes_any(plan, v4) && (chain == "input" || plan.forwards) {
+                let known_by = format!("{side}=\"{device}\" comment=\"{mark}\"");
+                rules.push(Opening { menu, chain, known_by, more: String::new() });
+            }
+        }
+    }
+    rules
+}
+
 /// Menus and sides of the rules that adapt the size of TCP's segments.
 fn clamps(plan: &NodePlan) -> impl Iterator<Item = (&'static str, &'static str)> {
     let menus = [("/ip/firewall/mangle", routes_any(plan, true)), ("/ipv6/firewall/mangle", routes_any(plan, false))];
@@ -115,8 +174,8 @@ fn clamps(plan: &NodePlan) -> impl Iterator<Item = (&'static str, &'static str)>
     used.flat_map(|(menu, _)| ["in-interface", "out-interface"].map(|side| (menu, side)))
 }
 
-/// By which these rules are found again.
-fn clamp_mark(plan: &NodePlan) -> String {
+/// By which rules of ours are found again.
+fn own_mark(plan: &NodePlan) -> String {
     format!("wayleave-{}", plan.device)
 }
 
@@ -124,6 +183,7 @@ fn removals(plan: &NodePlan, old: &NodePlan, out: &mut String) {
     let menu = "/interface/wireguard/peers";
     if old.device != plan.device {
         remove_clamps(old, |_| true, out);
+        remove_openings(old, &[], out);
         line(out, format_args!("/interface/wireguard/remove [find name=\"{}\"]", old.device));
         return;
     }
@@ -142,6 +202,7 @@ fn removals(plan: &NodePlan, old: &NodePlan, out: &mut String) {
             line(out, format_args!("{menu}/set {which} endpoint-address=\"\" endpoint-port=0"));
         }
     }
+    remove_openings(old, &openings(plan), out);
     let kept: Vec<_> = clamps(plan).filter(|_| plan.clamps_mss).collect();
     remove_clamps(old, |rule| !kept.contains(rule), out);
     for prefix in old.routes.iter().filter(|prefix| !plan.routes.contains(prefix)) {
@@ -154,10 +215,17 @@ fn removals(plan: &NodePlan, old: &NodePlan, out: &mut String) {
     }
 }
 
+/// Removes what an earlier plan let in, but for what is kept.
+fn remove_openings(old: &NodePlan, kept: &[Opening], out: &mut String) {
+    for gone in openings(old).iter().filter(|was| !kept.iter().any(|is| is.is_same(was))) {
+        line(out, format_args!("{}/remove [find {}]", gone.menu, gone.found()));
+    }
+}
+
 /// Removes those rules of an earlier plan.
 fn remove_clamps(old: &NodePlan, which: impl Fn(&(&'static str, &'static str)) -> bool, out: &mut String) {
     for (menu, side) in clamps(old).filter(|rule| old.clamps_mss && which(rule)) {
-        let (device, mark) = (&old.device, clamp_mark(old));
+        let (device, mark) = (&old.device, own_mark(old));
         line(out, format_args!("{menu}/remove [find {side}=\"{device}\" comment=\"{mark}\"]"));
     }
 }

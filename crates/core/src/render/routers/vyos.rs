@@ -1,13 +1,14 @@
 //! VyOS 1.4 and later: `set` lines under `interfaces wireguard`, and a static route for each prefix.
 //!
 //! A peer has a name, and address and port apart. VyOS wants allowed prefixes for every peer, so a standby peer gets its
-//! link address. The key is text in the configuration: unless it is handed in, the router's shell reads it from a file.
+//! link address. Its firewall has base chains, so what is accepted there needs no rule set's name. The key is text in the
+//! configuration: unless it is handed in, the router's shell reads it from a file.
 
 use std::net::IpAddr;
 
 use super::super::file::{KeySource, RenderError, RenderedFile, on_device, public_key, routes_any};
 use super::super::wg_quick::why_standby;
-use super::{Tree, check};
+use super::{RESTRICTED, Tree, check, rule_number};
 use crate::network::{Host, Platform};
 use crate::plan::{NodePlan, PeerPlan, host};
 
@@ -54,7 +55,59 @@ fn tree(plan: &NodePlan, key: &KeySource<'_>) -> Result<Tree, RenderError> {
         let kind = if prefix.addr().is_ipv4() { "route" } else { "route6" };
         tree.many(&["protocols", "static", kind, &prefix.to_string(), "interface"], &plan.device);
     }
+    rules(plan, &mut tree);
+    if plan.clamps_mss {
+        clamp_incoming(plan, &mut tree);
+    }
     Ok(tree)
+}
+
+/// `adjust-mss` is about what goes into the tunnel. What comes out of it was told by the other end what fits there, which may
+/// be more than fits here; a policy of routes may set numbers only, and never raises one.
+fn clamp_incoming(plan: &NodePlan, tree: &mut Tree) {
+    let name = format!("wayleave-{}", plan.device);
+    for (v4, kind, headers) in [(true, "route", 40), (false, "route6", 60)] {
+        if routes_any(plan, v4) {
+            let policy = ["policy", kind, &name];
+            tree.many(&[&policy[..], &["interface"]].concat(), &plan.device);
+            let mut rule = |node: &[&str], value: &str| tree.one(&[&policy[..], &["rule", "10"], node].concat(), value);
+            rule(&["protocol"], "tcp");
+            rule(&["set", "tcp-mss"], &plan.mtu.saturating_sub(headers).clamp(MSS_MIN, MSS_MAX).to_string());
+            rule(&["tcp", "flags"], "syn");
+        }
+    }
+}
+
+/// The segment sizes that VyOS takes.
+const MSS_MIN: u16 = 500;
+const MSS_MAX: u16 = 1460;
+
+/// Lets in the port, and unless there is a policy what comes out of the tunnel and goes into it, where the router's own
+/// rules drop by default.
+fn rules(plan: &NodePlan, tree: &mut Tree) {
+    let (first, device) = (rule_number(plan), plan.device.to_string());
+    let mut rule = |family: &str, hook: &str, number: u32, matches: &[(&[&str], &str)]| {
+        let number = number.to_string();
+        let rule = ["firewall", family, hook, "filter", "rule", &number];
+        tree.one(&[&rule[..], &["action"]].concat(), "accept");
+        tree.one(&[&rule[..], &["description"]].concat(), format_args!("wayleave-{device}"));
+        matches.iter().for_each(|(node, value)| tree.one(&[&rule[..], node].concat(), value));
+    };
+    for (v4, family) in [(true, "ipv4"), (false, "ipv6")] {
+        if let Some(port) = plan.port {
+            rule(family, "input", first, &[(&["destination", "port"], &port.to_string()), (&["protocol"], "udp")]);
+        }
+        if !plan.is_restricted && routes_any(plan, v4) {
+            rule(family, "input", first + 1, &[(&["inbound-interface", "name"], &device)]);
+        }
+        if !plan.is_restricted && routes_any(plan, v4) && plan.forwards {
+            rule(family, "forward", first + 1, &[(&["inbound-interface", "name"], &device)]);
+            rule(family, "forward", first + 2, &[(&["outbound-interface", "name"], &device)]);
+        }
+    }
+    if plan.is_restricted {
+        tree.remark(RESTRICTED.to_owned());
+    }
 }
 
 fn peer(plan: &NodePlan, peer: &PeerPlan, device: &[&str; 3], tree: &mut Tree) -> Result<(), RenderError> {

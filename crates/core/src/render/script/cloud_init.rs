@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::super::file::{KeySource, Opening, RenderError, RenderedFile, line};
 use super::super::firewall::{firewall_script, only_clamps};
+use super::super::settings;
 use super::super::wg_quick::wg_quick;
-use super::sysctls;
 use crate::network::FirewallForm;
 use crate::plan::NodePlan;
 
@@ -41,7 +41,7 @@ pub fn cloud_init(plan: &NodePlan, key: &KeySource<'_>) -> Result<RenderedFile, 
     if let Some(script) = firewall_script(plan).filter(|_| !only_clamps(plan)) {
         file(&format!("/etc/wireguard/{}", script.name), "0755", &script.text, out);
     }
-    let settings: String = sysctls(plan).iter().map(|(setting, value)| format!("{setting} = {value}\n")).collect();
+    let settings = settings::lines(plan);
     let sysctl_path = format!("/etc/sysctl.d/60-wayleave-{device}.conf");
     if !settings.is_empty() {
         file(&sysctl_path, "0644", &settings, out);

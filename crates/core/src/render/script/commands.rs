@@ -6,7 +6,8 @@
 use zeroize::Zeroizing;
 
 use super::super::file::{KeySource, Opening, RenderError, RenderedFile, line, on_device};
-use super::{firewall, make_device, rules, set_up, sysctls};
+use super::super::settings::{FORWARDING_V6, keep_routers, settings};
+use super::{firewall, make_device, rules, set_up};
 use crate::plan::NodePlan;
 
 /// Renders one member's script, `DEVICE.sh`.
@@ -61,7 +62,11 @@ fn up(plan: &NodePlan, key: &KeySource<'_>, guarded: bool, out: &mut String) -> 
         }
     }
     set_up(plan, out)?;
-    for (setting, value) in sysctls(plan) {
+    for (setting, value) in settings(plan) {
+        if setting == FORWARDING_V6 {
+            line(out, format_args!("    # Interfaces that take an IPv6 router from advertisements keep it."));
+            line(out, format_args!("    {}", keep_routers(device.as_str())));
+        }
         line(out, format_args!("    sysctl -q -w {setting}={value}"));
     }
     line(out, format_args!("    trap - EXIT\n}}\n"));

@@ -4,7 +4,8 @@
 //! secrets. It is taken out of the environment before anything else is started, and never stands on a command line.
 
 use super::super::file::{KeySource, Opening, RenderError, RenderedFile, line};
-use super::{firewall, make_device, set_up, sysctls};
+use super::super::settings::{FORWARDING_V6, keep_routers, settings};
+use super::{firewall, make_device, set_up};
 use crate::plan::NodePlan;
 
 /// Renders one member's entrypoint, `entrypoint.sh`. A private key that is handed in is checked and not written.
@@ -41,7 +42,11 @@ fail() {{
     line(out, format_args!("    make_device"));
     line(out, format_args!("    printf '%s\\n' \"$private\" | wg set {device} private-key /dev/stdin"));
     set_up(plan, out)?;
-    for (setting, value) in sysctls(plan) {
+    for (setting, value) in settings(plan) {
+        if setting == FORWARDING_V6 {
+            // Where this can't be written, forwarding can't be switched on either, which is said below.
+            line(out, format_args!("    ({}) 2>/dev/null || true", keep_routers(device.as_str())));
+        }
         let file = setting.replace('.', "/");
         line(out, format_args!("    [ \"$(cat /proc/sys/{file})\" = {value} ] || sysctl -q -w {setting}={value} ||"));
         line(out, format_args!("        fail \"start the container with --sysctl {setting}={value}\""));

@@ -105,8 +105,3 @@ fn rules(plan: &NodePlan) -> Vec<(&'static str, String)> {
     let rule = format!("not fwmark {table} table {table} priority {RULE_PRIORITY}");
     families.into_iter().filter(|(_, any)| *any).map(|(family, _)| (family, rule.clone())).collect()
 }
-
-/// The kernel's settings that are needed, as keys and values.
-fn sysctls(plan: &NodePlan) -> Vec<(&'static str, &'static str)> {
-    super::networkd::sysctls(plan).into_iter().filter_map(|setting| setting.split_once(" = ")).collect()
-}

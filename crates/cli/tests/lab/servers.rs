@@ -1,8 +1,9 @@
-//! Routes for sites by DHCP: three real servers are given what is rendered, and a real client says what it was told.
+//! Routes for sites by DHCP and names by DNS: real servers are given what is rendered, and real clients say what they were told.
 
 use std::process::Command;
 
 use crate::desk::{Desk, Ran, can_run};
+use crate::rendered::apart;
 
 /// What follows a title in a rendered text, up to the next empty line.
 fn section(text: &str, title: &str) -> String {
@@ -63,5 +64,82 @@ fn a_dhcp_client_is_told_the_ways_by_every_server() {
         let routes = "121: 0.0.0.0/0 192.168.10.1 10.99.0.0/24 192.168.10.2 192.168.20.0/24 192.168.10.2\n";
         assert!(ran.out.contains(routes), "{serve}: {ran}");
         assert!(ran.out.contains(&routes.replace("121", "249")), "{serve}: {ran}");
+    }
+}
+
+/// Prefixes that end between labels, and members that are named like what else has a meaning in zones.
+const NAMED: &str = r#"[network]
+name = "named"
+domain = "overlay.example"
+prefixes = ["10.9.0.0/20", "fd09::/61"]
+
+[nodes.mail]
+endpoint = "192.0.2.1"
+entry = true
+hub = true
+addresses = ["10.9.7.1", "fd09:0:0:5::1"]
+
+[nodes.in]
+[nodes.ns]
+[nodes."127"]
+
+[clients.localhost]
+"#;
+
+#[test]
+fn resolvers_know_everybody_by_name_and_by_address() {
+    let test = "resolvers_know_everybody_by_name_and_by_address";
+    if !can_run(test, true, &["unshare", "ip", "mount", "dnsmasq", "named", "getent"]) {
+        return;
+    }
+    let desk = Desk::with("network.toml", NAMED);
+    desk.wayleave("key make").expect(0);
+    desk.wayleave("render --names -o names").expect(0);
+    let hosts = desk.read("names/hosts");
+    let entries: Vec<(&str, &str)> = hosts
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .filter_map(|line| line.split_once(' '))
+        .map(|(address, names)| (address, names.split(' ').next().unwrap()))
+        .collect();
+    assert_eq!(entries.len(), 10, "{hosts}");
+    let zones = std::fs::read_dir(desk.path("names")).unwrap().map(|entry| entry.unwrap().file_name());
+    let zones = zones.filter_map(|name| name.into_string().unwrap().strip_suffix(".zone").map(str::to_owned));
+    let zones: String =
+        zones.map(|zone| format!("zone \"{zone}\" {{ type primary; file \"names/{zone}.zone\"; }};\n")).collect();
+    let folder = desk.path("").display().to_string();
+    desk.write(
+        "named.conf",
+        format!(
+            "options {{ directory \"{folder}\"; listen-on {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion no;\n\
+             pid-file none; session-keyfile none; managed-keys-directory \"{folder}\"; }};\ncontrols {{ }};\n{zones}"
+        ),
+    );
+    desk.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:5\n");
+    let by_name = |server: &str, kind: &str| {
+        let mut script = format!(
+            "echo 'hosts: {kind}' >nsswitch.conf; mount --bind nsswitch.conf /etc/nsswitch.conf
+mount --bind resolv.conf /etc/resolv.conf
+# Resolvers ask for families only that the host has addresses of.
+ip link add va type veth peer name vb; ip link set va up; ip address add 192.0.2.9/24 dev va; ip address add fd77::9/64 dev va nodad
+{server}
+for _ in $(seq 50); do getent hosts 10.9.7.1 >/dev/null && break; sleep 0.1; done\n"
+        );
+        for (address, name) in &entries {
+            let family = if address.contains(':') { "ahostsv6" } else { "ahostsv4" };
+            script += &format!(
+                "getent {family} {name} | awk 'NR==1 {{ print $1 }}'; getent hosts {address} | awk '{{ print $2 }}'\n"
+            );
+        }
+        apart(&desk, &script).expect(0)
+    };
+    let expected: String = entries.iter().map(|(address, name)| format!("{address}\n{name}\n")).collect();
+    for (server, kind) in [
+        ("named -g -c named.conf >named.log 2>&1 &", "dns"),
+        ("dnsmasq -k -C /dev/null --no-resolv --no-hosts --addn-hosts=$PWD/names/hosts -u root --pid-file= &", "dns"),
+        ("mount --bind names/hosts /etc/hosts", "files"),
+    ] {
+        let ran = by_name(server, kind);
+        assert_eq!(ran.out, expected, "{server}\n{ran}");
     }
 }

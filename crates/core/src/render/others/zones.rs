@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::file::{Opening, RenderedFile, line};
+use super::{Opening, RenderedFile, line};
 use crate::plan::{Member, Plan};
 
 /// Seconds that resolvers keep an answer: names move seldom, and mistakes are to go soon.

@@ -5,10 +5,14 @@
 //! (`network.plan`) holds what it was made of, sources and ledger: the same inputs give the same plan again, and the
 //! plan itself can be a hundred times as large.
 
+mod staged;
+
+pub use staged::Staged;
+
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -163,6 +167,19 @@ pub fn texts(sources: &Sources) -> Vec<(String, String)> {
 
 /// Writes ledger and plan where they changed.
 pub fn record(file: &Path, planned: &Planned, plan: &Plan, locking: Locking) -> anyhow::Result<()> {
+    let mut staged = Staged::default();
+    stage_record(file, planned, plan, locking, &mut staged)?;
+    staged.commit()
+}
+
+/// Stages ledger and plan where they changed.
+pub fn stage_record(
+    file: &Path,
+    planned: &Planned,
+    plan: &Plan,
+    locking: Locking,
+    staged: &mut Staged,
+) -> anyhow::Result<()> {
     if planned.ledger_is_new && locking == Locking::Locked {
         bail!("{} would change, and --locked forbids it", ledger_path(file).display());
     }
@@ -175,11 +192,11 @@ pub fn record(file: &Path, planned: &Planned, plan: &Plan, locking: Locking) -> 
             sources: sources.collect(),
             ledger: planned.ledger.to_text(),
         };
-        replace(&plan_path(file), serde_json::to_string(&record)?.as_bytes(), 0o644)?;
+        staged.replace(&plan_path(file), serde_json::to_string(&record)?.as_bytes(), 0o644)?;
     }
     // The ledger last: it alone says which generation is in force.
     if planned.ledger_is_new {
-        replace(&ledger_path(file), planned.ledger.to_text().as_bytes(), 0o644)?;
+        staged.replace(&ledger_path(file), planned.ledger.to_text().as_bytes(), 0o644)?;
     }
     Ok(())
 }
@@ -272,24 +289,6 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
         fs::rename(&temporary, path)
     };
     rename().inspect_err(|_| drop(fs::remove_file(&temporary))).with_context(|| format!("writing {}", path.display()))
-}
-
-/// Replaces the text of a file that is somebody's: it keeps its owner and permissions, and a link to it stays one.
-pub fn rewrite(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let about = || format!("writing {}", path.display());
-    let path = fs::canonicalize(path).with_context(about)?;
-    let meta = fs::metadata(&path).with_context(about)?;
-    let temporary = write_beside(&path, bytes, meta.mode() & 0o7777)?;
-    let settle = || -> std::io::Result<()> {
-        // Whoever may not give files away is their owner, or is not to write here at all.
-        if fs::metadata(&temporary)?.uid() != meta.uid() || fs::metadata(&temporary)?.gid() != meta.gid() {
-            std::os::unix::fs::chown(&temporary, Some(meta.uid()), Some(meta.gid()))?;
-        }
-        fs::set_permissions(&temporary, meta.permissions())?;
-        fs::File::open(&temporary)?.sync_all()?;
-        fs::rename(&temporary, &path)
-    };
-    settle().inspect_err(|_| drop(fs::remove_file(&temporary))).with_context(about)
 }
 
 /// Writes a new file beside the one it is to replace, and returns its name.

@@ -1,5 +1,6 @@
 //! What the routers and DHCP servers of sites are to be told, so that hosts in a site find the way into the network: static
-//! routes in several syntaxes, and DHCP option 121 (RFC 3442; 249 is the same under the number that old Windows asks for).
+//! routes in several syntaxes, and DHCP option 121 (RFC 3442; 249 is the same under the number that old Windows asks for);
+//! and so that a gateway behind the router is found by those who dial it: which port is forwarded where.
 //!
 //! One text per site, for people. Next hop is the address that the site's preferred gateway has in the site
 //! (`lan_addresses`); where it is not known a word stands in its place. A host that takes option 121 ignores the router it
@@ -9,8 +10,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::file::{Opening, RenderedFile, joined, line};
-use crate::network::{NodeIx, Site};
+use super::{Opening, RenderedFile, joined, line};
+use crate::names::Name;
+use crate::network::{Endpoint, Host, NodeIx, Site};
 use crate::plan::{Member, Plan};
 
 /// What stands where the gateway's address is not known.
@@ -55,6 +57,7 @@ fn routes_of(plan: &Plan, site: &Site, gateway: NodeIx) -> RenderedFile {
         }
         dhcp(plan, site, gateway, &destinations, out);
     }
+    port_forwards(plan, site, out);
     let whose = format!("for site {} of network {}", site.name, plan.network.name);
     RenderedFile::about(&whose, plan.generation, format!("routes-{}.txt", site.name), Opening::Header, &body)
 }
@@ -98,6 +101,52 @@ fn inside(addresses: &[IpAddr], site: &Site, v4: bool) -> Option<IpAddr> {
     let is_there =
         |address: &&IpAddr| address.is_ipv4() == v4 && site.prefixes.iter().any(|prefix| prefix.contains(*address));
     addresses.iter().find(is_there).copied()
+}
+
+/// What gateways behind the site's router need to be dialled at the router's address.
+fn port_forwards(plan: &Plan, site: &Site, out: &mut String) {
+    let is_inside = |ip: &IpAddr| site.prefixes.iter().any(|prefix| prefix.contains(ip));
+    let at_router = |endpoint: &&Endpoint| match &endpoint.host {
+        Host::Ip(ip) => ip.is_ipv4() && !is_inside(ip),
+        Host::Dns(_) => true,
+    };
+    let mut number = ROUTER_RULE;
+    for gateway in &site.gateways {
+        let node = plan.network.node(*gateway);
+        let to = lan_address(plan, *gateway, site, true).map_or(UNKNOWN_GATEWAY.to_owned(), |ip| ip.to_string());
+        let public = node.endpoints.iter().filter(|endpoint| endpoint.underlay.is_none());
+        let dialled: Vec<&Endpoint> = public.filter(at_router).collect();
+        if dialled.is_empty() {
+            line(out, format_args!("\n# {}: the site's router needs to forward no port to it.", node.name));
+        }
+        for endpoint in dialled {
+            port_forward(&node.name, endpoint, &(to.as_str(), node.port), number, out);
+            number += 1;
+        }
+    }
+}
+
+/// EdgeOS numbers its rules; this is the first of ours.
+const ROUTER_RULE: u16 = 100;
+
+fn port_forward(name: &Name, endpoint: &Endpoint, (to, listens): &(&str, u16), number: u16, out: &mut String) {
+    let (port, rule) = (endpoint.port, format!("set port-forward rule {number}"));
+    let text = [
+        format!("\n# {name} is dialled at {endpoint}. If that is an address of the site's router, forward there:"),
+        format!("# UDP port {port} to {to}, port {listens}. It is not needed where the address is {name}'s own, or is"),
+        "# translated to it as a whole, as clouds do.\n# Linux".to_owned(),
+        format!(
+            "iptables -t nat -A PREROUTING -p udp --dport {port} -m addrtype --dst-type LOCAL -j DNAT --to-destination {to}:{listens}"
+        ),
+        format!("iptables -I FORWARD 1 -p udp -d {to} --dport {listens} -j ACCEPT"),
+        format!("# EdgeOS, where port-forward has its wan-interface; with another number if {number} is taken"),
+        format!("{rule} description {name}\n{rule} protocol udp\n{rule} original-port {port}"),
+        format!("{rule} forward-to address {to}\n{rule} forward-to port {listens}\n# RouterOS"),
+        format!(
+            "/ip/firewall/nat/add chain=dstnat dst-address-type=local protocol=udp dst-port={port} action=dst-nat to-addresses={to} to-ports={listens}"
+        ),
+    ];
+    text.iter().for_each(|text| line(out, format_args!("{text}")));
 }
 
 fn static_routes(prefixes: &[IpNet], next_hop: &str, v4: bool, out: &mut String) {
