@@ -118,7 +118,7 @@ pub enum Output {
         /// Why, in sentences.
         reasons: Vec<String>,
     },
-    /// Clients are with other servers than before; none if with nobody. To be carried out at once. All of them are in
+    /// Clients are with other entry nodes than before; none if with nobody. To be carried out at once. All of them are in
     /// [`super::Node::claims`].
     Claims {
         /// Each client once, with its server.

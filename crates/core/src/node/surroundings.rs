@@ -96,9 +96,9 @@ impl Surroundings {
         }
     }
 
-    /// Whether the network file has a client that entry servers claim.
+    /// Whether the network file has a client that roams, and so is claimed.
     pub fn is_claimable(&self, client: &Name) -> bool {
-        self.network.clients.binary_search_by(|other| other.name.cmp(client)).is_ok()
+        self.find_client(client).is_some_and(|at| self.network.clients[at].roams)
     }
 
     /// Whether the network file lets a node have clients.
@@ -120,9 +120,8 @@ impl Surroundings {
             }
             Record::Client { client, claim: Claim { server, .. }, .. } => {
                 node(server);
-                let clients = &self.network.clients;
-                if let Ok(at) = clients.binary_search_by(|other| other.name.cmp(client)) {
-                    client.clone_from(&clients[at].name);
+                if let Some(at) = self.find_client(client) {
+                    client.clone_from(&self.network.clients[at].name);
                 }
             }
         }
@@ -191,6 +190,10 @@ impl Surroundings {
             None => self.states.clear(a, b),
         }
         true
+    }
+
+    fn find_client(&self, client: &Name) -> Option<usize> {
+        self.network.clients.binary_search_by(|other| other.name.cmp(client)).ok()
     }
 
     fn has_link(&self, a: NodeIx, b: NodeIx) -> bool {

@@ -5,6 +5,8 @@
 mod flows;
 #[path = "../random/mod.rs"]
 mod random;
+#[path = "roaming/roamers.rs"]
+mod roamers;
 mod wire;
 mod world;
 

@@ -18,7 +18,7 @@ use wayleave_core::plan::{LinkStates, Paths};
 
 use crate::flows::{Carried, Flow, Packet};
 use crate::random::Dice;
-use crate::roaming::Roamers;
+use crate::roamers::Roamers;
 use crate::wire::{MS, Wire};
 
 /// An echo request or its reply, as WireGuard counts it: ICMP's header is as long as UDP's; overlay addresses are IPv4 here.

@@ -1,7 +1,7 @@
 //! With which entry server each client is.
 //!
 //! In come claims from the exchange ([`super::exchange::record::Claim`]), of this server and of others; out come the clients
-//! whose server has changed. Every node has all of them, and packets for a client go to its server. What an entry server
+//! whose server has changed. Every node has all of them ([`Claims`]), and packets for a client go to its server. What an entry server
 //! itself claims, and when it lets go, is decided in [`server`]; nothing here compares the clocks of two hosts.
 
 pub mod server;

@@ -167,3 +167,78 @@ impl Server {
 }
 
 const CHECK: Duration = Duration::from_secs(CLAIM_CHECK_S);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OTHER: Holder = Holder::Other { is_new: false };
+    const JUST_OTHER: Holder = Holder::Other { is_new: true };
+
+    fn at(s: u64) -> Time {
+        Time::from_us(s * 1_000_000)
+    }
+
+    #[test]
+    fn what_a_sign_leads_to_depends_on_whom_the_client_is_with() {
+        let table = [
+            (Sign::Here, Holder::Own, [None, None]),
+            (Sign::Here, Holder::Nobody, [Some(Step::Claim), Some(Step::Claim)]),
+            (Sign::Here, OTHER, [Some(Step::Claim), Some(Step::Claim)]),
+            (Sign::Here, JUST_OTHER, [Some(Step::Claim), Some(Step::Claim)]),
+            (Sign::Heard, Holder::Own, [None, None]),
+            (Sign::Heard, Holder::Nobody, [Some(Step::Claim), Some(Step::Claim)]),
+            (Sign::Heard, OTHER, [Some(Step::Claim), None]),
+            (Sign::Heard, JUST_OTHER, [None, None]),
+            (Sign::Gone, Holder::Own, [Some(Step::Release), Some(Step::Release)]),
+            (Sign::Gone, Holder::Nobody, [None, None]),
+            (Sign::Gone, OTHER, [None, None]),
+        ];
+        let client = Name::new("c1").expect("it is one");
+        for (sign, holder, expected) in table {
+            for (drains, expected) in [false, true].into_iter().zip(expected) {
+                let mut server = Server::default();
+                server.drain(drains, at(0));
+                assert_eq!(server.handle(&client, sign, holder, at(1)), expected, "{sign:?} {holder:?} {drains}");
+            }
+        }
+    }
+
+    /// A client is held since 0 s and heard at 100 s. Returns when it is let go.
+    fn let_go(is_remembered: bool, is_heard: bool, drains_at_s: Option<u64>) -> u64 {
+        let (client, mut server) = (Name::new("c1").expect("it is one"), Server::default());
+        server.hold(&client, is_remembered, at(0));
+        for s in 1..2_000 {
+            if is_heard && s == 100 {
+                server.handle(&client, Sign::Heard, Holder::Own, at(s));
+            }
+            if drains_at_s == Some(s) {
+                server.drain(true, at(s));
+            }
+            if server.wake() <= at(s) && !server.silent(at(s)).is_empty() {
+                return s;
+            }
+        }
+        0
+    }
+
+    #[test]
+    fn silence_is_measured_from_the_last_sign_and_is_shorter_for_who_is_only_remembered_or_is_to_go() {
+        assert_eq!(let_go(false, false, None), CLAIM_SILENT_S);
+        assert_eq!(let_go(false, true, None), 100 + CLAIM_SILENT_S);
+        assert_eq!(let_go(true, false, None), CLAIM_REMEMBERED_S);
+        assert_eq!(let_go(false, true, Some(110)), 100 + CLAIM_DRAIN_SILENT_S);
+        assert_eq!(let_go(false, true, Some(500)), 500 + CLAIM_CHECK_S);
+    }
+
+    #[test]
+    fn signs_from_before_the_node_has_looked_around_are_kept_one_for_each_client_the_strongest_unless_it_left() {
+        let [one, two] = ["c1", "c2"].map(|name| Name::new(name).expect("it is one"));
+        let mut server = Server::default();
+        for (client, sign) in [(&one, Sign::Here), (&one, Sign::Heard), (&two, Sign::Here), (&two, Sign::Gone)] {
+            server.wait(client.clone(), sign);
+        }
+        assert_eq!(server.take_waiting(), BTreeMap::from([(one, Sign::Here), (two, Sign::Gone)]));
+        assert!(server.take_waiting().is_empty());
+    }
+}

@@ -9,7 +9,7 @@ use wayleave_core::node::exchange::record::{Claim, Record};
 use wayleave_core::node::exchange::wire::{Header, Part, encode};
 use wayleave_core::node::{Event, Node, Output, Time};
 
-use super::moves::servers;
+use crate::roamers::servers;
 use crate::wire::S;
 use crate::world::World;
 

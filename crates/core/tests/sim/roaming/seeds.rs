@@ -22,7 +22,8 @@ const YEAR: u64 = 365 * 86_400 * S;
 fn network(seed: u64) -> Arc<Network> {
     let mut dice = Dice(seed ^ 0xc11e);
     let nodes = 2 + dice.roll(8);
-    let mut text = String::from("[network]\nname = \"random\"\nprefixes = [\"10.0.0.0/16\"]\n");
+    let mut text = String::from("[network]\nname = \"random\"\nprefixes = [\"10.0.0.0/16\"]\nplatform = \"agent\"\n");
+    text.push_str("[entry]\nendpoint = \"203.0.113.1\"\n");
     for node in 0..nodes {
         let (hub, entry) = (node == 0 || dice.chance(40), node == 0 || dice.chance(75));
         let _ =
