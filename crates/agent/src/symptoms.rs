@@ -145,7 +145,7 @@ fn ways(plan: &NodePlan) -> (Vec<Way>, Vec<(String, String)>) {
     let (mut ways, mut unresolved) = (Vec::new(), Vec::new());
     for (peer, endpoint) in plan.peers.iter().flat_map(|peer| peer.endpoints.iter().map(move |one| (peer, one))) {
         match resolve(endpoint) {
-            Ok(endpoint) => ways.push(Way { peer: peer.name.to_string(), endpoint, bytes: None }),
+            Ok(endpoint) => ways.push(Way { peer: peer.name.to_string(), endpoint, bytes: None, is_measured: false }),
             Err(why) => unresolved.push(why),
         }
     }
@@ -153,6 +153,7 @@ fn ways(plan: &NodePlan) -> (Vec<Way>, Vec<(String, String)>) {
     let mark = plan.own_table.unwrap_or(0);
     for (way, found) in ways.iter_mut().zip(path_mtus(&addresses, mark).unwrap_or_default()) {
         way.bytes = found.map(|found| found.bytes);
+        way.is_measured = found.is_some_and(|found| found.is_measured);
     }
     (ways, unresolved)
 }

@@ -75,6 +75,16 @@ pub enum Command {
         /// Which network, if several are on this host
         network: Option<String>,
     },
+    /// Let this host's agent take no more clients: the port for health checks is closed first
+    Drain {
+        /// Which network, if several are on this host
+        network: Option<String>,
+    },
+    /// Let this host's agent take clients again
+    Undrain {
+        /// Which network, if several are on this host
+        network: Option<String>,
+    },
     /// Remove everything of a network from this host
     Down(DownArgs),
     /// Run the embedded WireGuard engine on an interface, as `wireguard-go` does

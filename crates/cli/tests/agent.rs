@@ -8,8 +8,12 @@
 #[path = "agent/attack.rs"]
 mod attack;
 mod desk;
+#[path = "agent/kernel.rs"]
+mod kernel;
 #[path = "agent/live.rs"]
 mod live;
+#[path = "agent/ready.rs"]
+mod ready;
 
 use std::process::Command;
 

@@ -17,7 +17,7 @@ use wayleave_core::host::KeyPaths;
 use self::line::Protocol;
 use crate::limits::{CONTROL_REQUEST_BYTES_MAX, CONTROL_RESPONSE_BYTES_MAX};
 
-pub use snapshot::{DeviceSnapshot, Health, MemberSnapshot, Snapshot};
+pub use snapshot::{DeviceSnapshot, Health, MemberSnapshot, ReadySnapshot, Snapshot};
 
 /// How an agent and the commands talk.
 pub const PROTOCOL: Protocol = Protocol {
@@ -52,6 +52,11 @@ pub enum Request {
     },
     /// What the last reload changed is well.
     Confirm,
+    /// Take no more clients, or take them again.
+    Drain {
+        /// No more.
+        on: bool,
+    },
     /// End.
     Stop {
         /// Remove everything of the network from the host.

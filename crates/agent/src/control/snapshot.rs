@@ -1,4 +1,7 @@
 //! How an agent and its node are, at one moment.
+//!
+//! All that people are ever shown of an agent, as it crosses the control socket: plain values with units in their names, in a format
+//! with a version. Made in the agent's loop, printed by the commands; nothing is worked out here.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,6 +28,9 @@ pub struct Snapshot {
     pub health: Health,
     /// What is wrong with the agent's own work, if anything: a network file that was refused, a change that the kernel refuses.
     pub problems: Vec<String>,
+    /// Whether it is ready for clients, on entry nodes that clients roam between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<ReadySnapshot>,
     /// The node's device.
     pub device: DeviceSnapshot,
     /// Everybody else in the network, worst first.
@@ -43,6 +49,21 @@ pub enum Health {
     Idle,
     /// As intended.
     Fine,
+}
+
+/// Whether an entry node is ready for clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadySnapshot {
+    /// The TCP port for health checks.
+    pub port: u16,
+    /// Whether it is open.
+    pub is_open: bool,
+    /// Whether it was asked to take no more clients.
+    pub is_draining: bool,
+    /// How many clients are with it.
+    pub clients: usize,
+    /// What speaks against being ready, what matters most first.
+    pub against: Vec<String>,
 }
 
 /// A WireGuard device.

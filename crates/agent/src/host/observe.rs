@@ -4,6 +4,7 @@
 //! number. Everything else is left out, but for devices that have a name that is wanted. Interrupted looks are begun anew, a bounded number of times.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use wayleave_core::host::{
@@ -47,6 +48,24 @@ impl Host {
     /// If there is no such device.
     pub fn traffic_news(&mut self, device: &str) -> Result<Vec<PeerTraffic>, HostError> {
         self.devices.traffic_news(device)
+    }
+
+    /// The devices that are up, of those named.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn running<'a>(&mut self, names: &[&'a DeviceName]) -> Result<BTreeSet<&'a DeviceName>, HostError> {
+        let links = self.netlink.links()?;
+        let is_up = |name: &&DeviceName| links.values().any(|link| link.up && link.name == name.as_str());
+        Ok(names.iter().copied().filter(|name| is_up(name) && self.devices.runs(name.as_str())).collect())
+    }
+
+    /// Whether the kernel would pass a packet on that comes in by a device; see [`crate::netlink::Netlink::way_for`].
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn way_for(&mut self, from: IpAddr, device: &DeviceName, to: IpAddr) -> Result<(), HostError> {
+        Ok(self.netlink.way_for(from, device.as_str(), to)?)
     }
 
     fn look_once(&mut self, network: &Name, wanted: &HostState) -> Result<Actual, HostError> {

@@ -102,6 +102,24 @@ impl Netlink {
         self.request(&rule_attempt("remove", rule), message, 0).map(drop)
     }
 
+    /// Asks the kernel for its way for a packet that comes in by a device: as it would do with a real one, filters for sources
+    /// and forwarding included, firewalls left out.
+    ///
+    /// # Errors
+    /// Why it would drop the packet.
+    pub fn way_for(&mut self, from: IpAddr, device: &str, to: IpAddr) -> Result<(), NetlinkError> {
+        let index = self.link_index(device)?;
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(to);
+        message.header.destination_prefix_length = if to.is_ipv4() { 32 } else { 128 };
+        message.header.source_prefix_length = if from.is_ipv4() { 32 } else { 128 };
+        message.attributes.push(RouteAttribute::Destination(address(to)));
+        message.attributes.push(RouteAttribute::Source(address(from)));
+        message.attributes.push(RouteAttribute::Iif(index));
+        let attempt = Attempt::on(device, format!("find the way to {to} for packets from {from}"));
+        self.request(&attempt, RouteNetlinkMessage::GetRoute(message), 0).map(drop)
+    }
+
     fn new_route(&mut self, route: &Route, verb: &str, flags: u16) -> Result<(), NetlinkError> {
         let message = self.route_message(route)?;
         let attempt = Attempt::on(&route.device, format!("{verb} route {}", route.destination));

@@ -20,6 +20,7 @@ use super::failover::Failover;
 use super::names::Names;
 use super::paths::Paths;
 use super::peers::Peers;
+use super::report::Ready;
 use super::{AgentError, Event, Options, Reading, Weight, chain, log, sources};
 use crate::control::server::Asked;
 use crate::limits::{CHANGES_LOGGED_MAX, EVENTS_MAX};
@@ -61,6 +62,7 @@ pub struct Agent {
     /// What is wrong now, by what it is about.
     pub(super) problems: std::collections::BTreeMap<&'static str, String>,
     pub(super) failover: Failover,
+    pub(super) ready: Ready,
     pub(super) events: SyncSender<Event>,
     pub(super) dialler: Dialler,
     /// When to reconcile next, and by how much longer to wait after each failure.
@@ -106,6 +108,7 @@ impl Agent {
             started: now,
             problems: Default::default(),
             failover,
+            ready: Ready::new(now),
             events,
             dialler: Dialler::default(),
             look_at: now,
@@ -158,6 +161,7 @@ impl Agent {
                 self.read_at,
                 self.links_wake(),
                 self.clients_wake(),
+                self.ready_wake(),
                 self.back.as_ref().map(|back| back.0),
                 watchdog.map(|interval| now + interval),
             ]
@@ -230,6 +234,7 @@ impl Agent {
         }
         self.tend_clients(now);
         self.tend_links();
+        self.tend_ready(now);
     }
 
     /// Takes a reading in the place of the present one, and brings the host to it as far as the host lets it.
@@ -398,6 +403,7 @@ impl Agent {
 
     fn end(&mut self) {
         systemd::notify("STOPPING=1");
+        self.ready.close();
         if !self.options.cleanup && self.reconciler.backend() == Backend::Kernel {
             self.leave_links();
         }

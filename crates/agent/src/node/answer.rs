@@ -30,6 +30,7 @@ impl Agent {
             Request::Confirm => {
                 self.back.take().map(|_| "confirmed".to_owned()).ok_or("nothing waits for it".to_owned())
             }
+            Request::Drain { on } => self.set_draining(on),
             Request::Stop { cleanup } => {
                 self.options.cleanup |= cleanup;
                 self.ends = true;

@@ -88,6 +88,16 @@ impl Failover {
         self.links = None;
     }
 
+    /// How many clients are with this node.
+    pub(super) fn held(&self) -> usize {
+        self.node.as_ref().map_or(0, Node::held)
+    }
+
+    /// Whether the others have told how the links are, or have been waited for long enough. Who has no links is.
+    pub(super) fn is_in_step(&self) -> bool {
+        self.node.as_ref().is_none_or(Node::is_in_step)
+    }
+
     /// The other ends of own links that are down.
     pub(super) fn down(&self) -> HashSet<&Name> {
         self.node.iter().flat_map(Node::down).collect()

@@ -3,6 +3,7 @@
 //! Directories with locks, signals, changed files, the service manager. None of it knows of networks or plans.
 
 pub mod directory;
+pub mod ready_port;
 pub mod signals;
 pub mod systemd;
 pub mod watch_files;

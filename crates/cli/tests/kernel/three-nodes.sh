@@ -22,7 +22,8 @@ within() {
     local seconds=$1 begin=$SECONDS; shift
     until eval "$*" >/dev/null 2>&1; do
         ((SECONDS - begin < seconds)) || give_up "not within $seconds s: $*"
-        sleep 0.2
+        # Each look starts programs, which costs the emulated processors as much as agents do.
+        sleep 0.5
     done
 }
 

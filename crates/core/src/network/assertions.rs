@@ -82,8 +82,7 @@ pub(super) fn resolve(
         if let (Some(given), None) = (&table.ports, ports) {
             push_incomplete("ports belongs to reach or isolate", given.span, "Remove it.", findings);
         }
-        let join =
-            |list: &Spanned<List<Ports>>| list.value.iter().fold(Ports::default(), |all, one| all.or(&one.value));
+        let join = |list: &Spanned<List<Ports>>| Ports::of_all(list.value.iter().map(|one| &one.value));
         let ports = ports.map(join);
         let Some((from, to)) = pairs(network, catalogue, lists, findings) else { continue };
         let count = from.len().saturating_mul(to.len());

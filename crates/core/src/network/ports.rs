@@ -55,6 +55,16 @@ impl Ports {
         }
     }
 
+    /// What is in any of several.
+    pub fn of_all<'a>(all: impl Iterator<Item = &'a Ports> + Clone) -> Ports {
+        Ports {
+            tcp: normal(all.clone().flat_map(|ports| &ports.tcp).copied().collect()),
+            udp: normal(all.clone().flat_map(|ports| &ports.udp).copied().collect()),
+            icmp: all.clone().any(|ports| ports.icmp),
+            other: all.clone().any(|ports| ports.other),
+        }
+    }
+
     /// What is in both.
     #[must_use]
     pub fn and(&self, other: &Ports) -> Ports {
@@ -150,18 +160,30 @@ fn normal(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
     joined
 }
 
-/// What is in the first list and not in the second.
+/// What is in the first list and not in the second: both are walked once, since a rule may have thousands of ranges.
 fn less(from: &[PortRange], taken: &[PortRange]) -> Vec<PortRange> {
-    let mut rest = from.to_vec();
-    for (first, last) in taken {
-        let cut = |range: PortRange| {
-            let below = (range.0 < *first).then(|| (range.0, range.1.min(first.saturating_sub(1))));
-            let above = (range.1 > *last).then(|| (range.0.max(last.saturating_add(1)), range.1));
-            below.into_iter().chain(above)
-        };
-        rest = rest.into_iter().flat_map(cut).collect();
+    let (mut rest, mut at) = (Vec::with_capacity(from.len()), 0);
+    for (first, last) in from.iter().map(|(first, last)| (u32::from(*first), u32::from(*last))) {
+        let mut start = first;
+        while let Some((low, high)) = taken.get(at).map(|(low, high)| (u32::from(*low), u32::from(*high))) {
+            if low > last {
+                break;
+            }
+            if low > start {
+                rest.push((start as u16, (low - 1) as u16));
+            }
+            start = start.max(high + 1);
+            // One that goes beyond may have something of the next range, too.
+            if high > last {
+                break;
+            }
+            at += 1;
+        }
+        if start <= last {
+            rest.push((start as u16, last as u16));
+        }
     }
-    normal(rest)
+    rest
 }
 
 #[cfg(test)]
@@ -195,6 +217,12 @@ mod tests {
             }
         }
         assert_eq!(tcp(&[(0, 10), (11, 65_535)]), tcp(&[(0, 65_535)]));
+        let odd: Vec<PortRange> = (1..=u16::MAX).step_by(2).map(|port| (port, port)).collect();
+        let (odd, all) = (tcp(&odd), tcp(&[(0, u16::MAX)]));
+        let even = all.without(&odd);
+        assert_eq!((even.tcp.len(), even.tcp[1], odd.and(&even).tcp.len()), (32_768, (2, 2), 0));
+        assert_eq!((odd.or(&even), Ports::of_all([&odd, &even].into_iter())), (all.clone(), all.clone()));
+        assert_eq!(all.without(&even), odd);
         assert_eq!(Ports::all().without(&tcp(&[(22, 22)])).to_string(), "tcp/0-21, tcp/23-65535, udp, icmp, other");
     }
 }

@@ -21,6 +21,7 @@ pub mod exchange;
 mod handout;
 pub mod handover;
 mod links;
+pub mod ready;
 pub mod recording;
 mod surroundings;
 mod time;
@@ -205,6 +206,11 @@ impl Node {
         self.handout.handle_all(self.around.states(), "the network file has changed".to_owned());
         self.refresh_all();
         Ok(())
+    }
+
+    /// Whether what neighbours know is known here, or they have been waited for long enough.
+    pub fn is_in_step(&self) -> bool {
+        self.handout.has_begun()
     }
 
     /// What is known of all links.

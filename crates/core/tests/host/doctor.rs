@@ -33,7 +33,12 @@ fn well() -> Symptoms {
         has_device: true,
         clock_s: 1_790_000_000,
         settings: settings(&a()).into_iter().map(|name| (name.clone(), value(&name).to_owned())).collect(),
-        ways: vec![Way { peer: "b".into(), endpoint: "192.0.2.2:51820".parse().unwrap(), bytes: Some(1_500) }],
+        ways: vec![Way {
+            peer: "b".into(),
+            endpoint: "192.0.2.2:51820".parse().unwrap(),
+            bytes: Some(1_500),
+            is_measured: true,
+        }],
         ..Symptoms::default()
     };
     seen.settings.insert("net/ipv4/conf/wg0/rp_filter".into(), "2".into());
@@ -52,7 +57,7 @@ fn of_a_host_that_is_well_nothing_is_said() {
 fn every_complaint_is_made_of_the_host_that_has_it_and_of_no_other() {
     type Harm = fn(&mut Symptoms);
     use Gravity::{Broken, Doubtful};
-    let rows: [(Harm, Gravity, &str); 15] = [
+    let rows: [(Harm, Gravity, &str); 16] = [
         (|s| s.backend = None, Broken, "neither the kernel has WireGuard"),
         (|s| s.may_change = false, Broken, "no CAP_NET_ADMIN"),
         (|s| s.clock_s = 5, Broken, "the clock is years behind"),
@@ -90,7 +95,16 @@ fn every_complaint_is_made_of_the_host_that_has_it_and_of_no_other() {
             "stands in front of 192.168.9.0/24",
         ),
         (|s| s.ways[0].bytes = None, Broken, "no route to 192.0.2.2:51820, where b is dialled"),
-        (|s| s.ways[0].bytes = Some(1_400), Doubtful, "can be 1340 at most, not 1420"),
+        (
+            |s| s.ways[0].bytes = Some(1_400),
+            Doubtful,
+            "don't reach 192.0.2.2:51820 of b, so the MTU of wg0 can be 1340 at most, not 1420",
+        ),
+        (
+            |s| (s.ways[0].bytes, s.ways[0].is_measured) = (Some(1_400), false),
+            Doubtful,
+            "don't fit the first hop to 192.0.2.2:51820 of b",
+        ),
     ];
     for (harm, gravity, words) in rows {
         let mut seen = well();

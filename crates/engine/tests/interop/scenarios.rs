@@ -121,7 +121,7 @@ impl Ends {
     ///
     /// wireguard-go handles a response and an initiation at once on two threads that share one handshake. If a busy processor keeps
     /// the first between its check and its writing until the second is done, the session of the response has no index at its end: it
-    /// seals with it, and drops whatever comes in by it, until it hears nothing for 15 s and starts anew. One crossing in some three
+    /// seals with it, and drops whatever comes in by it, until it hears nothing for 15 s and starts anew. One crossing in some five
     /// hundred on a machine with four times as much to do as it can; not ours to mend.
     fn other_is_confused(&self) -> bool {
         let at_other = || {

@@ -75,6 +75,15 @@ fn text(snapshot: &Snapshot) -> String {
     for problem in &snapshot.problems {
         let _ = writeln!(text, "  {problem}");
     }
+    if let Some(ready) = &snapshot.ready {
+        let _ = match ready.against.as_slice() {
+            [] if ready.is_open => {
+                writeln!(text, "  ready for clients: TCP port {} is open; {} here", ready.port, ready.clients)
+            }
+            [] => writeln!(text, "  ready for clients, but TCP port {} can't be opened", ready.port),
+            all => writeln!(text, "  not ready for clients ({} here): {}", ready.clients, all.join("; ")),
+        };
+    }
     let rows: Vec<Vec<String>> = snapshot.members.iter().map(row).collect();
     text.push_str(&layout(&HEADER, &rows));
     text

@@ -225,8 +225,9 @@ fn ways(plan: &NodePlan, seen: &Symptoms) -> Vec<Remark> {
             )),
             Some(inside) if inside < plan.mtu => remarks.push(Remark::doubtful(
                 format!(
-                    "packets of more than {} bytes don't reach {endpoint} of {peer}, so the MTU of {} can be {inside} at most, not {}",
+                    "packets of more than {} bytes don't {} {endpoint} of {peer}, so the MTU of {} can be {inside} at most, not {}",
                     way.bytes.unwrap_or_default(),
+                    if way.is_measured { "reach" } else { "fit the first hop to" },
                     plan.device,
                     plan.mtu
                 ),

@@ -72,6 +72,8 @@ pub struct Way {
     pub endpoint: SocketAddr,
     /// Bytes of the largest packet that gets there in one piece; none: there is no route.
     pub bytes: Option<u16>,
+    /// Whether an answer has shown that; else it is what the first hop takes, and the rest of the way may take less.
+    pub is_measured: bool,
 }
 
 /// How bad it is.

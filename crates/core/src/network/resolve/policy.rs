@@ -89,7 +89,7 @@ fn label(text: &str) -> String {
 }
 
 fn joined(list: &[Spanned<Ports>]) -> Ports {
-    list.iter().fold(Ports::default(), |ports, one| ports.or(&one.value))
+    Ports::of_all(list.iter().map(|one| &one.value))
 }
 
 fn service(

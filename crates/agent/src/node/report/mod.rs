@@ -2,6 +2,8 @@
 //!
 //! In: the plan, the device's own figures. Out: a [`Snapshot`], which is all that people are shown. Changes nothing.
 
+mod ready;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use wayleave_core::node::{Health as LinkHealth, LinkReport};
 use wayleave_core::plan::{Member, MemberKind, PeerPlan};
 use wayleave_engine::PeerDescription;
 
+pub(super) use ready::Ready;
+
 use super::agent::Agent;
 use super::peers::age;
 use crate::control::{DeviceSnapshot, Health, MemberSnapshot, Snapshot};
@@ -17,11 +21,11 @@ use crate::control::{DeviceSnapshot, Health, MemberSnapshot, Snapshot};
 /// The word for a path that is one link.
 const DIRECT: &str = "direct";
 /// A session ends so long after its handshake (`REJECT_AFTER_TIME` of the WireGuard paper).
-pub(super) const SESSION: Duration = Duration::from_secs(180);
+pub(in crate::node) const SESSION: Duration = Duration::from_secs(180);
 
 impl Agent {
     /// How everything is.
-    pub(super) fn snapshot(&mut self) -> Snapshot {
+    pub(in crate::node) fn snapshot(&mut self) -> Snapshot {
         self.refresh_plan();
         let device = self.part.device.as_str().to_owned();
         let described = self.reconciler.host().describe(&device).ok();
@@ -50,6 +54,7 @@ impl Agent {
             uptime_s: self.started.elapsed().as_secs(),
             health: worst.unwrap_or(Health::Fine).min(own_health),
             problems,
+            ready: self.ready_snapshot(),
             device: DeviceSnapshot {
                 name: device,
                 backend: self.reconciler.backend().to_string(),
