@@ -96,7 +96,9 @@ impl Handover {
         let is_silent = |flow: &Flow| now.since(flow.heard) >= Duration::from_millis(HANDOVER_SILENT_MS);
         let gone: Vec<SocketAddr> =
             self.flows.iter().filter(|(_, flow)| is_silent(flow)).map(|(source, _)| *source).collect();
-        gone.iter().for_each(|source| drop(self.flows.remove(source)));
+        for source in &gone {
+            self.flows.remove(source);
+        }
         gone
     }
 }
