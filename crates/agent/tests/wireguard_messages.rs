@@ -55,6 +55,7 @@ fn the_devices_own_settings_are_plain_attributes() {
         private_key: Some(key.clone()),
         listen_port: Some(51820),
         fwmark: Some(0x1234_5678),
+        number: None,
         replace_peers: true,
         peers: Vec::new(),
     };

@@ -245,3 +245,13 @@ pub const CLIENT_CHECKS_MAX_MUTE: u32 = 20;
 pub const CLIENT_REBIND_MS: u64 = 3_000;
 /// How often that doubles, up to a minute.
 pub const CLIENT_REBIND_DOUBLINGS_MAX: u32 = 5;
+
+/// Flows of clients that are being handed over at a time, each a socket and a thread of the agent: a server that dies sends its
+/// clients elsewhere within seconds, and a flow lives for one.
+pub const HANDOVER_FLOWS_MAX: usize = 512;
+/// Flows that may begin in a second, so that who guesses indices gets nowhere.
+pub const HANDOVER_FLOWS_PER_S: usize = 256;
+/// Datagrams passed on for a flow that nobody has vouched for: a round trip at 100 packets a second, twice.
+pub const HANDOVER_UNKNOWN_DATAGRAMS_MAX: usize = 64;
+/// Flows over which nothing has come for so long are forgotten.
+pub const HANDOVER_SILENT_MS: u64 = 3_000;

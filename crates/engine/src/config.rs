@@ -21,6 +21,11 @@ pub struct ConfigureDevice {
     pub listen_port: Option<u16>,
     /// The `SO_MARK` of the encrypted packets; 0 takes the mark away.
     pub fwmark: Option<u32>,
+    /// Which one this is, below [`DEVICES_PER_KEY_MAX`], of several devices with the same private key, between which peers move.
+    /// Indices of sessions made from now on say it to the others: see [`Event::Stray`]. Not to be had by UAPI.
+    ///
+    /// [`DEVICES_PER_KEY_MAX`]: crate::limits::DEVICES_PER_KEY_MAX
+    pub number: Option<u8>,
     /// Remove all peers first.
     pub replace_peers: bool,
     /// Changes to peers, applied in this order.
@@ -210,6 +215,8 @@ pub enum Event {
         old: Option<SocketAddr>,
         /// Where it is.
         new: SocketAddr,
+        /// The latest timestamp that this device has sent to it in an initiation, which it remembers.
+        timestamp_sent: Option<Tai64N>,
     },
     /// Packets are sent to a peer, or wait for a session with it, after at least
     /// [`SENDING_PAUSE`](crate::limits::SENDING_PAUSE) without any.
@@ -225,6 +232,18 @@ pub enum Event {
         source: SocketAddr,
         /// The local address it was sent to, if known.
         local: Option<IpAddr>,
+    },
+    /// A data datagram for a session of another device with the same key, as its index says, which only such devices can make
+    /// (rate limited). Whoever moves between them sent it; it is not authenticated.
+    Stray {
+        /// The other device's number.
+        number: u8,
+        /// Where it came from.
+        source: SocketAddr,
+        /// The local address it was sent to, if known.
+        local: Option<IpAddr>,
+        /// The datagram.
+        datagram: Vec<u8>,
     },
     /// The interface came up, but its UDP port could not be had. Tried again with the next change of port or interface.
     ListenFailed {

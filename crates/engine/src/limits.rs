@@ -37,6 +37,13 @@ pub const EVENTS_MAX: usize = 4096;
 /// Events about datagrams that match no session, per second: an attacker must not push out those about peers.
 pub const UNKNOWN_SESSION_EVENTS_PER_S: u32 = 100;
 
+/// Datagrams for sessions of other devices with the same key that are handed out, per second: a thousand clients that have just
+/// moved, and send on. Each takes a place in the queue of events.
+pub const STRAYS_PER_S: u32 = 2_000;
+
+/// Devices that can share a private key and tell each other's sessions: their number is six bits of an index.
+pub const DEVICES_PER_KEY_MAX: u8 = 64;
+
 /// ICMP errors about packets that go nowhere, per second: a program that sends on regardless must not cost twice.
 pub const UNREACHABLES_PER_S: u32 = 100;
 

@@ -131,6 +131,14 @@ impl Devices {
         }
     }
 
+    /// What changes a device of the engine from other threads.
+    pub(super) fn handle(&self, name: &str) -> Option<wayleave_engine::DeviceHandle> {
+        match self {
+            Devices::Kernel(_) => None,
+            Devices::Engine(engines) => engines.devices.get(name).map(Device::handle),
+        }
+    }
+
     /// Changes a device.
     pub(super) fn configure(&mut self, name: &str, change: &ConfigureDevice) -> Result<(), HostError> {
         match self {

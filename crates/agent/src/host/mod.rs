@@ -13,12 +13,13 @@ mod observe;
 pub(crate) mod sysctl;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wayleave_core::host::{Change, Obstacle};
 use wayleave_core::names::DeviceName;
-use wayleave_engine::DeviceError;
+use wayleave_engine::{ConfigureDevice, ConfigurePeer, DeviceError, PublicKey, Tai64N};
 
 pub use backend::{Choice, Devices};
 
@@ -130,6 +131,36 @@ impl Host {
     /// What a device of the engine notices by itself.
     pub fn events(&self, device: &str) -> Option<Arc<wayleave_engine::Events>> {
         self.devices.events(device)
+    }
+
+    /// What changes a device of the engine from other threads.
+    pub fn handle(&self, device: &str) -> Option<wayleave_engine::DeviceHandle> {
+        self.devices.handle(device)
+    }
+
+    /// Starts a handshake with a peer at an address, with a TAI64N label after `seen`. Not for the kernel's devices.
+    ///
+    /// # Errors
+    /// If there is no such device, or it refuses.
+    pub fn call(
+        &mut self,
+        device: &str,
+        peer: PublicKey,
+        endpoint: SocketAddr,
+        seen: Option<Tai64N>,
+    ) -> Result<(), HostError> {
+        let peers = vec![ConfigurePeer { update_only: true, endpoint: Some(endpoint), ..ConfigurePeer::new(peer) }];
+        self.devices.configure(device, &ConfigureDevice { peers, ..ConfigureDevice::default() })?;
+        let called = self.devices.handle(device).map(|handle| handle.initiate_after(&peer, seen));
+        called.transpose().map(drop).map_err(|source| HostError::Engine { device: device.into(), source })
+    }
+
+    /// Tells a device of the engine which one it is of several with the same key.
+    ///
+    /// # Errors
+    /// If there is no such device.
+    pub fn set_number(&mut self, device: &str, number: Option<u8>) -> Result<(), HostError> {
+        self.devices.configure(device, &ConfigureDevice { number, ..ConfigureDevice::default() })
     }
 
     /// What runs WireGuard here.

@@ -202,6 +202,7 @@ impl Agent {
             }
             Event::LinkMessage { from, bytes } => self.handle_message(from, bytes),
             Event::TrafficBegan => self.failover.look_at_traffic_soon(),
+            Event::ClientCame(came) => self.handle_came(came),
             Event::ClientConnected { key } => self.handle_connected(key),
             Event::Echoed { tag } => self.handle_echo(tag),
             Event::Answering(answering) => self.handle_answering(&answering),
@@ -294,6 +295,7 @@ impl Agent {
         self.peers.follow(&part);
         self.clients.follow(&part);
         self.part = part;
+        self.follow_servers();
     }
 
     /// The whole plan with what is known of the links: for people who ask, not for carrying out.

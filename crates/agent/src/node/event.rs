@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use wayleave_core::keys::PublicKey;
 
+use super::clients::Came;
 use crate::control::server::Asked;
 use crate::ping::PathMtu;
 use crate::system::signals::Signal;
@@ -39,6 +40,8 @@ pub enum Event {
         /// Its public key.
         key: PublicKey,
     },
+    /// A client has come with a session of another entry node, which has vouched for it.
+    ClientCame(Came),
     /// Somebody answered an echo request.
     Echoed {
         /// The tag of the request.

@@ -105,7 +105,7 @@ fn notice(news: &Events, ended: &AtomicBool, events: &SyncSender<Event>) {
 }
 
 /// From now on only packets of this device come in (`SO_BINDTODEVICE`, socket(7)).
-fn bind_to_device(socket: &UdpSocket, device: &str) -> io::Result<()> {
+pub(super) fn bind_to_device(socket: &UdpSocket, device: &str) -> io::Result<()> {
     let name = CString::new(device)?;
     let bytes = name.as_bytes_with_nul();
     // SAFETY: the name lives through the call and its length goes with it.

@@ -19,6 +19,7 @@ mod clients;
 mod event;
 pub mod exchange;
 mod handout;
+pub mod handover;
 mod links;
 pub mod ready;
 pub mod recording;

@@ -113,7 +113,10 @@ impl Plan {
         let mut rules = self.denials(node, &guarded);
         // Link addresses are nobody's in the policy, and are probed over every link; agents talk to each other there.
         let is_agent = self.network.node(node).platform == Platform::Agent;
-        let udp = if is_agent { vec![(CONTROL_PORT, CONTROL_PORT)] } else { Vec::new() };
+        let control = is_agent.then_some((CONTROL_PORT, CONTROL_PORT));
+        // Other entry nodes pass on what clients bring that have just left this one.
+        let entry = self.network.entry.as_ref().filter(|_| self.network.node(node).entry);
+        let udp: Vec<_> = control.into_iter().chain(entry.map(|entry| (entry.port, entry.port))).collect();
         rules.extend(self.addresses.node_links[node.at()].map(|address| FirewallRule {
             from: None,
             to: Some(vec![host(address)]),

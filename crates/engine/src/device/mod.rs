@@ -18,6 +18,7 @@ mod udp;
 mod worker;
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -33,7 +34,8 @@ use worker::Worker;
 use crate::config::{ConfigureDevice, DeviceDescription, PeerTraffic};
 use crate::keys::PublicKey;
 use crate::limits::{THREADS_DEFAULT_MAX, Timing};
-use crate::tunnel::ConfigureError;
+use crate::time::Tai64N;
+use crate::tunnel::{ConfigureError, Endpoint, LocalAddress};
 use crate::uapi::UapiSocket;
 
 /// What a device is made of.
@@ -160,7 +162,8 @@ enum Command {
     Configure(Box<ConfigureDevice>, SyncSender<Result<(), DeviceError>>),
     Describe(SyncSender<DeviceDescription>),
     News(SyncSender<Vec<PeerTraffic>>),
-    Initiate(PublicKey, SyncSender<bool>),
+    Initiate(PublicKey, Option<Tai64N>, SyncSender<bool>),
+    Relay(Endpoint, Vec<u8>),
     Stop,
 }
 
@@ -194,7 +197,19 @@ impl DeviceHandle {
 
     /// See [`Device::initiate`].
     pub fn initiate(&self, peer: &PublicKey) -> Result<bool, DeviceError> {
-        self.ask(|reply| Command::Initiate(*peer, reply))
+        self.ask(|reply| Command::Initiate(*peer, None, reply))
+    }
+
+    /// See [`Device::initiate`]. `after` is a timestamp that the peer has seen from another device with the same key: the own one
+    /// is made later, or the peer would take it for a replay.
+    pub fn initiate_after(&self, peer: &PublicKey, after: Option<Tai64N>) -> Result<bool, DeviceError> {
+        self.ask(|reply| Command::Initiate(*peer, after, reply))
+    }
+
+    /// Sends a datagram that another device with the same key has made, from the own port and the address `local`.
+    pub fn relay(&self, to: SocketAddr, local: Option<IpAddr>, datagram: Vec<u8>) -> Result<(), DeviceError> {
+        let local = local.map(|address| LocalAddress { address, interface: 0 });
+        self.send(Command::Relay(Endpoint { remote: to, local }, datagram))
     }
 
     fn ask<T>(&self, command: impl FnOnce(SyncSender<T>) -> Command) -> Result<T, DeviceError> {

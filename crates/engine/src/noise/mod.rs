@@ -14,3 +14,5 @@ mod primitives;
 #[cfg(test)]
 mod tests;
 mod wiped;
+
+pub use primitives::mac;

@@ -4,11 +4,12 @@
 //! is never a peer. Sessions of peers that a change does not name go on; a new device key ends all of them, since they belong to
 //! another identity. Port and mark are the device's business and are ignored here.
 
+use super::index::Numbering;
 use super::peer::{Peer, retire};
 use super::{Endpoint, PeerId, Tunnel};
 use crate::config::{ConfigureDevice, ConfigurePeer, DeviceDescription, PeerDescription, PeerTraffic};
 use crate::keys::{PrivateKey, PublicKey};
-use crate::limits::PEERS_MAX;
+use crate::limits::{DEVICES_PER_KEY_MAX, PEERS_MAX};
 use crate::noise::cookie::CookieChecker;
 use crate::noise::handshake::Identity;
 use crate::time::Now;
@@ -32,6 +33,10 @@ impl Tunnel {
         }
         if let Some(key) = &change.private_key {
             self.set_private_key(now, key);
+        }
+        if change.number.is_some() {
+            self.number = change.number.filter(|number| *number < DEVICES_PER_KEY_MAX);
+            self.number_indices();
         }
         if change.replace_peers {
             self.remove_all_peers();
@@ -58,6 +63,12 @@ impl Tunnel {
         most
     }
 
+    fn number_indices(&mut self) {
+        let numbered = self.number.zip(self.shared.identity.as_ref());
+        let numbering = numbered.map(|(number, identity)| Numbering::new(number, identity.private()));
+        self.shared.indices.set_numbering(numbering);
+    }
+
     fn set_private_key(&mut self, now: Now, key: &PrivateKey) {
         let old = self.shared.identity.as_ref().map(Identity::private);
         if old == Some(key) || (old.is_none() && key.is_zero()) {
@@ -73,6 +84,7 @@ impl Tunnel {
             self.checker = Some(CookieChecker::new(&identity.public()));
             self.shared.identity = Some(identity);
         }
+        self.number_indices();
         self.each_peer(|peer, shared| {
             peer.handle_identity_changed(shared);
             // What waits for a key need not wait any longer: packets, and keepalives of when the interface came up.

@@ -18,7 +18,7 @@ use super::peer::Peer;
 use super::session::{Rejection, Session, padding};
 use super::{Endpoint, PeerId, Shared, Tunnel};
 use crate::config::Event;
-use crate::limits::{UNKNOWN_SESSION_EVENTS_PER_S, UNREACHABLES_PER_S};
+use crate::limits::{STRAYS_PER_S, UNKNOWN_SESSION_EVENTS_PER_S, UNREACHABLES_PER_S};
 use crate::noise::messages::{DATA_HEADER_BYTES, KEEPALIVE_BYTES, TAG_BYTES};
 use crate::packet::{IpHeader, PacketBuf, icmp};
 use crate::time::Now;
@@ -45,15 +45,6 @@ impl Departure {
     pub fn is(&self, other: &Departure) -> bool {
         Arc::ptr_eq(&self.session, &other.session) && self.first_counter == other.first_counter
     }
-}
-
-/// Why a data message gave no packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unopened {
-    /// There is no such session.
-    UnknownSession,
-    /// The session refused it.
-    Rejected(Rejection),
 }
 
 impl Tunnel {
@@ -141,11 +132,10 @@ impl Tunnel {
     }
 
     /// A data message could not be opened.
-    pub fn handle_unopened(&mut self, now: Now, source: Endpoint, receiver: u32, reason: Unopened) {
-        match reason {
-            Unopened::UnknownSession => self.note_unknown_session(now, source, receiver),
-            Unopened::Rejected(Rejection::Forged) => self.shared.out.counters.rx_bad_data += 1,
-            Unopened::Rejected(Rejection::Replayed) => self.shared.out.counters.rx_replayed_data += 1,
+    pub fn handle_rejected(&mut self, rejection: Rejection) {
+        match rejection {
+            Rejection::Forged => self.shared.out.counters.rx_bad_data += 1,
+            Rejection::Replayed => self.shared.out.counters.rx_replayed_data += 1,
         }
     }
 
@@ -158,10 +148,10 @@ impl Tunnel {
         mut datagram: PacketBuf,
     ) {
         let Some(session) = self.session(now, receiver) else {
-            return self.handle_unopened(now, source, receiver, Unopened::UnknownSession);
+            return self.handle_stray(now, source, receiver, datagram.packet());
         };
         if let Err(rejection) = session.open(counter, datagram.packet_mut()) {
-            return self.handle_unopened(now, source, receiver, Unopened::Rejected(rejection));
+            return self.handle_rejected(rejection);
         }
         let whole = DATA_HEADER_BYTES..datagram.len() - TAG_BYTES;
         let mut packets = vec![whole];
@@ -173,8 +163,16 @@ impl Tunnel {
         }
     }
 
-    fn note_unknown_session(&mut self, now: Now, source: Endpoint, index: u32) {
+    /// A data message is for a session that is not here.
+    pub fn handle_stray(&mut self, now: Now, source: Endpoint, index: u32, datagram: &[u8]) {
         self.shared.out.counters.rx_unknown_session += 1;
+        if let Some(number) = self.shared.indices.owner(index) {
+            if self.strays.allow(now.monotonic, STRAYS_PER_S) {
+                let (source, local) = (source.remote, source.local.map(|local| local.address));
+                self.shared.out.event(Event::Stray { number, source, local, datagram: datagram.to_vec() });
+            }
+            return;
+        }
         if self.unknown_sessions.allow(now.monotonic, UNKNOWN_SESSION_EVENTS_PER_S) {
             let local = source.local.map(|local| local.address);
             self.shared.out.event(Event::UnknownSession { index, source: source.remote, local });

@@ -39,10 +39,10 @@ use crate::noise::handshake::Identity;
 use crate::noise::messages::Message;
 use crate::packet::PacketBuf;
 use crate::rng::{Rng, SeededRng, random_u64};
-use crate::time::{Monotonic, Now};
+use crate::time::{Monotonic, Now, Tai64N};
 
 pub use configure::ConfigureError;
-pub use data::{Departure, Unopened};
+pub use data::Departure;
 pub use session::{Rejection, Session};
 
 /// The local end of a path: which of our addresses, on which interface.
@@ -132,6 +132,9 @@ pub struct Tunnel {
     limiter: RateLimiter,
     known_endpoints: KnownEndpoints,
     unknown_sessions: PerSecond,
+    strays: PerSecond,
+    /// Which one this is of several devices with the same key.
+    number: Option<u8>,
     unreachables: PerSecond,
     shared: Shared,
 }
@@ -150,6 +153,8 @@ impl Tunnel {
             limiter: RateLimiter::default(),
             known_endpoints: KnownEndpoints::default(),
             unknown_sessions: PerSecond::default(),
+            strays: PerSecond::default(),
+            number: None,
             unreachables: PerSecond::default(),
             shared: Shared {
                 identity: None,
@@ -260,6 +265,18 @@ impl Tunnel {
         let Some(&id) = self.by_key.get(peer) else { return false };
         self.with_peer(id, |peer, shared| peer.send_initiation(now, shared, false));
         true
+    }
+
+    /// A peer has seen this timestamp from another device with the same key: those of its own are to be later.
+    pub fn note_timestamp(&mut self, peer: &PublicKey, seen: Tai64N) {
+        if let Some(&id) = self.by_key.get(peer) {
+            self.with_peer(id, |peer, _| peer.timestamp_sent = peer.timestamp_sent.max(Some(seen)));
+        }
+    }
+
+    /// Sends a datagram that another device with the same key has made.
+    pub fn relay(&mut self, to: Endpoint, datagram: &[u8]) {
+        self.shared.out.transmits.push_back(Transmit { endpoint: to, packet: PacketBuf::new(datagram), peer: None });
     }
 
     /// Treats the device as under load until `until`: senders of handshakes have to prove their address.

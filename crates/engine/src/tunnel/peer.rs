@@ -421,7 +421,12 @@ impl Peer {
     pub fn note_endpoint(&mut self, source: Endpoint, shared: &mut Shared) {
         let old = self.endpoint.replace(source).map(|endpoint| endpoint.remote);
         if old != Some(source.remote) {
-            shared.out.event(Event::EndpointChanged { peer: self.public_key, old, new: source.remote });
+            shared.out.event(Event::EndpointChanged {
+                peer: self.public_key,
+                old,
+                new: source.remote,
+                timestamp_sent: self.timestamp_sent,
+            });
         }
     }
 

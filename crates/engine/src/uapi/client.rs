@@ -208,6 +208,7 @@ mod tests {
             private_key: Some(PrivateKey::new([3; 32])),
             listen_port: Some(0),
             fwmark: Some(1),
+            number: None,
             replace_peers: true,
             peers: vec![
                 ConfigurePeer { remove: true, ..ConfigurePeer::new(PublicKey([1; 32])) },

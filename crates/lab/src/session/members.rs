@@ -325,6 +325,7 @@ fn device_changes(
         private_key: first.then(|| wayleave_engine::PrivateKey::new(*key.as_bytes())),
         listen_port: plan.port.filter(|_| first),
         fwmark: None,
+        number: None,
         replace_peers: first,
         peers: plan.peers.iter().filter_map(peer).collect(),
     }

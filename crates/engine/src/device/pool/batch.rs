@@ -16,7 +16,7 @@ use crate::limits::{MESSAGE_BYTES_MAX, MESSAGES_AT_ONCE_MAX};
 use crate::noise::messages::{DATA_HEADER_BYTES, Message, TAG_BYTES};
 use crate::packet::{PacketBuf, Version, checksum};
 use crate::time::Now;
-use crate::tunnel::{Endpoint, Rejection, Session, Tunnel, Unopened};
+use crate::tunnel::{Endpoint, Rejection, Session, Tunnel};
 
 /// Congestion was experienced on the way.
 const ECN_CE: u8 = 3;
@@ -100,7 +100,7 @@ impl Batch {
                     |run: &Run| run.receiver == receiver && run.source == message.endpoint && run.tos == message.tos;
                 if !self.runs.last().is_some_and(belongs) {
                     let Some(session) = tunnel.session(now, receiver) else {
-                        tunnel.handle_unopened(now, message.endpoint, receiver, Unopened::UnknownSession);
+                        tunnel.handle_stray(now, message.endpoint, receiver, datagram);
                         continue;
                     };
                     let at = self.datagrams.len();
@@ -143,7 +143,7 @@ impl Batch {
                     true => Rejection::Replayed,
                     false => Rejection::Forged,
                 };
-                tunnel.handle_unopened(now, run.source, run.receiver, Unopened::Rejected(why));
+                tunnel.handle_rejected(why);
             }
             tunnel.handle_opened(now, run.source, &run.session, &self.buffer, packets);
             if run.tos & ECN_CE == ECN_CE {

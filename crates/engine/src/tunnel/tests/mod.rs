@@ -3,7 +3,7 @@
 //! [`World`] moves from one due thing to the next, so a week costs as long as its packets do. One seed gives one run. The files:
 //! `crossing` (both ends start at once), `lifetime` (timers, rekeying, a week), `configuration` (changes at run time), `hostile`
 //! (datagrams that nobody should have sent), `flood` (too many of them),
-//! `fuzz` (mutated ones), `weeks` (all faults of networks, clocks and hosts, and what must hold through them).
+//! `fuzz` (mutated ones), `strays` (those of another device with the same key), `weeks` (all faults of networks, clocks and hosts, and what must hold through them).
 
 mod configuration;
 mod crossing;
@@ -11,6 +11,7 @@ mod flood;
 mod fuzz;
 mod hostile;
 mod lifetime;
+mod strays;
 mod weeks;
 
 use std::collections::BTreeMap;

@@ -68,7 +68,8 @@ fn events_tell_of_handshakes_endpoints_and_unknown_sessions() {
     let events = b.device.events();
     let endpoint: SocketAddr = format!("10.99.0.1:{}", a.port()).parse().unwrap();
     let first = events.wait(Duration::from_secs(5)).unwrap();
-    assert_eq!(first, Event::EndpointChanged { peer: a.public_key, old: None, new: endpoint });
+    let expected = Event::EndpointChanged { peer: a.public_key, old: None, new: endpoint, timestamp_sent: None };
+    assert_eq!(first, expected);
     let second = events.wait(Duration::from_secs(5)).unwrap();
     assert!(
         matches!(second, Event::HandshakeDone { peer, endpoint: at, timestamp: Some(_) } if peer == a.public_key && at == Some(endpoint))

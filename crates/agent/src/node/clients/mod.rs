@@ -5,10 +5,10 @@
 //! signs are passed on, and what was decided is carried out without a look at the host, which a reconciliation makes up for
 //! soon after.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
+mod relay;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use wayleave_core::host::{Actual, Backend, diff, wanted};
@@ -16,12 +16,15 @@ use wayleave_core::keys::PublicKey;
 use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::node::Event as NodeEvent;
 use wayleave_core::plan::NodePlan;
-use wayleave_engine::{Event as DeviceEvent, Events, PeerTraffic};
+use wayleave_engine::limits::DEVICES_PER_KEY_MAX;
+use wayleave_engine::{PeerTraffic, Tai64N};
+
+use relay::{Relay, Servers};
 
 use super::agent::Agent;
 use super::peers::age;
 use super::report::SESSION;
-use super::{Event, Weight, log};
+use super::{Weight, chain, log};
 
 /// Between looks at the device's counters: who is still there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,8 +32,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL_KERNEL: Duration = Duration::from_millis(200);
 /// A look may take this share of the time at most: with thousands of clients the kernel's device is looked at less often.
 const LOOK_SHARE: u32 = 20;
-/// How soon the listener notices that it is not needed any more.
-const NOTICE: Duration = Duration::from_millis(500);
 /// Moves are made up for by a reconciliation after this time.
 const MAKE_UP: Duration = Duration::from_secs(1);
 
@@ -39,19 +40,12 @@ const MAKE_UP: Duration = Duration::from_secs(1);
 pub(super) struct Clients {
     by_key: HashMap<PublicKey, Name>,
     counted: HashMap<PublicKey, PeerTraffic>,
-    /// Ends when this is dropped.
-    listener: Option<Listener>,
+    /// What hears the engine's device.
+    relay: Option<Relay>,
+    /// This device's number among the entry nodes, as it was told.
+    number: Option<u8>,
     /// When to look; none: there is no device, or it was never looked at.
     look_at: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Listener(Arc<AtomicBool>);
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 impl Clients {
@@ -65,7 +59,7 @@ impl Clients {
 
     /// The device is made anew, or gone.
     pub(super) fn forget_device(&mut self) {
-        (self.listener, self.look_at) = (None, None);
+        (self.relay, self.number, self.look_at) = (None, None, None);
         self.counted.clear();
     }
 
@@ -153,24 +147,57 @@ impl Agent {
         self.look_at = self.look_at.min(Instant::now() + make_up);
     }
 
+    /// A client came here with a session of another server, which has vouched for it: it is called from here.
+    pub(super) fn handle_came(&mut self, came: Came) {
+        let Some(device) = self.part.entry.as_ref().map(|entry| entry.device.as_str().to_owned()) else { return };
+        if !self.clients.by_key.contains_key(&came.client) {
+            return;
+        }
+        let key = wayleave_engine::PublicKey(*came.client.as_bytes());
+        if let Err(error) = self.reconciler.host().call(&device, key, came.source, came.seen.map(Tai64N)) {
+            log(Weight::Info, &chain(&error));
+        }
+    }
+
+    /// Listens to the engine's device.
     fn listen(&mut self, device: &DeviceName) {
-        let Some(news) = self.reconciler.host().events(device.as_str()) else { return };
-        let ended = Arc::new(AtomicBool::new(false));
-        let (until, to) = (ended.clone(), self.events.clone());
-        let work = move || notice(&news, &until, &to);
-        if std::thread::Builder::new().name("clients".into()).spawn(work).is_ok() {
-            self.clients.listener = Some(Listener(ended));
+        let host = self.reconciler.host();
+        let (Some(news), Some(handle)) = (host.events(device.as_str()), host.handle(device.as_str())) else { return };
+        self.clients.relay = Relay::start(news, handle, &self.events).ok();
+        self.follow_servers();
+    }
+
+    /// Tells the device which one it is of those that share its key, and the relay where the others are.
+    pub(super) fn follow_servers(&mut self) {
+        let (Some(entry), Some(relay)) = (&self.part.entry, &self.clients.relay) else { return };
+        let network = &self.reading.network;
+        let numbered = || network.entries().zip(0..DEVICES_PER_KEY_MAX);
+        let number = numbered().find(|(ix, _)| network.node(*ix).name == self.part.name).map(|(_, number)| number);
+        let place = |(ix, number)| -> Option<(u8, IpAddr)> {
+            let at = self.peers.named(&network.node(ix).name)?;
+            Some((number, self.part.peers[at].link_address?))
+        };
+        let others: BTreeMap<u8, IpAddr> = numbered().filter_map(place).collect();
+        let device = self.part.device.as_str().to_owned();
+        relay.set_servers(Servers { own: self.part.link_address, device, others, port: entry.port });
+        if number != self.clients.number {
+            let device = entry.device.as_str().to_owned();
+            if self.reconciler.host().set_number(&device, number).is_ok() {
+                self.clients.number = number;
+            }
         }
     }
 }
 
-fn notice(news: &Events, ended: &AtomicBool, events: &SyncSender<Event>) {
-    while !ended.load(Ordering::Acquire) {
-        if let Some(DeviceEvent::HandshakeDone { peer, .. }) = news.wait(NOTICE) {
-            // What the loop can't take now, the next look finds.
-            let _ = events.try_send(Event::ClientConnected { key: PublicKey::from_bytes(peer.0) });
-        }
-    }
+/// A client that another server has vouched for.
+#[derive(Debug)]
+pub struct Came {
+    /// Its public key.
+    pub client: PublicKey,
+    /// The latest TAI64N label of a handshake that it is known to have seen from an entry server.
+    pub seen: Option<[u8; 12]>,
+    /// Where it is.
+    pub source: SocketAddr,
 }
 
 #[cfg(test)]

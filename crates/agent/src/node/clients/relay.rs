@@ -1,0 +1,217 @@
+//! Datagrams of clients that have come here with a session of another entry server: passed on to it, and its answers back.
+//!
+//! Works in threads of its own, beside the control loop: one that hears what the engine notices, and one for each flow, with a
+//! socket on the link with the session's owner, where only that server can answer. The owner's engine takes a flow for the
+//! client's new address, so its answers come back by themselves; its agent sees that, and vouches for the client. Then the
+//! control loop is told, and the server calls the client with a handshake of its own: see [`wayleave_core::node::handover`],
+//! which decides.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use wayleave_core::keys::PublicKey;
+use wayleave_core::node::Time;
+use wayleave_core::node::handover::{Handover, Passing, Voucher};
+use wayleave_engine::{DeviceHandle, Event as DeviceEvent, Events};
+
+use super::Came;
+use crate::node::Event;
+use crate::node::links::bind_to_device;
+
+/// How soon threads notice that they are not needed any more.
+const NOTICE: Duration = Duration::from_millis(500);
+/// The largest datagram: what a jumbo underlay carries.
+const DATAGRAM_BYTES_MAX: usize = 9_216;
+/// Copies of a voucher: one that is lost costs the client a handshake's timeout.
+const VOUCHER_COPIES: usize = 2;
+
+/// Where the other entry servers are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Servers {
+    /// The own link address.
+    pub own: Option<IpAddr>,
+    /// The device of the links.
+    pub device: String,
+    /// Link addresses of the others, by their numbers.
+    pub others: BTreeMap<u8, IpAddr>,
+    /// The UDP port of the clients' device on all of them.
+    pub port: u16,
+}
+
+/// Hears what the clients' device notices, until it is dropped.
+#[derive(Debug)]
+pub struct Relay {
+    servers: Arc<Mutex<Servers>>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+    }
+}
+
+impl Relay {
+    /// Starts to listen.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn start(news: Arc<Events>, device: DeviceHandle, to: &SyncSender<Event>) -> std::io::Result<Relay> {
+        let (servers, ended) = (Arc::<Mutex<Servers>>::default(), Arc::new(AtomicBool::new(false)));
+        let mut work = Work {
+            servers: servers.clone(),
+            device,
+            events: to.clone(),
+            handover: Arc::default(),
+            sockets: BTreeMap::new(),
+            begun: Instant::now(),
+            ended: ended.clone(),
+        };
+        std::thread::Builder::new().name("clients".into()).spawn(move || work.run(&news))?;
+        Ok(Relay { servers, ended })
+    }
+
+    /// Where the other servers are from now on.
+    pub fn set_servers(&self, servers: Servers) {
+        *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
+    }
+}
+
+struct Work {
+    servers: Arc<Mutex<Servers>>,
+    device: DeviceHandle,
+    events: SyncSender<Event>,
+    handover: Arc<Mutex<Handover>>,
+    sockets: BTreeMap<SocketAddr, Flow>,
+    begun: Instant,
+    ended: Arc<AtomicBool>,
+}
+
+/// A flow's socket; its thread ends when this is dropped.
+struct Flow {
+    socket: UdpSocket,
+    ended: Arc<AtomicBool>,
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+    }
+}
+
+impl Work {
+    fn run(&mut self, news: &Events) {
+        while !self.ended.load(Ordering::Acquire) {
+            match news.wait(NOTICE) {
+                Some(DeviceEvent::HandshakeDone { peer, .. }) => {
+                    // What the loop can't take now, the next look at the device finds.
+                    let _ = self.events.try_send(Event::ClientConnected { key: PublicKey::from_bytes(peer.0) });
+                }
+                Some(DeviceEvent::Stray { number, source, local, datagram }) => {
+                    self.pass(number, source, local, &datagram);
+                }
+                Some(DeviceEvent::EndpointChanged { peer, new, timestamp_sent, .. }) => {
+                    let client = PublicKey::from_bytes(peer.0);
+                    self.vouch(new, &Voucher { client, seen: timestamp_sent.map(|label| label.0) });
+                }
+                _ => {}
+            }
+            let gone = self.handover.lock().unwrap_or_else(PoisonError::into_inner).expire(self.now());
+            gone.iter().for_each(|source| drop(self.sockets.remove(source)));
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_us(self.begun.elapsed().as_micros() as u64)
+    }
+
+    fn servers(&self) -> Servers {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A datagram that another server can open.
+    fn pass(&mut self, owner: u8, source: SocketAddr, local: Option<IpAddr>, datagram: &[u8]) {
+        let servers = self.servers();
+        let Some(address) = servers.others.get(&owner) else { return };
+        let passing =
+            self.handover.lock().unwrap_or_else(PoisonError::into_inner).pass(source, local, owner, self.now());
+        if passing == Passing::Begin {
+            match self.begin(&servers, SocketAddr::new(*address, servers.port), source) {
+                Ok(flow) => drop(self.sockets.insert(source, flow)),
+                // The client calls by itself when nothing answers.
+                Err(_) => return,
+            }
+        }
+        if let (Some(flow), true) = (self.sockets.get(&source), passing != Passing::Drop) {
+            let _ = flow.socket.send(datagram);
+        }
+    }
+
+    /// A socket for a flow, and a thread for what the owner answers.
+    fn begin(&self, servers: &Servers, owner: SocketAddr, source: SocketAddr) -> std::io::Result<Flow> {
+        let own = servers.own.ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+        let socket = UdpSocket::bind((own, 0))?;
+        bind_to_device(&socket, &servers.device)?;
+        socket.connect(owner)?;
+        socket.set_read_timeout(Some(NOTICE))?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let back = Back {
+            socket: socket.try_clone()?,
+            source,
+            device: self.device.clone(),
+            events: self.events.clone(),
+            handover: self.handover.clone(),
+            ended: ended.clone(),
+        };
+        std::thread::Builder::new().name("flow".into()).stack_size(64 << 10).spawn(move || back.run())?;
+        Ok(Flow { socket, ended })
+    }
+
+    /// A client has sent a packet from here over another server: that server is told who it is.
+    fn vouch(&self, new: SocketAddr, voucher: &Voucher) {
+        if self.servers().others.values().any(|address| *address == new.ip()) {
+            for _ in 0..VOUCHER_COPIES {
+                // From the device's own port, where the flow's socket expects answers from.
+                let _ = self.device.relay(new, None, voucher.encode());
+            }
+        }
+    }
+}
+
+/// The way back of one flow.
+struct Back {
+    socket: UdpSocket,
+    source: SocketAddr,
+    device: DeviceHandle,
+    events: SyncSender<Event>,
+    handover: Arc<Mutex<Handover>>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Back {
+    fn run(self) {
+        let mut buffer = [0; DATAGRAM_BYTES_MAX];
+        while !self.ended.load(Ordering::Acquire) {
+            let Ok(length) = self.socket.recv(&mut buffer) else { continue };
+            let answer = &buffer[..length];
+            let mut handover = self.handover.lock().unwrap_or_else(PoisonError::into_inner);
+            match Voucher::decode(answer) {
+                Some(voucher) => {
+                    if handover.vouch(self.source) {
+                        let came = Came { client: voucher.client, seen: voucher.seen, source: self.source };
+                        let _ = self.events.try_send(Event::ClientCame(came));
+                    }
+                }
+                None => {
+                    if let Some(local) = handover.local(self.source) {
+                        let _ = self.device.relay(self.source, local, answer.to_vec());
+                    }
+                }
+            }
+        }
+    }
+}

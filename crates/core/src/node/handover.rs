@@ -1,0 +1,188 @@
+//! Clients that come to another entry server with a session of the one they were with before: what becomes of their packets.
+//!
+//! In come datagrams that the server can't open and whose index says whose they are, and what the owner says of them; out comes
+//! whether to pass a datagram on, and when the server is to call the client itself. A flow is all that comes from one address.
+//! Whoever sends is unknown until the owner has opened a packet of his, so that few datagrams are passed on for flows that
+//! nobody has vouched for, and few such flows begin in a second: a stranger can hardly make two servers talk, and can
+//! make none call anybody. Flows that nothing comes over are forgotten.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::Time;
+use crate::keys::{KEY_BYTES, PublicKey};
+use crate::limits::{HANDOVER_FLOWS_MAX, HANDOVER_FLOWS_PER_S, HANDOVER_SILENT_MS, HANDOVER_UNKNOWN_DATAGRAMS_MAX};
+
+/// First byte of what the owner says; WireGuard's messages begin with 1 to 4.
+const VOUCHER: u8 = 0xc0;
+/// Bytes of a TAI64N label.
+const LABEL_BYTES: usize = 12;
+
+/// Who is with whom for the moment.
+#[derive(Debug, Default)]
+pub struct Handover {
+    flows: BTreeMap<SocketAddr, Flow>,
+    /// Flows that began in the second that began then.
+    begun: (Time, usize),
+}
+
+#[derive(Debug)]
+struct Flow {
+    /// The server that has the session.
+    owner: u8,
+    local: Option<IpAddr>,
+    /// Datagrams passed on before anybody vouched for them.
+    unknown: usize,
+    is_vouched: bool,
+    heard: Time,
+}
+
+/// What to do with a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passing {
+    /// Nothing.
+    Drop,
+    /// Pass it on over the flow that there is.
+    On,
+    /// Pass it on over a new flow.
+    Begin,
+}
+
+/// What a session's owner says of a flow: it is this client, who has proved it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Voucher {
+    /// The client.
+    pub client: PublicKey,
+    /// The latest TAI64N label that the owner knows the client to have seen, if any: a handshake with an earlier one is a replay
+    /// to it.
+    pub seen: Option<[u8; LABEL_BYTES]>,
+}
+
+impl Handover {
+    /// A datagram has come from `source` that the server with number `owner` can open.
+    pub fn pass(&mut self, source: SocketAddr, local: Option<IpAddr>, owner: u8, now: Time) -> Passing {
+        if let Some(flow) = self.flows.get_mut(&source).filter(|flow| flow.owner == owner) {
+            flow.heard = now;
+            flow.unknown += usize::from(!flow.is_vouched);
+            let passes = flow.is_vouched || flow.unknown <= HANDOVER_UNKNOWN_DATAGRAMS_MAX;
+            return if passes { Passing::On } else { Passing::Drop };
+        }
+        if now.since(self.begun.0) >= Duration::from_secs(1) {
+            self.begun = (now, 0);
+        }
+        let is_full = self.flows.len() >= HANDOVER_FLOWS_MAX && !self.flows.contains_key(&source);
+        if is_full || self.begun.1 >= HANDOVER_FLOWS_PER_S {
+            return Passing::Drop;
+        }
+        self.begun.1 += 1;
+        self.flows.insert(source, Flow { owner, local, unknown: 1, is_vouched: false, heard: now });
+        Passing::Begin
+    }
+
+    /// The owner has vouched for a flow. Says whether that is news: then the server is to call the client there.
+    pub fn vouch(&mut self, source: SocketAddr) -> bool {
+        let flow = self.flows.get_mut(&source).filter(|flow| !flow.is_vouched);
+        flow.map(|flow| flow.is_vouched = true).is_some()
+    }
+
+    /// Where answers of a flow leave from; none if there is no such flow any more.
+    pub fn local(&self, source: SocketAddr) -> Option<Option<IpAddr>> {
+        self.flows.get(&source).map(|flow| flow.local)
+    }
+
+    /// Forgets flows over which nothing has come for a while, and returns them.
+    pub fn expire(&mut self, now: Time) -> Vec<SocketAddr> {
+        let is_silent = |flow: &Flow| now.since(flow.heard) >= Duration::from_millis(HANDOVER_SILENT_MS);
+        let gone: Vec<SocketAddr> =
+            self.flows.iter().filter(|(_, flow)| is_silent(flow)).map(|(source, _)| *source).collect();
+        for source in &gone {
+            self.flows.remove(source);
+        }
+        gone
+    }
+}
+
+impl Voucher {
+    /// As it is sent: a byte, the key, and the label if there is one.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![VOUCHER];
+        bytes.extend(self.client.as_bytes());
+        bytes.extend(self.seen.iter().flatten());
+        bytes
+    }
+
+    /// Reads one; none if it is something else.
+    pub fn decode(bytes: &[u8]) -> Option<Voucher> {
+        let (kind, rest) = bytes.split_first().filter(|(kind, _)| **kind == VOUCHER)?;
+        debug_assert_eq!(*kind, VOUCHER);
+        let (key, label) = rest.split_first_chunk::<KEY_BYTES>()?;
+        let seen = if label.is_empty() { None } else { Some(label.try_into().ok()?) };
+        Some(Voucher { client: PublicKey::from_bytes(*key), seen })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(host: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], host))
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_us(ms * 1_000)
+    }
+
+    #[test]
+    fn few_datagrams_pass_before_somebody_vouches_for_them_and_all_after() {
+        let mut handover = Handover::default();
+        assert_eq!(handover.pass(from(1), None, 3, at(0)), Passing::Begin);
+        let passed = (0..100).filter(|ms| handover.pass(from(1), None, 3, at(*ms)) == Passing::On).count();
+        assert_eq!(passed, HANDOVER_UNKNOWN_DATAGRAMS_MAX - 1);
+        assert!(handover.vouch(from(1)));
+        assert!(!handover.vouch(from(1)), "once");
+        assert!(!handover.vouch(from(2)), "nobody asked");
+        assert_eq!((0..100).filter(|ms| handover.pass(from(1), None, 3, at(*ms)) == Passing::On).count(), 100);
+    }
+
+    #[test]
+    fn flows_are_few_and_begin_slowly_and_end_when_nothing_comes() {
+        let mut handover = Handover::default();
+        let mut begin = |second: u64| {
+            let mut begins = |port: u16| {
+                handover.pass(from(port + 1_000 * second as u16), None, 1, at(second * 1_000)) != Passing::Drop
+            };
+            (0..1_000).filter(|port| begins(*port)).count()
+        };
+        assert_eq!(begin(1), HANDOVER_FLOWS_PER_S);
+        let all: usize = (2..30).map(&mut begin).sum();
+        assert_eq!(all, HANDOVER_FLOWS_MAX - HANDOVER_FLOWS_PER_S);
+        assert_eq!(handover.expire(at(29_000)).len(), HANDOVER_FLOWS_MAX, "the last began before");
+        assert_eq!(handover.local(from(1_001)), None);
+    }
+
+    #[test]
+    fn a_flow_that_goes_to_another_owner_begins_anew() {
+        let mut handover = Handover::default();
+        assert_eq!(handover.pass(from(1), None, 3, at(0)), Passing::Begin);
+        assert!(handover.vouch(from(1)));
+        assert_eq!(handover.pass(from(1), None, 4, at(1)), Passing::Begin);
+        assert!(handover.vouch(from(1)), "the new owner has not spoken yet");
+    }
+
+    #[test]
+    fn vouchers_come_back_as_they_were_and_nothing_else_is_one() {
+        let client = PublicKey::from_bytes([7; 32]);
+        for seen in [None, Some([9; 12])] {
+            let voucher = Voucher { client, seen };
+            assert_eq!(Voucher::decode(&voucher.encode()), Some(voucher));
+            let mut longer = voucher.encode();
+            longer.push(0);
+            assert_eq!(Voucher::decode(&longer), None);
+        }
+        for bad in [&[][..], &[VOUCHER], &[4; 45], &[VOUCHER; 20]] {
+            assert_eq!(Voucher::decode(bad), None, "{bad:?}");
+        }
+    }
+}

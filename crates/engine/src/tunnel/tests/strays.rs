@@ -1,0 +1,108 @@
+//! Datagrams for another device with the same key: told by their index, which no stranger can make, and taken over.
+//!
+//! Ends 0 and 1 share a key, so that end 2 can be with either. A load balancer that moves end 2 is the two changing addresses.
+
+use super::*;
+use crate::time::Tai64N;
+
+const RELAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 9)), 7);
+
+/// End 2 has a session with end 0, and knows nothing of end 1.
+fn shared() -> World {
+    let mut world = World::new(7, 3, Network::GOOD);
+    let private = world.ends[0].private.clone();
+    (world.ends[1].private, world.ends[1].key) = (private.clone(), world.ends[0].key);
+    for (end, number) in [(0, 5), (1, 63)] {
+        let private_key = Some(private.clone());
+        world.configure(end, &ConfigureDevice { private_key, number: Some(number), ..ConfigureDevice::default() });
+        world.introduce(end, 2);
+    }
+    world.introduce(2, 0);
+    world.send(2, 0, 1);
+    world.run(s(1));
+    assert!(world.got(2, 0, 1));
+    world
+}
+
+/// From now on what end 2 sends to its server comes to end 1.
+fn move_to_the_other(world: &mut World) {
+    let first = world.ends[0].address;
+    world.ends[0].address = world.ends[1].address;
+    world.ends[1].address = first;
+}
+
+fn strays(world: &World) -> Vec<(u8, SocketAddr, Vec<u8>)> {
+    let stray = |event: &Event| match event {
+        Event::Stray { number, source, datagram, .. } => Some((*number, *source, datagram.clone())),
+        _ => None,
+    };
+    world.ends[1].events.iter().filter_map(stray).collect()
+}
+
+#[test]
+fn a_datagram_for_the_other_device_says_whose_it_is_and_is_good_there() {
+    let mut world = shared();
+    move_to_the_other(&mut world);
+    world.send(2, 0, 2);
+    world.run(s(1));
+    let [(number, source, datagram)] = &strays(&world)[..] else { panic!("{:?}", world.ends[1].events) };
+    assert_eq!((*number, *source), (5, world.ends[2].address));
+    let datagram = datagram.clone();
+    world.inject(RELAY, 0, &datagram);
+    assert!(world.got(2, 0, 2), "the owner has opened it");
+    let moved =
+        |event: &Event| matches!(event, Event::EndpointChanged { new, timestamp_sent: None, .. } if *new == RELAY);
+    assert!(world.ends[0].events.iter().any(moved), "and answers by the way it came");
+}
+
+#[test]
+fn the_other_device_calls_at_once_and_later_than_the_first_whatever_its_clock_says() {
+    let mut world = shared();
+    // The first has called: the client remembers the time.
+    let client = world.ends[2].key;
+    world.run(s(10));
+    let now = world.now(0);
+    world.ends[0].tunnel.initiate(now, &client);
+    world.send(0, 2, 1);
+    world.run(s(1));
+    let seen = world.ends[0].tunnel.peers.iter().flatten().find_map(|peer| peer.timestamp_sent);
+    assert!(seen.is_some_and(|seen| seen > Tai64N::default()));
+    world.ends[1].unix = s(1_000_000_000);
+    move_to_the_other(&mut world);
+    let mut take_over = |seen: Option<Tai64N>| {
+        let before = world.ends[1].tunnel.counters().handshakes;
+        let now = world.now(1);
+        seen.into_iter().for_each(|seen| world.ends[1].tunnel.note_timestamp(&client, seen));
+        world.ends[1].tunnel.initiate(now, &client);
+        world.run(s(6));
+        world.ends[1].tunnel.counters().handshakes > before
+    };
+    assert!(!take_over(None), "what looks older than what the client knows is a replay to it");
+    assert!(take_over(seen));
+    world.send(2, 0, 3);
+    world.run(s(1));
+    assert!(world.ends[1].received.contains(&packet(2, 0, 3)), "the client has followed");
+}
+
+#[test]
+fn a_strangers_index_is_hardly_ever_anybodys() {
+    let mut world = shared();
+    let mut taken = 0;
+    for _ in 0..50_000 {
+        let mut datagram = vec![0; 64];
+        world.rng.fill(&mut datagram);
+        datagram[..4].copy_from_slice(&[4, 0, 0, 0]);
+        world.now = Monotonic(world.now.0 + ms(1));
+        world.inject(RELAY, 1, &datagram);
+    }
+    taken += strays(&world).len();
+    assert!((10..120).contains(&taken), "about one in 1,024 is expected: {taken}");
+}
+
+#[test]
+fn a_device_without_a_number_hands_nothing_out() {
+    let mut world = World::pair(3, Network::GOOD);
+    world.inject(RELAY, 1, &[&[4, 0, 0, 0][..], &[9; 60]].concat());
+    assert!(!world.ends[1].events.iter().any(|event| matches!(event, Event::Stray { .. })));
+    assert!(world.ends[1].events.iter().any(|event| matches!(event, Event::UnknownSession { .. })));
+}
