@@ -406,6 +406,8 @@ impl Agent {
         self.ready.close();
         if !self.options.cleanup && self.reconciler.backend() == Backend::Kernel {
             self.leave_links();
+        } else {
+            self.release_clients();
         }
         let _ = std::fs::remove_file(self.socket_path());
         if !self.options.cleanup {

@@ -153,6 +153,11 @@ impl Agent {
     /// Peers are told that the agent ends and the device stays.
     pub(super) fn leave_links(&mut self) {
         self.tell(NodeEvent::Leaving);
+        self.send_last();
+    }
+
+    /// Sends what waits, and does nothing else any more.
+    pub(super) fn send_last(&mut self) {
         let messages = self.poll_node().into_iter().filter(|output| matches!(output, Output::Send { .. }));
         messages.for_each(|message| self.carry(message));
     }

@@ -32,6 +32,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL_KERNEL: Duration = Duration::from_millis(200);
 /// A look may take this share of the time at most: with thousands of clients the kernel's device is looked at less often.
 const LOOK_SHARE: u32 = 20;
+/// What the engine may take to send the last messages.
+const FAREWELL: Duration = Duration::from_millis(50);
 /// Moves are made up for by a reconciliation after this time.
 const MAKE_UP: Duration = Duration::from_secs(1);
 
@@ -157,6 +159,19 @@ impl Agent {
         if let Err(error) = self.reconciler.host().call(&device, key, came.source, came.seen.map(Tai64N)) {
             log(Weight::Info, &chain(&error));
         }
+    }
+
+    /// The device goes with the agent: its clients are with nobody, which the others are told before.
+    pub(super) fn release_clients(&mut self) {
+        let here = self.claims.iter().filter(|(_, server)| **server == self.part.name);
+        let here: Vec<Name> = here.map(|(client, _)| client.clone()).collect();
+        if here.is_empty() {
+            return;
+        }
+        here.into_iter().for_each(|client| self.tell(NodeEvent::ClientGone { client }));
+        self.send_last();
+        // The engine sends in threads of its own, which end with it.
+        std::thread::sleep(FAREWELL);
     }
 
     /// Listens to the engine's device.

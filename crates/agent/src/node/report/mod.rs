@@ -87,9 +87,15 @@ impl Agent {
             [] => String::new(),
         });
         let age = peer.and_then(|peer| peer.last_handshake.map(age));
+        let could_link = link.is_none() && self.could_link(own, member);
         let (health, reason) = match self.whereabouts(member) {
             Some(words) => words,
-            None => judge(link, via.as_deref(), age, report),
+            None => match (judge(link, via.as_deref(), age, report), could_link) {
+                ((Health::Fine, reason), true) if !reason.is_empty() => {
+                    (Health::Fine, format!("{reason}; they could have a link of their own"))
+                }
+                (judged, _) => judged,
+            },
         };
         let region = match member {
             Member::Node(ix) => self.plan.network.node(ix).region,
@@ -119,6 +125,14 @@ impl Agent {
 }
 
 impl Agent {
+    /// Whether two nodes could dial one another.
+    fn could_link(&self, a: Member, b: Member) -> bool {
+        let (Member::Node(a), Member::Node(b)) = (a, b) else { return false };
+        let network = &self.plan.network;
+        let dials = |from, to| network.dialable(from, to).next().is_some();
+        !network.is_isolated(a, b) && (dials(a, b) || dials(b, a))
+    }
+
     /// What there is to say of a client that roams and is not here.
     fn whereabouts(&self, member: Member) -> Option<(Health, String)> {
         let Member::Client(at) = member else { return None };
