@@ -122,7 +122,7 @@ fn a_killed_agent_comes_back_and_finds_everybody() {
         let played =
             play(&desk.read(&format!("runs/{member}.jsonl"))).unwrap_or_else(|error| panic!("{member}: {error}"));
         assert_eq!(played.runs, 2, "{member}: {played:?}");
-        assert!(played.events > 20 && played.outputs > 20, "{member}: {played:?}");
+        assert!(played.events > 10 && played.outputs > 5, "{member}: {played:?}");
     }
 }
 

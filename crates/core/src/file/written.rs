@@ -174,6 +174,9 @@ record! {
         /// Prefixes that its device gives to peers, by the peer's name, instead of what would be planned; for hosts that are to
         /// stay as they are. `wayleave prove` says whether packets still arrive.
         allowed: Map<List<IpNet>> = "planned";
+        /// Whether its host routes what its peers are allowed into the device. `false` leaves that to a routing daemon (BIRD, FRR, a
+        /// router's own BGP); `wayleave prove` takes it that the daemon routes the same.
+        install_routes: bool = "true";
         /// The day on which its key was made.
         key_created: Date = "none";
         /// The last day on which it belongs to the network.

@@ -40,8 +40,7 @@ pub fn wanted(plan: &NodePlan, backend: Backend, endpoints: &Resolved) -> HostSt
     if let Some(entry) = &plan.entry {
         entry.prefixes().0.into_iter().for_each(|prefix| route(&entry.device, table, prefix, source(&prefix)));
     }
-    let any = |ipv6: bool| state.routes.keys().any(|(at, prefix)| *at == table && prefix.addr().is_ipv6() == ipv6);
-    let (v4, v6) = (any(false), any(true));
+    let (v4, v6) = (plan.carries(true), plan.carries(false));
     if let Some(table) = plan.own_table {
         let rule = |ipv6| Rule { priority: *RULE_PRIORITIES.start(), ipv6, table, unless_mark: table };
         state.rules.extend([false, true].into_iter().filter(|ipv6| if *ipv6 { v6 } else { v4 }).map(rule));

@@ -134,6 +134,8 @@ pub struct Node {
     pub keepalive_s: u16,
     /// Name of its device.
     pub device: DeviceName,
+    /// Whether the host routes what its peers are allowed, or a routing daemon does.
+    pub installs_routes: bool,
     /// What its firewall is to do.
     pub firewall: FirewallWish,
     /// Where the file names it.

@@ -210,11 +210,6 @@ pub(super) fn public_key(plan: &NodePlan, peer: &PeerPlan) -> Result<PublicKey, 
     peer.public_key.ok_or_else(|| RenderError::NoPublicKey { member: plan.name.clone(), peer: peer.name.clone() })
 }
 
-/// Whether prefixes of a family are routed into the device.
-pub(super) fn routes_any(plan: &NodePlan, v4: bool) -> bool {
-    plan.routes.iter().any(|prefix| prefix.addr().is_ipv4() == v4)
-}
-
 /// Things with something between them.
 pub(super) fn joined<T: std::fmt::Display>(items: &[T], separator: &str) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(separator)

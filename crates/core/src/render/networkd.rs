@@ -7,7 +7,7 @@
 
 use zeroize::Zeroizing;
 
-use super::file::{KeySource, Opening, RenderError, RenderedFile, joined, line, on_device, public_key, routes_any};
+use super::file::{KeySource, Opening, RenderError, RenderedFile, joined, line, on_device, public_key};
 use super::firewall::firewall_script;
 use super::settings::{self, FORWARDING_V6, keep_routers};
 use super::wg_quick::{RULE_PRIORITY, why_standby};
@@ -123,7 +123,7 @@ fn network(plan: &NodePlan) -> String {
                 "\n# A peer's endpoint is inside a routed prefix: the tunnel's own packets must not enter it."
             ),
         );
-        let families = [("ipv4", routes_any(plan, true)), ("ipv6", routes_any(plan, false))];
+        let families = [("ipv4", plan.carries(true)), ("ipv6", plan.carries(false))];
         for (family, _) in families.into_iter().filter(|(_, any)| *any) {
             line(out, format_args!("[RoutingPolicyRule]\nFamily={family}\nFirewallMark={table}\nInvertRule=yes"));
             line(out, format_args!("Table={table}\nPriority={RULE_PRIORITY}\n"));

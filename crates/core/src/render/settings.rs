@@ -5,7 +5,6 @@
 //! (`accept_ra` = 2, ip-sysctl.rst) first. Neither is taken back: others may rely on forwarding by then, and without the
 //! one the other would cut the host off.
 
-use super::file::routes_any;
 use crate::plan::NodePlan;
 
 /// The setting that lets the host forward over IPv6.
@@ -13,7 +12,7 @@ pub(super) const FORWARDING_V6: &str = "net.ipv6.conf.all.forwarding";
 
 /// The settings that a plan needs, as keys and values.
 pub(super) fn settings(plan: &NodePlan) -> Vec<(&'static str, &'static str)> {
-    let v4 = routes_any(plan, true);
+    let v4 = plan.carries(true);
     let settings = [
         (plan.forwards && v4, "net.ipv4.ip_forward"),
         (forwards_v6(plan), FORWARDING_V6),
@@ -30,7 +29,7 @@ pub(super) fn lines(plan: &NodePlan) -> String {
 
 /// Whether packets are to be forwarded over IPv6.
 pub(super) fn forwards_v6(plan: &NodePlan) -> bool {
-    plan.forwards && routes_any(plan, false)
+    plan.forwards && plan.carries(false)
 }
 
 /// The command, in one line of sh, by which all interfaces but the device that take IPv6 routers go on doing so.

@@ -6,7 +6,7 @@
 
 use zeroize::Zeroizing;
 
-use super::file::{KeySource, Opening, RenderError, RenderedFile, joined, line, public_key, routes_any};
+use super::file::{KeySource, Opening, RenderError, RenderedFile, joined, line, public_key};
 use super::firewall::{clamp_commands, only_clamps};
 use super::settings::{FORWARDING_V6, keep_routers};
 use crate::plan::{MemberKind, NodePlan, PeerPlan, host};
@@ -43,9 +43,11 @@ fn interface(plan: &NodePlan, key: &KeySource<'_>, out: &mut String) -> Result<(
         line(out, format_args!("ListenPort = {port}"));
     }
     line(out, format_args!("MTU = {}", plan.mtu));
-    let (v4, v6) = (routes_any(plan, true), routes_any(plan, false));
+    let (v4, v6) = (plan.carries(true), plan.carries(false));
     if let Some(table) = plan.own_table {
         own_table(table, v4, v6, out);
+    } else if plan.routes.is_empty() && (v4 || v6) {
+        line(out, format_args!("# Routes are a routing daemon's.\nTable = off"));
     }
     if only_clamps(plan) {
         let [set, unset] = clamp_commands(plan);

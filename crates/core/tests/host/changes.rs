@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wayleave_core::file::load_with;
-use wayleave_core::host::{Actual, Backend, HostState, Obstacle, Resolved, Rule, diff, wanted};
+use wayleave_core::host::{Actual, Backend, HostState, Obstacle, Resolved, Rule, Sysctl, diff, wanted};
 use wayleave_core::keys::PublicKey;
 use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::network::resolve::resolve;
@@ -150,4 +150,11 @@ fn a_device_of_the_other_back_end_is_made_anew_with_all_it_has() {
     let changes = diff(&actual, &state(TWO), None).unwrap();
     assert_eq!(changes[0].to_string(), "make device wg0 anew (kernel)");
     assert_eq!(changes.iter().filter(|change| change.to_string().starts_with("send ")).count(), 3);
+}
+
+#[test]
+fn a_host_forwards_only_the_families_that_its_peers_have() {
+    let state = state(&TWO.replace("[nodes.b]", "[nodes.b]\nhub = true"));
+    let forwards = |path: &str| state.sysctls.contains_key(&Sysctl(path.to_owned()));
+    assert!(forwards("net/ipv4/ip_forward") && !forwards("net/ipv6/conf/all/forwarding"), "{:?}", state.sysctls);
 }

@@ -120,3 +120,29 @@ fn routers_that_number_their_devices_refuse_other_names() {
         assert_eq!(matches!(result, Err(RenderError::DeviceName { .. })), is_numbered, "{}", platform.word());
     }
 }
+
+#[test]
+fn a_host_whose_routes_a_daemon_makes_gets_none() {
+    let plan = planned(network(
+        "[network]\nname = \"t\"\nprefixes = [\"10.50.0.0/16\"]\n[nodes.a]\nendpoint = \"192.0.2.1\"\ninstall_routes = false\n\
+         address = \"10.50.0.1\"\nprefixes = [\"10.7.0.0/24\"]\nallowed = { b = [\"0.0.0.0/0\"] }\n[nodes.b]\naddress = \"10.50.0.2\"",
+    ));
+    let told = plan.of(plan.members().next().unwrap());
+    assert!(told.routes.is_empty() && told.forwards && told.carries(true));
+    for platform in Platform::ALL {
+        let all = files(&told, platform, &KeySource::File(key_path(platform)), None).unwrap();
+        let text: String = all.iter().map(|file| file.text.as_str()).collect();
+        assert!(text.contains("0.0.0.0/0"), "{}: the peer may send and be sent everything", platform.word());
+        let says_so = match platform {
+            Platform::WgQuick | Platform::Agent | Platform::App => text.contains("\nTable = off\n"),
+            Platform::Edgeos => text.contains(" route-allowed-ips false\n"),
+            Platform::Networkd => !text.contains("[Route]"),
+            Platform::Vyos => !text.contains("protocols static"),
+            Platform::Routeros => !text.contains("/ip/route"),
+            Platform::Commands | Platform::CloudInit | Platform::Container => {
+                !text.contains("ip route add") && !text.contains("ip -4 route add") || text.contains("\nTable = off\n")
+            }
+        };
+        assert!(says_so, "{}:\n{text}", platform.word());
+    }
+}

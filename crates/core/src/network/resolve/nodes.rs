@@ -52,6 +52,7 @@ fn node(context: &Context<'_>, name: &Spanned<Name>, table: &NodeTable, findings
         mtu: first([&table.mtu, &of_region.mtu, &of_network.mtu]).map_or(MTU_DEFAULT, |mtu| mtu.0),
         keepalive_s: keepalive_s(first([&table.keepalive_s, &of_region.keepalive_s, &of_network.keepalive_s])),
         device: device(first([&table.device, &of_region.device, &of_network.device])),
+        installs_routes: table.install_routes.as_ref().is_none_or(|installs| installs.value),
         firewall: FirewallWish::default(),
         place: name.span,
     }

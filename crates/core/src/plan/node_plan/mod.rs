@@ -80,7 +80,7 @@ pub struct NodePlan {
     pub forwards: bool,
     /// Prefixes of the sites in front of which it stands, and of the LAN behind a client.
     pub local_prefixes: Vec<IpNet>,
-    /// Prefixes to route into the device: all that peers are allowed, merged.
+    /// Prefixes to route into the device: all that peers are allowed, merged; none if a routing daemon decides.
     pub routes: Vec<IpNet>,
     /// Number of the routing table for `routes`, and mark of encrypted packets, which don't use that table. Given where a
     /// peer is dialled at an address inside `routes`, as in clouds: its packets would otherwise enter their own tunnel.
@@ -132,6 +132,13 @@ pub struct KeyNeed<'a> {
 }
 
 impl NodePlan {
+    /// Whether packets of a family go to peers.
+    pub fn carries(&self, is_v4: bool) -> bool {
+        let entry = self.entry.iter().flat_map(|entry| &entry.peers);
+        let mut allowed = self.peers.iter().chain(entry).flat_map(|peer| &peer.allowed);
+        allowed.any(|prefix| prefix.addr().is_ipv4() == is_v4)
+    }
+
     /// The member's devices with the keys that they need, its own first.
     pub fn keys(&self) -> impl Iterator<Item = KeyNeed<'_>> {
         let own = KeyNeed { device: &self.device, owner: self.name.as_str(), public_key: self.public_key };
@@ -172,7 +179,12 @@ impl Plan {
         };
         // Clients that are elsewhere are reached through the node's own device, or nowhere.
         let elsewhere = entry.iter().flat_map(|entry| entry.prefixes().1);
-        let routes = merge(peers.iter().flat_map(|peer| peer.allowed.iter().copied()).chain(elsewhere).collect());
+        let installs = match member {
+            Member::Node(ix) => self.network.node(ix).installs_routes,
+            Member::Client(_) => true,
+        };
+        let carried = peers.iter().flat_map(|peer| peer.allowed.iter().copied()).chain(elsewhere);
+        let routes = merge(carried.filter(|_| installs).collect());
         let own_table = loops(&peers, &routes).then(|| own_table(self.device(member)));
         let (region, platform, mtu, clamps_mss) = match member {
             Member::Node(ix) => {

@@ -2,7 +2,7 @@
 //!
 //! A peer is named by its key. Routes come from `route-allowed-ips`, into the main table. The key is a file on the router.
 
-use super::super::file::{KeySource, RenderError, RenderedFile, on_device, public_key, routes_any};
+use super::super::file::{KeySource, RenderError, RenderedFile, on_device, public_key};
 use super::{Tree, check, rule_number};
 use crate::network::Platform;
 use crate::plan::{NodePlan, host};
@@ -78,7 +78,7 @@ fn tree(plan: &NodePlan, key: &KeySource<'_>) -> Result<Tree, RenderError> {
             "TCP of the sites behind is told what fits through the tunnel; it holds for all interfaces.".to_owned(),
         );
         for (v4, clamp, headers) in [(true, "mss-clamp", 40), (false, "mss-clamp6", 60)] {
-            if routes_any(plan, v4) {
+            if plan.carries(v4) {
                 tree.one(&["firewall", "options", clamp, "interface-type"], "all");
                 tree.one(&["firewall", "options", clamp, "mss"], plan.mtu.saturating_sub(headers));
             }

@@ -7,9 +7,7 @@ use std::fmt::Write as _;
 
 use zeroize::Zeroizing;
 
-use super::super::file::{
-    KeySource, Opening as Head, RenderError, RenderedFile, joined, line, on_device, public_key, routes_any,
-};
+use super::super::file::{KeySource, Opening as Head, RenderError, RenderedFile, joined, line, on_device, public_key};
 use super::{RESTRICTED, check};
 use crate::network::{Host, Platform};
 use crate::plan::{NodePlan, PeerPlan, host};
@@ -158,7 +156,7 @@ fn openings(plan: &NodePlan) -> Vec<Opening> {
         let known_by = format!("comment=\"{mark}-port\"");
         rules.extend(port.map(|more| Opening { menu, chain: "input", known_by, more }));
         for (chain, side) in [("input", "in-interface"), ("forward", "in-interface"), ("forward", "out-interface")] {
-            if !plan.is_restricted && routes_any(plan, v4) && (chain == "input" || plan.forwards) {
+            if !plan.is_restricted && plan.carries(v4) && (chain == "input" || plan.forwards) {
                 let known_by = format!("{side}=\"{device}\" comment=\"{mark}\"");
                 rules.push(Opening { menu, chain, known_by, more: String::new() });
             }
@@ -169,7 +167,7 @@ fn openings(plan: &NodePlan) -> Vec<Opening> {
 
 /// Menus and sides of the rules that adapt the size of TCP's segments.
 fn clamps(plan: &NodePlan) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let menus = [("/ip/firewall/mangle", routes_any(plan, true)), ("/ipv6/firewall/mangle", routes_any(plan, false))];
+    let menus = [("/ip/firewall/mangle", plan.carries(true)), ("/ipv6/firewall/mangle", plan.carries(false))];
     let used = menus.into_iter().filter(|(_, any)| *any);
     used.flat_map(|(menu, _)| ["in-interface", "out-interface"].map(|side| (menu, side)))
 }

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::super::file::{KeySource, RenderError, RenderedFile, on_device, public_key, routes_any};
+use super::super::file::{KeySource, RenderError, RenderedFile, on_device, public_key};
 use super::super::wg_quick::why_standby;
 use super::{RESTRICTED, Tree, check, rule_number};
 use crate::network::{Host, Platform};
@@ -33,7 +33,7 @@ fn tree(plan: &NodePlan, key: &KeySource<'_>) -> Result<Tree, RenderError> {
     }
     if plan.clamps_mss {
         for (v4, family) in [(true, "ip"), (false, "ipv6")] {
-            if routes_any(plan, v4) {
+            if plan.carries(v4) {
                 tree.one(&[&device[..], &[family, "adjust-mss"]].concat(), "clamp-mss-to-pmtu");
             }
         }
@@ -67,7 +67,7 @@ fn tree(plan: &NodePlan, key: &KeySource<'_>) -> Result<Tree, RenderError> {
 fn clamp_incoming(plan: &NodePlan, tree: &mut Tree) {
     let name = format!("wayleave-{}", plan.device);
     for (v4, kind, headers) in [(true, "route", 40), (false, "route6", 60)] {
-        if routes_any(plan, v4) {
+        if plan.carries(v4) {
             let policy = ["policy", kind, &name];
             tree.many(&[&policy[..], &["interface"]].concat(), &plan.device);
             let mut rule = |node: &[&str], value: &str| tree.one(&[&policy[..], &["rule", "10"], node].concat(), value);
@@ -97,10 +97,10 @@ fn rules(plan: &NodePlan, tree: &mut Tree) {
         if let Some(port) = plan.port {
             rule(family, "input", first, &[(&["destination", "port"], &port.to_string()), (&["protocol"], "udp")]);
         }
-        if !plan.is_restricted && routes_any(plan, v4) {
+        if !plan.is_restricted && plan.carries(v4) {
             rule(family, "input", first + 1, &[(&["inbound-interface", "name"], &device)]);
         }
-        if !plan.is_restricted && routes_any(plan, v4) && plan.forwards {
+        if !plan.is_restricted && plan.carries(v4) && plan.forwards {
             rule(family, "forward", first + 1, &[(&["inbound-interface", "name"], &device)]);
             rule(family, "forward", first + 2, &[(&["outbound-interface", "name"], &device)]);
         }

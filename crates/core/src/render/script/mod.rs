@@ -11,7 +11,7 @@ pub use cloud_init::cloud_init;
 pub use commands::commands;
 pub use container::container;
 
-use super::file::{RenderError, joined, line, public_key, routes_any};
+use super::file::{RenderError, joined, line, public_key};
 use super::firewall::firewall_script;
 use super::wg_quick::{RULE_PRIORITY, why_standby};
 use crate::plan::{NodePlan, PeerPlan, host};
@@ -101,7 +101,7 @@ fn peer(plan: &NodePlan, peer: &PeerPlan, out: &mut String) -> Result<(), Render
 /// Rules that lead all but the tunnel's own packets into its table: the family's option of `ip`, and the rule.
 fn rules(plan: &NodePlan) -> Vec<(&'static str, String)> {
     let Some(table) = plan.own_table else { return Vec::new() };
-    let families = [("-4", routes_any(plan, true)), ("-6", routes_any(plan, false))];
+    let families = [("-4", plan.carries(true)), ("-6", plan.carries(false))];
     let rule = format!("not fwmark {table} table {table} priority {RULE_PRIORITY}");
     families.into_iter().filter(|(_, any)| *any).map(|(family, _)| (family, rule.clone())).collect()
 }
