@@ -29,6 +29,9 @@ pub(super) fn digest(plan: &Plan) -> String {
         if clamps_mss {
             put_text(&mut all, "clamps MSS");
         }
+        if matches!(member, Member::Node(ix) if !plan.network.node(ix).installs_routes) {
+            put_text(&mut all, "routes are a daemon's");
+        }
         if let Member::Node(ix) = member
             && let Some(firewall) = plan.firewall(ix)
         {
