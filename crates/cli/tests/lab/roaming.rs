@@ -1,6 +1,7 @@
 //! Clients that roam between entry nodes, in the lab with real agents: one address for all, and each is with the nearest.
 
-use crate::desk::{Desk, can_run};
+use crate::desk::{Desk, WAYLEAVE, can_run};
+use crate::running::Running;
 
 /// Two regions far apart, an entry node and a client in each.
 const NETWORK: &str = r#"[network]
@@ -58,4 +59,36 @@ fn all_clients_dial_one_address_and_each_lands_on_the_nearest_entry_node() {
     assert!((6.0..18.0).contains(&rtt("ie", "cork")), "{ran}");
     assert!((180.0..200.0).contains(&rtt("ie", "penang")), "{ran}");
     assert!((180.0..205.0).contains(&rtt("cork", "penang")), "{ran}");
+}
+
+/// What comes from the client to the one address goes to Ireland's entry node from now on, and its answers seem to come from there:
+/// a load balancer that changes its mind between two packets.
+const MOVED: &str = r#"table ip moved {
+    chain out {
+        type filter hook output priority -300;
+        ip daddr 198.51.100.1 udp dport 51821 ip daddr set 203.0.113.10
+    }
+    chain in {
+        type filter hook prerouting priority -400;
+        ip saddr 203.0.113.10 udp sport 51821 ip saddr set 198.51.100.1
+    }
+}
+"#;
+
+#[test]
+fn a_client_that_is_moved_between_two_packets_loses_none() {
+    if !can_run("a_client_that_is_moved_between_two_packets_loses_none", true, &["ping", "nft"]) {
+        return;
+    }
+    let desk = Desk::with("network.toml", NETWORK);
+    let table = desk.path("moved.nft");
+    desk.write("moved.nft", MOVED);
+    desk.write("move.sh", format!("ping -i 0.05 -c 120 -W 2 10.50.0.1 & sleep 2; nft -f {}; wait\n", table.display()));
+    let lab = Running::start(&desk, "moved", "network.toml --agents");
+    let ran = lab.lab(&format!("exec penang sh {}", desk.path("move.sh").display()));
+    // Its own WireGuard knows nothing of the move, and would try a new handshake after fifteen seconds.
+    assert!(ran.out.contains("120 packets transmitted, 120 received"), "{ran}");
+    let status = lab.lab(&format!("exec sg {WAYLEAVE} status"));
+    let penang = status.out.lines().find(|line| line.starts_with("penang")).unwrap_or_else(|| panic!("{status}"));
+    assert!(penang.contains("with ie"), "{status}");
 }
