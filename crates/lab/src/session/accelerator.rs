@@ -143,14 +143,16 @@ impl Drop for Accelerator {
     }
 }
 
-/// What clients that roam dial: each endpoint of `[entry]` in front of all entry nodes.
+/// What clients that roam dial: each endpoint of `[entry]` in front of all entry nodes, but for those that are a node's own.
 pub(super) fn build(lab: &Lab) -> Result<Vec<Accelerator>, AcceleratorError> {
     let Some(entry) = &lab.network.entry else { return Ok(Vec::new()) };
     let checks =
         HealthChecks { interval: INTERVAL, timeout: INTERVAL, ..HealthChecks::of_global_accelerator(entry.ready_port) };
     let mut built = Vec::new();
     for (endpoint, at) in entry.endpoints.iter().zip(0..=u8::MAX) {
-        let Some(address) = lab.underlay.resolve(endpoint) else { continue };
+        let mut own = lab.underlay.homes.values().flat_map(|home| &home.addresses);
+        let address = lab.underlay.resolve(endpoint);
+        let Some(address) = address.filter(|address| !own.any(|(own, _)| own == address)) else { continue };
         let member = |node| {
             let own = lab.underlay.homes[&Member::Node(node)].addresses.iter();
             let mut public = own.filter(|(own, network)| *network == 0 && own.is_ipv4() == address.is_ipv4());
