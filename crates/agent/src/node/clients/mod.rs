@@ -99,7 +99,8 @@ impl Agent {
             return;
         }
         let Ok(news) = self.reconciler.host().traffic_news(device.as_str()) else {
-            self.clients.look_at = Some(now + LOOK_INTERVAL);
+            // What was never looked at is still to be listened to.
+            self.clients.look_at = self.clients.look_at.map(|_| now + LOOK_INTERVAL);
             return;
         };
         let is_first = self.clients.look_at.is_none();
