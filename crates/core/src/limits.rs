@@ -186,7 +186,7 @@ pub const COST_MARGIN_PERCENT: u64 = 25;
 pub const COST_SETTLE_FIRST_MS: u64 = 1_000;
 /// See [`COST_SETTLE_FIRST_MS`].
 pub const COST_SETTLE_MS: u64 = 10_000;
-/// Seconds between two changes of a link's told cost.
+/// Seconds between a change of a link's told cost and the news that it is less again.
 pub const COST_EVERY_S: u64 = 60;
 /// Milliseconds for which a link has to work after its first failure before it is used again.
 pub const HOLD_MS: u64 = 5_000;

@@ -174,6 +174,26 @@ fn a_link_that_loses_a_third_is_left_for_a_better_path_and_is_not_down() {
     assert_eq!(world.flows[flow].moves, 1, "{reasons:?}");
 }
 
+#[test]
+fn a_link_that_begins_to_lose_is_left_although_its_time_has_just_been_told() {
+    let mut world = World::new(apac(), 7);
+    let (hkg, nrt) = (world.find("hkg"), world.find("nrt"));
+    let flow = world.flow(hkg, nrt, 250 * S);
+    world.run(5 * S);
+    world.wire(hkg, nrt).one_way_us *= 2;
+    world.run(15 * S);
+    assert_eq!(world.flows[flow].moves, 0, "twice the time is still the shortest path");
+    world.wire(hkg, nrt).loss_permille = [300; 2];
+    world.run(20 * S);
+    assert_eq!(world.flows[flow].moves, 1, "{:?}", world.hosts[hkg].reasons);
+    // What is better again is not told at once, or paths would go to and fro.
+    world.wire(hkg, nrt).loss_permille = [0; 2];
+    world.run(20 * S);
+    assert_eq!(world.flows[flow].moves, 1, "{:?}", world.hosts[hkg].reasons);
+    world.run(150 * S);
+    assert_eq!(world.flows[flow].moves, 2, "{:?}", world.hosts[hkg].reasons);
+}
+
 /// In a random network, cuts a link, lets all go round it, and mends it. Returns how many packets of how many pairs were lost
 /// by mending, and in how many pairs paths moved.
 fn lost_by_mending_somewhere(seed: u64) -> (usize, usize, usize, String) {

@@ -1,8 +1,10 @@
 //! What a link costs, and when that is worth telling everybody.
 //!
 //! The cost is the round-trip time plus what waiting for lost packets adds. It is told only if it differs from what
-//! everybody believes (the network file's time, or what was told last) by both a part and an amount, for some time, and
-//! not more often than once a minute: each change may move traffic. Near the file's time, the file is followed.
+//! everybody believes (the network file's time, or what was told last) by both a part and an amount, for some time; that it
+//! is better again, not within a minute of what was told before: each change may move traffic. What has got worse does not
+//! wait for that minute, or packets would be lost for so long; being told only by a part and an amount more, it is told
+//! a few times at most. Near the file's time, the file is followed.
 
 use std::time::Duration;
 
@@ -31,13 +33,14 @@ impl Cost {
         self.loses = loss_permille > LOSS_IGNORED_PERMILLE;
         let cost_us = cost_us(rtt_us, if self.loses { loss_permille } else { 0 });
         let stated_us = u32::try_from(stated_us).unwrap_or(u32::MAX);
-        if !is_off(cost_us, self.told_us.unwrap_or(stated_us)) {
+        let believed_us = self.told_us.unwrap_or(stated_us);
+        if !is_off(cost_us, believed_us) {
             self.off_since = None;
             return;
         }
         let since = *self.off_since.get_or_insert(now);
         let settle = if self.told_at.is_none() && !self.loses { COST_SETTLE_FIRST_MS } else { COST_SETTLE_MS };
-        let is_soon = self.told_at.is_some_and(|at| now.since(at).as_secs() < COST_EVERY_S);
+        let is_soon = cost_us < believed_us && self.told_at.is_some_and(|at| now.since(at).as_secs() < COST_EVERY_S);
         if is_soon || now.since(since) < Duration::from_millis(settle) {
             return;
         }
