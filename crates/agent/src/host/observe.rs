@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use ipnet::IpNet;
 use wayleave_core::host::{
     ALIAS_PREFIX, Actual, Backend, DeviceState, HostState, PeerState, ROUTE_PROTOCOL, RULE_PRIORITIES, Route, Rule,
 };
@@ -58,6 +59,18 @@ impl Host {
         let links = self.netlink.links()?;
         let is_up = |name: &&DeviceName| links.values().any(|link| link.up && link.name == name.as_str());
         Ok(names.iter().copied().filter(|name| is_up(name) && self.devices.runs(name.as_str())).collect())
+    }
+
+    /// The networks of all interfaces, each with whether the interface is up and connected.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn interfaces(&mut self) -> Result<Vec<(IpNet, bool)>, HostError> {
+        let links = self.netlink.links()?;
+        let networks = links
+            .values()
+            .flat_map(|link| link.addresses.iter().map(|address| (address.trunc(), link.up && link.connected)));
+        Ok(networks.collect())
     }
 
     /// Whether the kernel would pass a packet on that comes in by a device; see [`crate::netlink::Netlink::way_for`].

@@ -26,6 +26,8 @@ pub struct LinkSeen {
     pub is_wireguard: bool,
     /// Whether it is up.
     pub up: bool,
+    /// Whether there is somebody at the other end of its cable, as far as it can tell.
+    pub connected: bool,
     /// MTU in bytes.
     pub mtu: u32,
     /// Its addresses, without those that the kernel gives it by itself (`fe80::/10`).
@@ -138,8 +140,10 @@ impl Netlink {
 }
 
 fn link_seen(link: &LinkMessage) -> Option<LinkSeen> {
-    let up = link.header.flags.contains(LinkFlags::Up);
-    let empty = LinkSeen { name: String::new(), alias: None, is_wireguard: false, up, mtu: 0, addresses: Vec::new() };
+    let has = |flag| link.header.flags.contains(flag);
+    let (up, connected) = (has(LinkFlags::Up), has(LinkFlags::LowerUp));
+    let (name, addresses) = (String::new(), Vec::new());
+    let empty = LinkSeen { name, alias: None, is_wireguard: false, up, connected, mtu: 0, addresses };
     let seen = link.attributes.iter().fold(empty, |mut seen, attribute| {
         match attribute {
             LinkAttribute::IfName(name) => seen.name.clone_from(name),

@@ -188,9 +188,13 @@ impl Agent {
             Event::Signal(Signal::End) => self.ends = true,
             Event::Signal(Signal::Hangup) => drop(self.reload(None)),
             Event::FileChanged => self.read_at = Some(Instant::now() + SETTLE),
-            // While changes are refused, what they leave behind is news as well: it must not start them again at once.
-            Event::KernelChanged if self.problems.contains_key("host") => {}
-            Event::KernelChanged => self.look_at = self.look_at.min(Instant::now() + SETTLE),
+            Event::KernelChanged => {
+                self.failover.look_at_sites_soon();
+                // While changes are refused, what they leave behind is news as well: it must not start them again at once.
+                if !self.problems.contains_key("host") {
+                    self.look_at = self.look_at.min(Instant::now() + SETTLE);
+                }
+            }
             Event::Resolved { name, addresses } => {
                 if self.names.handle(&name, addresses) {
                     if let Some(problem) = self.names.problem(&name) {

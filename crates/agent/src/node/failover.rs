@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use wayleave_core::host::{Backend, Resolved, expected, wanted};
 use wayleave_core::names::Name;
 use wayleave_core::node::recording::Line;
-use wayleave_core::node::{EchoAddress, Event as NodeEvent, LinkReport, Node, Output, Time};
+use wayleave_core::node::{EchoAddress, Event as NodeEvent, LinkReport, Node, Output, Time, is_site_reached};
 use wayleave_core::plan::{LinkStates, MemberKind, NodePlan};
 use wayleave_engine::PeerTraffic;
 
@@ -30,6 +30,10 @@ const TRAFFIC_INTERVAL_KERNEL: Duration = Duration::from_millis(100);
 const TRAFFIC_INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// A look may take this share of the time at most: with thousands of peers they are looked at less often.
 const TRAFFIC_SHARE: u32 = 250;
+/// Between looks at the interfaces that sites are on, if the kernel says nothing.
+const SITES_INTERVAL: Duration = Duration::from_secs(60);
+/// Between the kernel's news and a look: one event seldom comes alone.
+const SITES_SETTLE: Duration = Duration::from_millis(50);
 
 /// The links of a node, as far as it has any: clients have none.
 pub(super) struct Failover {
@@ -39,6 +43,9 @@ pub(super) struct Failover {
     traffic_at: Instant,
     /// Not before this, whatever happens.
     traffic_not_before: Instant,
+    /// Whether this host gets into each site that it is a gateway of, as last told; and when that is looked at again.
+    sites: BTreeMap<Name, bool>,
+    sites_at: Instant,
     /// Whether there is a device to try links on.
     pub(super) is_device_there: bool,
 }
@@ -60,6 +67,8 @@ impl Failover {
             links: None,
             traffic_at: Instant::now(),
             traffic_not_before: Instant::now(),
+            sites: BTreeMap::new(),
+            sites_at: Instant::now(),
             is_device_there: false,
         };
         failover.record(|| Line::began(name.clone(), boot, Time::default(), reading.texts.clone()));
@@ -81,6 +90,11 @@ impl Failover {
     /// Packets go to somebody again: is anybody there?
     pub(super) fn look_at_traffic_soon(&mut self) {
         self.traffic_at = self.traffic_at.min(self.traffic_not_before);
+    }
+
+    /// The host's interfaces may be others, or in another state.
+    pub(super) fn look_at_sites_soon(&mut self) {
+        self.sites_at = self.sites_at.min(Instant::now() + SITES_SETTLE);
     }
 
     /// The device is made anew, or gone: sockets on it are of no use any more.
@@ -121,7 +135,8 @@ impl Agent {
         let node = self.failover.node.as_ref().filter(|_| self.failover.links.is_some())?;
         let wake = node.next_wake();
         let wake = (wake != Time::NEVER).then(|| self.started + Duration::from_micros(wake.us()));
-        Some(wake.map_or(self.failover.traffic_at, |wake| wake.min(self.failover.traffic_at)))
+        let own = self.failover.traffic_at.min(self.failover.sites_at);
+        Some(wake.map_or(own, |wake| wake.min(own)))
     }
 
     /// A control message has come.
@@ -147,6 +162,9 @@ impl Agent {
         if Instant::now() >= self.failover.traffic_at {
             self.tell_traffic();
         }
+        if Instant::now() >= self.failover.sites_at {
+            self.tell_sites();
+        }
         self.poll_node().into_iter().for_each(|output| self.carry(output));
     }
 
@@ -171,6 +189,7 @@ impl Agent {
             let _ = node.adopt(network, now);
             self.states = node.states().clone();
         }
+        self.failover.look_at_sites_soon();
     }
 
     /// All that is to be done at this time.
@@ -280,6 +299,27 @@ impl Agent {
         };
         self.failover.traffic_at = begin + interval.max(took);
         self.failover.traffic_not_before = begin + TRAFFIC_INTERVAL_MIN.max(took);
+    }
+
+    /// Tells whether this host gets into the sites that it is a gateway of, if that is news.
+    fn tell_sites(&mut self) {
+        self.failover.sites_at = Instant::now() + SITES_INTERVAL;
+        // A kernel that does not say what there is says nothing of sites.
+        let Ok(interfaces) = self.reconciler.host().interfaces() else { return };
+        let network = &self.reading.network;
+        let own = network.find_node(&self.options.node);
+        let sites = network.sites.iter().filter(|site| own.is_some_and(|own| site.gateways.contains(&own)));
+        let sites: BTreeMap<Name, bool> =
+            sites.map(|site| (site.name.clone(), is_site_reached(&site.prefixes, &interfaces))).collect();
+        let cut: Vec<&str> = sites.iter().filter(|(_, works)| !**works).map(|(site, _)| site.as_str()).collect();
+        let problem = format!("no interface that is up and connected leads into {}", cut.join(", "));
+        self.set_problem("sites", (!cut.is_empty()).then_some(problem));
+        let before = std::mem::replace(&mut self.failover.sites, sites.clone());
+        for (site, works) in sites {
+            if before.get(&site) != Some(&works) {
+                self.tell(NodeEvent::Site { site, works });
+            }
+        }
     }
 
     /// Asks the device what has gone to and from whom since it was last asked.

@@ -48,6 +48,14 @@ pub enum Event {
         /// Time since.
         age: Option<Duration>,
     },
+    /// Whether this host gets into one of the sites that it is a gateway of. To be told at the start, and whenever it is another
+    /// way; it may be told again.
+    Site {
+        /// The site.
+        site: Name,
+        /// Whether it does.
+        works: bool,
+    },
     /// A client's session with this server was confirmed by the first packet that came over it: a new handshake, which a
     /// recorded one replayed elsewhere can't bring about.
     ClientHere {

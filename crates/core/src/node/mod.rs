@@ -26,12 +26,13 @@ pub mod recording;
 mod surroundings;
 mod time;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use event::{Counters, EchoAddress, Event, LinkReport, Output};
 pub use links::Health;
+pub use links::site::is_reached as is_site_reached;
 pub use time::Time;
 
 use claims::Whereabouts;
@@ -40,6 +41,7 @@ use exchange::Exchange;
 use exchange::record::{Key, View};
 use exchange::wire::{Header, Message, Part, WireError, decode, encode};
 use handout::Handout;
+use links::site::Way;
 use links::traffic::sealed_bytes;
 use links::{Due, Heard, Link};
 use surroundings::Surroundings;
@@ -64,6 +66,8 @@ pub struct NoSuchNode(pub Name);
 pub struct Node {
     around: Surroundings,
     links: Vec<Link>,
+    /// Ways into sites that have other gateways too, as far as told of.
+    ways: BTreeMap<Name, Way>,
     exchange: Exchange,
     boot: u16,
     /// When each link has something to do.
@@ -95,6 +99,7 @@ impl Node {
             wake_of: vec![Time::NEVER; links.len()],
             around,
             links,
+            ways: BTreeMap::new(),
             boot,
             wakes: BTreeSet::new(),
             outputs: VecDeque::new(),
@@ -126,6 +131,7 @@ impl Node {
                 self.with_link(&with, now, |link| link.handle_counters(sent_bytes, received_bytes, now));
             }
             Event::Handshake { with, age } => self.with_link(&with, now, |link| link.handle_handshake(age, now)),
+            Event::Site { site, works } => self.handle_site(site, works, now),
             Event::ClientHere { client } => self.handle_client(client, Sign::Here, now),
             Event::ClientHeard { client } => self.handle_client(client, Sign::Heard, now),
             Event::ClientGone { client } => self.handle_client(client, Sign::Gone, now),
@@ -147,6 +153,10 @@ impl Node {
                 self.release_silent(now);
                 continue;
             }
+            if self.ways_wake() <= now {
+                self.step_ways(now);
+                continue;
+            }
             if let Some(&(at, link)) = self.wakes.first()
                 && at <= now
             {
@@ -162,7 +172,7 @@ impl Node {
         if !self.outputs.is_empty() || self.whereabouts.has_changed() {
             return Time::default();
         }
-        let links = self.wakes.first().map_or(Time::NEVER, |(at, _)| *at).min(self.server.wake());
+        let links = self.wakes.first().map_or(Time::NEVER, |(at, _)| *at).min(self.server.wake()).min(self.ways_wake());
         let states = if self.handout.has_begun() { self.handout.wake() } else { self.begin_at() };
         links.min(states)
     }
@@ -197,6 +207,8 @@ impl Node {
             }
         }
         self.adopt_clients(now);
+        let own = self.around.own();
+        self.ways.retain(|site, _| self.around.is_way(own, site));
         self.wakes.clear();
         self.wake_of = vec![Time::NEVER; self.links.len()];
         for at in added {
@@ -293,6 +305,8 @@ impl Node {
             self.counters.remembered += 1;
             if let Some(at) = self.around.find(other) {
                 self.publish(at, now);
+            } else if self.ways.contains_key(other) {
+                self.publish_way(other, now);
             }
         }
         let view = self.exchange.records().view(origin, other);
@@ -306,7 +320,8 @@ impl Node {
             View::Takes { us } => format!("takes {} ms", us / 1_000),
             View::Down => "is down".to_owned(),
         };
-        self.update_state(origin, other, &format!("{origin} says that its link with {other} {said}"), now);
+        let what = if self.around.is_way(origin, other) { "way into the site" } else { "link with" };
+        self.update_state(origin, other, &format!("{origin} says that its {what} {other} {said}"), now);
     }
 
     /// Takes up what is known of a link.
@@ -343,6 +358,42 @@ impl Node {
         };
         let own = self.around.own().clone();
         self.update_state(&own, &peer, &reason, now);
+        self.refresh_all();
+    }
+
+    fn handle_site(&mut self, site: Name, works: bool, now: Time) {
+        if !self.around.is_way(self.around.own(), &site) {
+            return;
+        }
+        self.ways.entry(site.clone()).or_insert_with(|| Way::new(works)).handle(works, now);
+        self.publish_way(&site, now);
+    }
+
+    fn ways_wake(&self) -> Time {
+        if self.is_leaving {
+            return Time::NEVER;
+        }
+        self.ways.values().map(Way::wake).min().unwrap_or(Time::NEVER)
+    }
+
+    fn step_ways(&mut self, now: Time) {
+        self.ways.values_mut().for_each(|way| way.step(now));
+        let sites: Vec<Name> = self.ways.keys().cloned().collect();
+        sites.iter().for_each(|site| self.publish_way(site, now));
+    }
+
+    /// Tells whether this node gets into a site, if that is news.
+    fn publish_way(&mut self, site: &Name, now: Time) {
+        let Some(view) = self.ways.get(site).map(Way::view) else { return };
+        if !self.exchange.publish(site, view, &self.around, now) {
+            return;
+        }
+        let reason = match view {
+            View::Down => format!("this gateway does not get into the site {site}: another one is to take over"),
+            View::AsStated | View::Takes { .. } => format!("this gateway gets into the site {site} again"),
+        };
+        let own = self.around.own().clone();
+        self.update_state(&own, site, &reason, now);
         self.refresh_all();
     }
 

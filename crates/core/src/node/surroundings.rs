@@ -91,7 +91,7 @@ impl Surroundings {
     /// Whether the network file has what a record is about.
     pub fn has(&self, key: &Key) -> bool {
         match key {
-            Key::Link { origin, other } => self.is_link(origin, other),
+            Key::Link { origin, other } => self.is_link(origin, other) || self.is_way(origin, other),
             Key::Client(client) => self.is_claimable(client),
         }
     }
@@ -159,6 +159,14 @@ impl Surroundings {
         ends.is_some_and(|(a, b)| self.has_link(a, b))
     }
 
+    /// Whether a node is one of several gateways of a site, which then has a name that no node has.
+    pub fn is_way(&self, gateway: &Name, site: &Name) -> bool {
+        let sites = &self.network.sites;
+        let site = sites.binary_search_by(|other| other.name.cmp(site)).ok().map(|at| &sites[at]);
+        let gateway = self.network.find_node(gateway);
+        site.zip(gateway).is_some_and(|(site, gateway)| site.gateways.len() > 1 && site.gateways.contains(&gateway))
+    }
+
     /// Whether the other end of one link has a link of its own, as far as is known working, to the other end of another.
     pub fn covers(&self, from: usize, to: usize) -> bool {
         let (from, to) = (self.peers[from], self.peers[to]);
@@ -171,9 +179,10 @@ impl Surroundings {
         &self.states
     }
 
-    /// Takes the records of a link between two nodes anew. Says whether its state is another one now.
+    /// Takes the records of a link between two nodes, or of a gateway's way into a site, anew. Says whether its state is another
+    /// one now.
     pub fn update(&mut self, a: &Name, b: &Name, records: &Records) -> bool {
-        if !self.is_link(a, b) {
+        if !self.is_link(a, b) && !self.is_way(a, b) {
             return false;
         }
         let view = |origin: &Name, other: &Name| records.view(origin, other);

@@ -19,7 +19,8 @@ use ipnet::IpNet;
 use super::addresses::Addresses;
 use super::paths::{Cost, Hop, HubNo, Paths};
 use super::prefixes::{host, merge};
-use crate::network::{Network, NodeIx, RegionIx};
+use super::{LinkState, LinkStates};
+use crate::network::{Network, NodeIx, RegionIx, Site};
 
 /// A prefix that is not a node's own address, and the node behind which it is.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,7 @@ pub(super) struct Behind {
 pub(super) struct Destinations<'a> {
     pub network: &'a Network,
     pub paths: &'a Paths,
+    states: &'a LinkStates,
     /// Own addresses of each node.
     own: Vec<Vec<IpNet>>,
     /// Client addresses and ranges, prefixes behind clients, site prefixes.
@@ -106,7 +108,7 @@ struct Peculiar {
 }
 
 impl Peculiar {
-    fn new(network: &Network) -> Peculiar {
+    fn new(network: &Network, states: &LinkStates) -> Peculiar {
         let mut isolated: BTreeMap<NodeIx, Vec<NodeIx>> = BTreeMap::new();
         for (a, b) in &network.isolated {
             isolated.entry(*a).or_default().push(*b);
@@ -114,7 +116,8 @@ impl Peculiar {
         }
         let mut local: BTreeMap<NodeIx, Vec<IpNet>> = BTreeMap::new();
         for site in &network.sites {
-            for gateway in &site.gateways {
+            // Who does not get into a site next door sends packets for it to another gateway, as everybody does.
+            for gateway in site.gateways.iter().filter(|gateway| enters(network, states, **gateway, site)) {
                 local.entry(*gateway).or_default().extend(&site.prefixes);
             }
         }
@@ -139,7 +142,7 @@ impl<'a> Destinations<'a> {
     /// Collects them.
     pub fn new(
         network: &'a Network,
-        paths: &'a Paths,
+        (paths, states): (&'a Paths, &'a LinkStates),
         addresses: &Addresses,
         homes: &[Option<NodeIx>],
     ) -> Destinations<'a> {
@@ -147,7 +150,7 @@ impl<'a> Destinations<'a> {
             addresses.nodes.iter().map(|list| list.iter().copied().map(host).collect()).collect();
         let mut extras = client_extras(network, addresses, homes);
         for site in &network.sites {
-            let Some(owner) = active_gateway(paths, &site.gateways) else { continue };
+            let Some(owner) = active_gateway(network, (paths, states), site) else { continue };
             extras.extend(site.prefixes.iter().map(|prefix| Behind { prefix: *prefix, owner }));
         }
         extras.sort_by_key(|behind| (behind.prefix, behind.owner));
@@ -157,7 +160,7 @@ impl<'a> Destinations<'a> {
         }
         let all = all.into_iter().map(|list| merge(list).into()).collect();
         let (groups, regions) = group(network, paths);
-        Destinations { network, paths, own, extras, all, groups, regions }
+        Destinations { network, paths, states, own, extras, all, groups, regions }
     }
 
     /// All that is behind a node, itself included.
@@ -176,7 +179,7 @@ impl<'a> Destinations<'a> {
         for node in self.network.node_numbers() {
             by_class[self.paths.class_of[node.at()] as usize].push(node);
         }
-        let peculiar = Peculiar::new(self.network);
+        let peculiar = Peculiar::new(self.network, self.states);
         let classes = by_class.iter().enumerate();
         let mut owned: Vec<Owned> =
             classes.flat_map(|(class, members)| self.owned_in(class, members, &peculiar)).collect();
@@ -186,7 +189,7 @@ impl<'a> Destinations<'a> {
 
     /// The owners in one node's device.
     pub fn owned_at(&self, node: NodeIx) -> Vec<Owned> {
-        self.owned_in(self.paths.class_of[node.at()] as usize, &[node], &Peculiar::new(self.network))
+        self.owned_in(self.paths.class_of[node.at()] as usize, &[node], &Peculiar::new(self.network, self.states))
     }
 
     /// The owners in the devices of some nodes of a class.
@@ -373,12 +376,20 @@ fn client_extras(network: &Network, addresses: &Addresses, homes: &[Option<NodeI
     extras
 }
 
-/// The preferred gateway that has a working link, or else the preferred one.
-fn active_gateway(paths: &Paths, gateways: &[NodeIx]) -> Option<NodeIx> {
-    if let [only] = gateways {
+/// The preferred gateway that has a working link and gets into the site; or else the preferred one of those that have a link;
+/// or else the preferred one.
+fn active_gateway(network: &Network, (paths, states): (&Paths, &LinkStates), site: &Site) -> Option<NodeIx> {
+    if let [only] = site.gateways.as_slice() {
         return Some(*only);
     }
-    gateways.iter().find(|node| paths.is_linked(**node)).or(gateways.first()).copied()
+    let linked = || site.gateways.iter().copied().filter(|node| paths.is_linked(*node));
+    let enters = |node: &NodeIx| enters(network, states, *node, site);
+    linked().find(enters).or_else(|| linked().next()).or(site.gateways.first().copied())
+}
+
+/// Whether a gateway gets into a site, as far as it has said. The only gateway is not asked.
+fn enters(network: &Network, states: &LinkStates, gateway: NodeIx, site: &Site) -> bool {
+    site.gateways.len() == 1 || states.of(&network.node(gateway).name, &site.name) != Some(LinkState::Down)
 }
 
 /// Groups nodes by class and region, and finds each region's anchor: its first hub, or else its first node.

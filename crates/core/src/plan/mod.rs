@@ -126,7 +126,7 @@ fn decide(
     let (addresses, ledger) = addresses::allocate(&network, ledger, findings);
     let paths = Paths::new(&network, states);
     let homes = node_plan::homes(&network, claims);
-    let destinations = allowed::Destinations::new(&network, &paths, &addresses, &homes);
+    let destinations = allowed::Destinations::new(&network, (&paths, states), &addresses, &homes);
     let owned = match only {
         None => destinations.owned(),
         Some(Member::Node(node)) => destinations.owned_at(node),

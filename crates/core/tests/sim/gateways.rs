@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use wayleave_core::names::Name;
 use wayleave_core::network::Network;
+use wayleave_core::node::Event;
 use wayleave_core::plan::{Ledger, plan};
 
 use crate::random::read;
@@ -98,4 +99,38 @@ fn a_gateway_that_flaps_every_two_seconds_is_left_once() {
     seen.dedup();
     assert_eq!(seen, ["first", "second"]);
     assert_eq!(watch(&mut world, 60), ["second", "first"]);
+}
+
+#[test]
+fn a_gateway_that_does_not_get_into_its_site_hands_over_and_comes_back_when_it_is_steady() {
+    let mut world = started();
+    let (first, second) = (world.find("first"), world.find("second"));
+    let site = |works: bool| Event::Site { site: Name::new("office").unwrap(), works };
+    [first, second].into_iter().for_each(|at| world.tell(at, site(true)));
+    world.run(S);
+    world.tell(first, site(false));
+    world.run(S / 2);
+    for who in ["far", "hub", "other", "first"] {
+        assert_eq!(gateway_seen_by(&world, who).unwrap().as_str(), "second", "{who}");
+    }
+    // One that gets in no better is no reason to move; one that says so again after its agent was restarted stays left.
+    world.tell(second, site(false));
+    assert_eq!(watch(&mut world, 2), ["first"]);
+    world.tell(second, site(true));
+    assert_eq!(watch(&mut world, 12), ["first", "second"]);
+    world.kill_agent(first);
+    world.run(5 * S);
+    world.start_agent(first);
+    world.tell(first, site(false));
+    assert_eq!(watch(&mut world, 10), ["second"]);
+    world.tell(first, site(true));
+    assert_eq!(watch(&mut world, 15), ["second", "first"]);
+    // What was said before a restart does not outlive it.
+    world.tell(first, site(false));
+    world.run(2 * S);
+    world.kill_agent(first);
+    world.run(5 * S);
+    world.start_agent(first);
+    world.tell(first, site(true));
+    assert_eq!(watch(&mut world, 20), ["second", "first"]);
 }

@@ -12,6 +12,7 @@
 mod cost;
 mod damping;
 mod hearing;
+pub mod site;
 pub mod traffic;
 
 use std::time::Duration;
