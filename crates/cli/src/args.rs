@@ -584,6 +584,27 @@ pub enum LabCommand {
         #[command(flatten)]
         what: LabTarget,
     },
+    /// Take a client to another region: its latencies become those of that region, and it has a new public address
+    Move {
+        #[command(flatten)]
+        which: LabName,
+        /// Which client
+        client: String,
+        /// To which region
+        region: String,
+        /// Its public address stays, so that a load balancer that pins flows keeps it where it is
+        #[arg(long)]
+        keep_address: bool,
+    },
+    /// Run a program inside a member; the lab does this itself
+    #[command(hide = true)]
+    Become {
+        /// The member's directory
+        directory: PathBuf,
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Run a member's agent; the lab does this itself
     #[command(hide = true)]
     Agent {
@@ -632,12 +653,15 @@ pub struct LabUpArgs {
     /// What kind of NAT members without a public endpoint are behind
     #[arg(long, value_enum, default_value_t = NatKind::EndpointIndependent)]
     pub nat: NatKind,
-    /// Run the real agent on every member, so that links fail over
+    /// Run the real agent on every member, so that links fail over; where clients roam, all nodes run it without being asked
     #[arg(long)]
     pub agents: bool,
     /// Let each agent record in a file of this folder, as `wayleave agent --record` does
-    #[arg(long, value_name = "FOLDER", requires = "agents")]
+    #[arg(long, value_name = "FOLDER")]
     pub record: Option<PathBuf>,
+    /// The WireGuard of clients, started as `PROGRAM DEVICE`, such as `wireguard-go`; by default the embedded engine
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "agents")]
+    pub clients: Option<PathBuf>,
     /// Seconds that a NAT remembers a silent flow
     #[arg(long, value_name = "S", default_value_t = 30)]
     pub nat_timeout_s: u64,

@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use desk::Desk;
 
 /// Each example and the member whose plan says most.
-const EXAMPLES: [(&str, &str); 7] = [
+const EXAMPLES: [(&str, &str); 8] = [
     ("dn42", "vps"),
     ("edgeproxy", "sin"),
     ("multi-region", "vpn-singapore"),
     ("policy", "git"),
     ("private-cluster", "host1"),
+    ("stock-regions", "vpn-singapore"),
     ("third-office", "gamma"),
     ("two-offices", "alpha"),
 ];
@@ -36,9 +37,9 @@ const MORE: [(&str, &str); 17] = [
     ("policy", "--ingress"),
     ("policy", "gate --platform networkd"),
     ("policy", "git --platform cloud-init"),
-    ("multi-region", "vpn-ireland --platform networkd"),
-    ("multi-region", "vpn-singapore --platform commands"),
-    ("multi-region", "--routes"),
+    ("stock-regions", "vpn-ireland --platform networkd"),
+    ("stock-regions", "vpn-singapore --platform commands"),
+    ("stock-regions", "--routes"),
     ("private-cluster", "host1 --platform networkd"),
     ("third-office", "alpha --platform routeros"),
     ("third-office", "beta --platform vyos"),

@@ -25,6 +25,8 @@ mod leftovers;
 mod ordinary_user;
 #[path = "lab/policy.rs"]
 mod policy;
+#[path = "lab/regions.rs"]
+mod regions;
 #[path = "lab/rendered.rs"]
 mod rendered;
 #[path = "lab/roaming.rs"]

@@ -61,6 +61,9 @@ pub const ANYCAST_MEMBERS_MAX: usize = 64;
 /// Flows of one anycast address that are remembered. A lab has a thousand clients, each with a few source ports; this is 8 MB.
 pub const ANYCAST_FLOWS_MAX: usize = 65_536;
 
+/// Clients that have travelled at the same time, each with a public address of its own: what is left of the made-up range.
+pub const MOVED_ADDRESSES_MAX: u32 = 400;
+
 /// `txqueuelen` of the wire's TUNs: at the default of 500 a burst at 200 Mbit/s loses 16 % before the wire sees it.
 pub const TUN_QUEUE_PACKETS: u32 = 10_000;
 
@@ -90,6 +93,9 @@ pub const PING_COUNT_CONTROL_MAX: u32 = 1_000;
 
 /// Threads that close a wire's devices at its end. Closing waits for the kernel rather than works, so more than processors pay.
 pub const CLOSING_THREADS: usize = 64;
+
+/// How long a client's own WireGuard may take until it listens to its socket.
+pub const STOCK_START_MAX: Duration = Duration::from_secs(20);
 
 /// How long a lab may take to end: a hundred engines and their devices take about four seconds on a busy machine.
 pub const CONTROL_END_TIMEOUT: Duration = Duration::from_secs(60);

@@ -17,7 +17,7 @@ use wayleave_core::host::KeyPaths;
 use self::line::Protocol;
 use crate::limits::{CONTROL_REQUEST_BYTES_MAX, CONTROL_RESPONSE_BYTES_MAX};
 
-pub use snapshot::{DeviceSnapshot, Health, MemberSnapshot, ReadySnapshot, Snapshot};
+pub use snapshot::{DeviceSnapshot, Health, MemberSnapshot, MoveSnapshot, ReadySnapshot, Snapshot};
 
 /// How an agent and the commands talk.
 pub const PROTOCOL: Protocol = Protocol {

@@ -35,6 +35,9 @@ pub struct Snapshot {
     pub device: DeviceSnapshot,
     /// Everybody else in the network, worst first.
     pub members: Vec<MemberSnapshot>,
+    /// Each client's latest move, of those that this agent has seen moving.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<MoveSnapshot>,
 }
 
 /// How something is, from worst to best.
@@ -64,6 +67,22 @@ pub struct ReadySnapshot {
     pub clients: usize,
     /// What speaks against being ready, what matters most first.
     pub against: Vec<String>,
+}
+
+/// A client's latest move between entry nodes, as one node has seen it. Times are microseconds of the host's monotonic clock
+/// (`CLOCK_MONOTONIC`), the same for all programs of one host, and nothing to compare between two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveSnapshot {
+    /// The client.
+    pub client: String,
+    /// The entry node that it was with before; none: nobody.
+    pub from: Option<String>,
+    /// The entry node that it is with.
+    pub to: Option<String>,
+    /// On the node that it came to: when that node's device told of it.
+    pub came_us: Option<u64>,
+    /// When this node's devices and routes had followed.
+    pub followed_us: u64,
 }
 
 /// A WireGuard device.

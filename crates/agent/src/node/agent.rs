@@ -272,6 +272,8 @@ impl Agent {
         self.set_part(part);
         self.is_plan_old = false;
         self.adopt_links();
+        let clients = &self.reading.network.clients;
+        self.clients.moves.keep(|name| clients.binary_search_by(|client| client.name.cmp(name)).is_ok());
         self.plan_anew();
         self.set_endpoints();
         self.reconcile();

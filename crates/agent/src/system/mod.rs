@@ -2,6 +2,7 @@
 //!
 //! Directories with locks, signals, changed files, the service manager. None of it knows of networks or plans.
 
+pub mod clock;
 pub mod directory;
 pub mod ready_port;
 pub mod signals;

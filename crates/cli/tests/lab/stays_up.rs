@@ -113,7 +113,7 @@ fn wrong_names_are_told_with_the_nearest_one_and_the_right_word() {
         return;
     }
     let desk = Desk::with_examples();
-    let lab = Running::start(&desk, "names", "multi-region.toml");
+    let lab = Running::start(&desk, "names", "stock-regions.toml");
     for (command, said) in [
         ("ping vpn-irland", "did you mean vpn-ireland?"),
         ("exec vpn-irelan true", "did you mean vpn-ireland?"),

@@ -64,7 +64,12 @@ impl Network {
         self.rtt_between(Place::Client(client as u32), region, Place::Node(node), self.node(node).region)
     }
 
-    /// The same, only if it is stated.
+    /// The same for a client that has gone to some region: what holds for anybody there.
+    pub fn visitor_rtt_us(&self, region: RegionIx, node: NodeIx) -> u64 {
+        self.rtt_between(Place::Region(region), Some(region), Place::Node(node), self.node(node).region)
+    }
+
+    /// The same as [`Network::client_rtt_us`], only if it is stated.
     pub fn client_rtt_stated_us(&self, client: usize, node: NodeIx) -> Option<u64> {
         let region = self.clients[client].region;
         self.rtt_stated(Place::Client(client as u32), region, Place::Node(node), self.node(node).region)

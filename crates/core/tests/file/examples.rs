@@ -27,12 +27,24 @@ fn edgeproxy_has_twelve_nodes_in_six_regions_and_fourteen_links() {
 }
 
 #[test]
-fn multi_region_has_a_backbone_and_clients_that_prefer_their_own_region() {
+fn multi_region_has_a_backbone_and_clients_that_all_dial_one_address() {
     let network = example("multi-region.toml");
+    assert_eq!((network.nodes.len(), network.sites.len(), network.links.len()), (3, 3, 3));
+    assert!(network.clients.iter().all(|client| client.roams));
+    let nearest: Vec<&str> = network.clients.iter().map(|c| network.node(c.via[0]).name.as_str()).collect();
+    assert_eq!(nearest, ["vpn-ireland", "vpn-singapore", "vpn-virginia"]);
+    assert_eq!(network.client_rtt_us(1, network.clients[1].via[0]), 3_000);
+    let entry = network.entry.as_ref().map(|entry| (entry.endpoints[0].to_string(), entry.ready_port));
+    assert_eq!(entry, Some(("198.51.100.1:51821".to_owned(), 51819)));
+}
+
+#[test]
+fn stock_regions_has_clients_that_prefer_their_own_region_and_know_all_servers() {
+    let network = example("stock-regions.toml");
     assert_eq!((network.nodes.len(), network.sites.len(), network.links.len()), (3, 3, 3));
     let via: Vec<&str> = network.clients.iter().map(|c| network.node(c.via[0]).name.as_str()).collect();
     assert_eq!(via, ["vpn-ireland", "vpn-singapore", "vpn-virginia"]);
-    assert_eq!(network.client_rtt_us(1, network.clients[1].via[0]), 3_000);
+    assert!(network.clients.iter().all(|client| !client.roams && client.via.len() == 3));
 }
 
 #[test]

@@ -8,9 +8,10 @@ use wayleave_core::file::load_with;
 use wayleave_core::network::Network;
 use wayleave_core::network::resolve::resolve;
 
-const EXAMPLES: [&str; 4] = [
+const EXAMPLES: [&str; 5] = [
     include_str!("../../../../examples/edgeproxy.toml"),
     include_str!("../../../../examples/multi-region.toml"),
+    include_str!("../../../../examples/stock-regions.toml"),
     include_str!("../../../../examples/private-cluster.toml"),
     include_str!("../../../../examples/dn42.toml"),
 ];

@@ -76,12 +76,12 @@ fn check(before: &Plan, files: Vec<File>) -> Result<(), String> {
 
 #[test]
 fn examples_come_back() {
-    for name in ["edgeproxy", "multi-region", "two-offices", "third-office", "private-cluster", "dn42", "policy"] {
+    for name in ["edgeproxy", "stock-regions", "two-offices", "third-office", "private-cluster", "dn42", "policy"] {
         for platform in READ {
             // Routers can't keep a tunnel's own packets out of it, as the clouds of this one need.
             let is_router = matches!(platform, Platform::Edgeos | Platform::Vyos | Platform::Routeros);
             let rendered = rendered_for(example(&format!("{name}.toml")), platform);
-            assert_eq!(rendered.is_none(), is_router && name == "multi-region", "{name} {}", platform.word());
+            assert_eq!(rendered.is_none(), is_router && name == "stock-regions", "{name} {}", platform.word());
             let Some((plan, files)) = rendered else { continue };
             let result = check(&plan, files);
             assert!(result.is_ok(), "{name} {}: {}", platform.word(), result.unwrap_err());

@@ -88,7 +88,7 @@ fn an_office_is_told_of_the_other_office_and_of_the_tunnel() {
 
 #[test]
 fn addresses_that_are_not_known_are_asked_for_and_never_made_up() {
-    let files = lan_routes(&example("multi-region.toml"));
+    let files = lan_routes(&example("stock-regions.toml"));
     assert_eq!(files.len(), 3);
     for file in &files {
         assert!(file.text.contains("via GATEWAY\n") && !file.text.contains("dhcp-option"), "{}", *file.text);

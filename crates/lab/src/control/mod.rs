@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use wayleave_agent::control::line::Protocol;
 
 use crate::limits::{CONTROL_ANSWER_BYTES_MAX, CONTROL_ANSWER_TIMEOUT, CONTROL_REQUEST_BYTES_MAX, CONTROL_TIMEOUT};
-use crate::session::{Fault, LinkReport, PairReport, Target};
+use crate::session::{ClientReport, Fault, LinkReport, PairReport, Target};
 
 /// How a lab and the commands talk.
 pub const PROTOCOL: Protocol = Protocol {
@@ -43,6 +43,15 @@ pub enum Request {
     Fail(Fault),
     /// Mend something.
     Heal(Target),
+    /// Take a client to a region.
+    Move {
+        /// Which client.
+        client: String,
+        /// Which region.
+        region: String,
+        /// Under its present address, instead of one of the other region.
+        keep_address: bool,
+    },
     /// Where a place's namespace is.
     Enter {
         /// Which place.
@@ -62,6 +71,11 @@ pub enum Response {
     Pairs(Vec<PairReport>),
     /// To [`Request::Enter`].
     Entry(Entry),
+    /// To [`Request::Move`].
+    Moved {
+        /// The client's new public address, if it has one.
+        address: Option<std::net::Ipv4Addr>,
+    },
     /// Done.
     Done,
     /// Not done, and why.
@@ -79,6 +93,9 @@ pub struct Status {
     pub pid: u32,
     /// All overlay links.
     pub links: Vec<LinkReport>,
+    /// All clients that roam.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<ClientReport>,
     /// What is cut, as sentences.
     pub faults: Vec<String>,
     /// How late the wire delivered its packets, in milliseconds: the 99th percentile.

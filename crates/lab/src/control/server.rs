@@ -76,11 +76,16 @@ fn answer(lab: &mut Lab, lab_name: &str, request: Request) -> Result<Response, S
         Request::Status => Ok(Response::Status(status(lab, lab_name).map_err(words)?)),
         Request::Ping { from, to, count } => {
             let pairs = pairs(lab, &from, &to)?;
+            lab.follow_clients();
             let count = count.clamp(1, PING_COUNT_CONTROL_MAX);
             Ok(Response::Pairs(lab.measure_pairs(&pairs, count).map_err(words)?))
         }
         Request::Fail(fault) => lab.fail(fault).map(|()| Response::Done).map_err(|error| chain(&error)),
         Request::Heal(target) => lab.heal(&target).map(|()| Response::Done).map_err(|error| chain(&error)),
+        Request::Move { client, region, keep_address } => {
+            let moved = lab.move_client(&client, &region, keep_address);
+            moved.map(|address| Response::Moved { address }).map_err(|error| chain(&error))
+        }
         Request::Enter { place } => entry(lab, &place).map(Response::Entry),
         Request::Down => Ok(Response::Done),
     }
@@ -98,14 +103,16 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn status(lab: &Lab, lab_name: &str) -> Result<Status, LabError> {
+fn status(lab: &mut Lab, lab_name: &str) -> Result<Status, LabError> {
     let milliseconds = |late: Duration| late.as_secs_f64() * 1_000.0;
     let stats = lab.wire().stats()?;
+    let clients = lab.follow_clients();
     Ok(Status {
         lab: lab_name.to_owned(),
         network: lab.plan.network.name.to_string(),
         pid: std::process::id(),
         links: lab.links()?,
+        clients,
         faults: lab.faults().iter().map(ToString::to_string).collect(),
         wire_lateness_p99_ms: milliseconds(stats.lateness.p99),
         wire_lateness_max_ms: milliseconds(stats.lateness.max),

@@ -106,7 +106,8 @@ impl AgentProcess {
         let spawn = move || -> io::Result<Child> {
             let mut command = Command::new(&program);
             command.args(["lab", "agent"]).arg(&place).env("WAYLEAVE_RUNTIME_DIR", &place);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone()?);
+            // Each in a place of its own: what it writes without being told where is nobody else's.
+            command.current_dir(&place).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone()?);
             end_with_parent(&mut command);
             command.spawn()
         };
@@ -116,10 +117,14 @@ impl AgentProcess {
         Ok(AgentProcess { directory: directory.to_owned(), network, child })
     }
 
+    /// Where it answers.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.directory.join("networks").join(self.network.as_str()).join("control.sock")
+    }
+
     /// What it reports; none while it is not there.
     pub(super) fn snapshot(&self) -> Option<Snapshot> {
-        let socket = self.directory.join("networks").join(self.network.as_str()).join("control.sock");
-        match ask(&socket, Request::Status) {
+        match ask(&self.socket(), Request::Status) {
             Ok(Response::Status(snapshot)) => Some(*snapshot),
             _ => None,
         }
@@ -151,7 +156,7 @@ fn watch(child: &Mutex<Option<Child>>, spawn: impl Fn() -> io::Result<Child>) {
 }
 
 /// The kernel ends the process when the lab's ends, however that happens (prctl(2), `PR_SET_PDEATHSIG`).
-fn end_with_parent(command: &mut Command) {
+pub(super) fn end_with_parent(command: &mut Command) {
     use std::os::unix::process::CommandExt as _;
     let parent = std::process::id();
     let before_exec = move || {

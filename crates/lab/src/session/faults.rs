@@ -158,6 +158,18 @@ impl Lab {
         Ok(())
     }
 
+    /// Brings all ways of a member to its present times, what is cut stays cut.
+    pub(super) fn reshape(&self, member: Member) -> Result<(), FaultError> {
+        let host = &self.members[&member];
+        for peer in self.plan.peers(member) {
+            let Some(other) = self.members.get(&peer.who) else { continue };
+            let (out, back) = (self.link_model(member, peer.who)?, self.link_model(peer.who, member)?);
+            self.wire.set_link(host.port, other.port, out).map_err(LabError::Wire)?;
+            self.wire.set_link(other.port, host.port, back).map_err(LabError::Wire)?;
+        }
+        Ok(())
+    }
+
     /// The model of a way in one direction, with the faults in force.
     fn link_model(&self, from: Member, to: Member) -> Result<LinkModel, FaultError> {
         let mut model = self.shape(self.rtt_us(from, to));

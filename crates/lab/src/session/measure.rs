@@ -126,7 +126,7 @@ impl Lab {
             return None;
         }
         let path = self.plan.path(member(from)?, member(to)?)?;
-        let rtt_us = self.plan.path_rtt_us(&path);
+        let rtt_us = path.windows(2).map(|step| self.rtt_us(step[0], step[1])).sum();
         let mut names: Vec<String> = path.iter().map(|step| self.plan.name(*step).to_string()).collect();
         if let Place::Lan(_) = from {
             names.insert(0, self.place_name(from));
@@ -287,11 +287,16 @@ impl Lab {
                 };
                 let age = state.last_handshake.map(|at| now.saturating_sub(at));
                 let back = self.plan.peers(peer.who).iter().find(|back| back.who == *member);
+                let carries = !peer.allowed.is_empty() || back.is_some_and(|back| !back.allowed.is_empty());
+                // A client that roams has one link, with the entry node that it is with.
+                if !carries && self.roams(peer.who) {
+                    continue;
+                }
                 links.push(LinkReport {
                     a: host.name.to_string(),
                     b: self.plan.name(peer.who).to_string(),
                     planned_rtt_ms: self.rtt_us(*member, peer.who) as f64 / 1_000.0,
-                    carries: !peer.allowed.is_empty() || back.is_some_and(|back| !back.allowed.is_empty()),
+                    carries,
                     // A session is refused after 180 s (WireGuard whitepaper, section 6.2).
                     up: age.is_some_and(|age| age < Duration::from_secs(180)),
                     cut: self.is_cut(*member, peer.who),
@@ -302,6 +307,12 @@ impl Lab {
             }
         }
         Ok(links)
+    }
+}
+
+impl Lab {
+    fn roams(&self, member: Member) -> bool {
+        matches!(member, Member::Client(at) if self.network.clients[at as usize].roams)
     }
 }
 

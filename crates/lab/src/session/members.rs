@@ -19,11 +19,12 @@ use wayleave_engine::{
 };
 
 use super::agents::AgentProcess;
-use super::{Lab, LabError};
+use super::stock::Stock;
+use super::{Lab, LabError, own_entry};
 use crate::host::{Namespace, NamespaceError, Netlink, NetlinkError, Route, firewall, tun};
 use crate::limits::TUN_QUEUE_PACKETS;
 use crate::scenario::Underlay;
-use crate::wire::{NatId, PortId, UnderlayId};
+use crate::wire::{PortId, UnderlayId};
 
 /// The device that leads to the wire.
 pub const UNDERLAY_DEVICE: &str = "underlay0";
@@ -50,8 +51,26 @@ pub struct MemberHost {
 enum Runner {
     /// The lab's own hands.
     Engine(Device),
+    /// The same hands, and somebody else's WireGuard.
+    Stock(Stock),
     /// The real agent.
     Agent(AgentProcess),
+}
+
+impl Runner {
+    /// Tells a device that the lab configures itself.
+    fn configure(&self, change: &ConfigureDevice, member: &Name) -> Result<(), LabError> {
+        let engine = |source| LabError::Engine { member: member.to_string(), source };
+        match self {
+            Runner::Engine(device) => device.configure(change).map_err(engine),
+            Runner::Stock(stock) => stock.configure(change).map_err(|source| stock_error(member, source)),
+            Runner::Agent(_) => Ok(()),
+        }
+    }
+}
+
+fn stock_error(member: &Name, source: std::io::Error) -> LabError {
+    LabError::Stock { member: member.to_string(), source }
 }
 
 /// Adds a member's name to errors.
@@ -69,7 +88,7 @@ impl About<'_> {
 
 impl MemberHost {
     /// Builds it: namespace, underlay, WireGuard device with its addresses, engine without peers.
-    pub(super) fn build(lab: &Lab, member: Member, nats: &[NatId]) -> Result<MemberHost, LabError> {
+    pub(super) fn build(lab: &Lab, member: Member) -> Result<MemberHost, LabError> {
         let plan = lab.plan.of(member);
         let name = plan.name.clone();
         let about = About(&name);
@@ -84,7 +103,7 @@ impl MemberHost {
             lab.wire.add_address(port, *address, UnderlayId(*number))?;
         }
         if let Some(nat) = home.nat {
-            lab.wire.set_nat(port, Some(nats[nat]))?;
+            lab.wire.set_nat(port, Some(lab.nats[nat]))?;
         }
         let addresses: Vec<IpAddr> = home.addresses.iter().map(|(address, _)| *address).collect();
         let sources = lab.underlay.sources(home);
@@ -101,9 +120,18 @@ impl MemberHost {
             Ok(device)
         };
         namespace.run(underlay).map_err(|error| about.namespace(error))??;
-        let runner = match &lab.options.agents {
-            Some(agents) => Runner::Agent(lab.start_agent(agents, member, &namespace, &directory)?),
-            None => Runner::Engine(namespace.run(work).map_err(|error| about.namespace(error))??),
+        let stock = lab.options.client_program.as_ref().filter(|_| matches!(member, Member::Client(_)));
+        let runner = match (lab.agents_of(member), stock) {
+            (Some(agents), _) => Runner::Agent(lab.start_agent(agents, member, &namespace, &directory)?),
+            (None, Some(program)) => {
+                let (own, entry) = (&lab.options.program, own_entry(&namespace, &directory));
+                let stock = Stock::start(own, program, plan.device.as_str(), &directory, &entry);
+                let stock = stock.map_err(|source| stock_error(&name, source))?;
+                let addresses = || configure_device(&plan).map_err(|error| about.netlink(error));
+                namespace.run(addresses).map_err(|error| about.namespace(error))??;
+                Runner::Stock(stock)
+            }
+            (None, None) => Runner::Engine(namespace.run(work).map_err(|error| about.namespace(error))??),
         };
         let device_name = plan.device.to_string();
         let (routes, peers) = (BTreeSet::new(), BTreeSet::new());
@@ -112,11 +140,12 @@ impl MemberHost {
 
     /// Brings device and routes to a plan: additions first, and nothing of a peer that stays as it is is touched.
     pub(super) fn apply(&mut self, plan: &NodePlan, key: &PrivateKey, underlay: &Underlay) -> Result<(), LabError> {
-        let Runner::Engine(device) = &self.runner else {
-            // An agent plans by itself.
+        if let Runner::Agent(_) = self.runner {
+            // It plans by itself.
             self.configured = true;
             return Ok(());
-        };
+        }
+        let runner = &self.runner;
         let wanted: BTreeSet<IpNet> = plan.routes.iter().copied().collect();
         let new: Vec<IpNet> = wanted.difference(&self.routes).copied().collect();
         let old: Vec<IpNet> = self.routes.difference(&wanted).copied().collect();
@@ -138,11 +167,10 @@ impl MemberHost {
             Ok::<(), NetlinkError>(())
         };
         let about = About(&self.name);
-        let engine = |source| LabError::Engine { member: plan.name.to_string(), source };
         let first = !self.configured;
         let work = || -> Result<(), LabError> {
             let mut netlink = Netlink::open().map_err(|error| about.netlink(error))?;
-            device.configure(&set).map_err(engine)?;
+            runner.configure(&set, &plan.name)?;
             if first {
                 add_link_routes(&mut netlink, plan).map_err(|error| about.netlink(error))?;
             }
@@ -159,8 +187,16 @@ impl MemberHost {
     /// What its agent reports; none if it has none, or that is being started again.
     pub fn snapshot(&self) -> Option<Snapshot> {
         match &self.runner {
-            Runner::Engine(_) => None,
+            Runner::Engine(_) | Runner::Stock(_) => None,
             Runner::Agent(agent) => agent.snapshot(),
+        }
+    }
+
+    /// Where its agent answers, if it has one.
+    pub(super) fn agent_socket(&self) -> Option<std::path::PathBuf> {
+        match &self.runner {
+            Runner::Engine(_) | Runner::Stock(_) => None,
+            Runner::Agent(agent) => Some(agent.socket()),
         }
     }
 
@@ -198,9 +234,7 @@ impl MemberHost {
             Some(ConfigurePeer { persistent_keepalive_s: Some(peer.keepalive_s?), ..ConfigurePeer::new(public_key) })
         };
         let peers = plan.peers.iter().filter_map(peer).collect();
-        let engine = |source| LabError::Engine { member: plan.name.to_string(), source };
-        let Runner::Engine(device) = &self.runner else { return Ok(()) };
-        device.configure(&ConfigureDevice { peers, ..ConfigureDevice::default() }).map_err(engine)
+        self.runner.configure(&ConfigureDevice { peers, ..ConfigureDevice::default() }, &plan.name)
     }
 
     /// Whether it has not been configured yet.
@@ -231,6 +265,7 @@ impl MemberHost {
             Runner::Engine(device) => {
                 device.describe().map_err(|source| LabError::Engine { member: self.name.to_string(), source })
             }
+            Runner::Stock(stock) => stock.describe().map_err(|source| stock_error(&self.name, source)),
             // An agent that is being started again knows nothing yet.
             Runner::Agent(agent) => Ok(agent.snapshot().map(|snapshot| described(&snapshot)).unwrap_or_default()),
         }

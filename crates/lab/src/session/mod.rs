@@ -6,10 +6,13 @@
 
 mod accelerator;
 pub mod agents;
+mod clients;
 mod faults;
 mod lans;
 mod measure;
 mod members;
+mod moves;
+pub mod stock;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,12 +28,15 @@ use wayleave_core::network::{Network, NodeIx};
 use wayleave_core::plan::{self, Ledger, LinkStates, Member, NodePlan, Plan};
 
 pub use accelerator::{Accelerator, AcceleratorError, HealthChecks};
+pub use clients::{Agents as ClientAgents, ClientReport, MoveReport};
 pub use faults::{Fault, FaultError, Target};
 pub use lans::Lan;
 pub use measure::{LinkReport, PairReport, Place};
 pub use members::MemberHost;
+pub use moves::MoveError;
 
 use agents::{AgentProcess, Briefing};
+use moves::Traveller;
 
 use crate::control::Entry;
 use crate::host::{Namespace, NamespaceError, NetlinkError};
@@ -58,15 +64,19 @@ pub struct LabOptions {
     pub nat_mapping: NatMapping,
     /// How long they remember a silent flow.
     pub nat_timeout: Duration,
-    /// The real agent on every member, instead of the lab's own hands.
+    /// The real agent on members, instead of the lab's own hands.
     pub agents: Option<Agents>,
+    /// What runs the WireGuard of clients without agent, started as `PROGRAM DEVICE`, instead of the embedded engine.
+    pub client_program: Option<PathBuf>,
+    /// This program: agents are run by its `lab agent DIRECTORY`, others by its `lab become DIRECTORY PROGRAM`.
+    pub program: PathBuf,
 }
 
 /// What agents of members need.
 #[derive(Debug, Clone)]
 pub struct Agents {
-    /// The program that runs them, by `lab agent DIRECTORY`.
-    pub program: PathBuf,
+    /// On clients, too. Whatever runs on them, agents on the nodes are enough for clients to roam.
+    pub on_clients: bool,
     /// The network file.
     pub file: PathBuf,
     /// The folder of their recordings, if they are to record.
@@ -121,6 +131,15 @@ pub enum LabError {
         #[source]
         source: wayleave_engine::DeviceError,
     },
+    /// Somebody else's WireGuard.
+    #[error("running the WireGuard of {member}")]
+    Stock {
+        /// Whose.
+        member: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A firewall.
     #[error("setting the firewall of {member}")]
     Firewall {
@@ -172,6 +191,11 @@ pub struct Lab {
     network: Arc<Network>,
     ledger: Ledger,
     faults: Vec<Fault>,
+    /// Clients that have gone to another region.
+    travellers: BTreeMap<u32, Traveller>,
+    /// Where to look for the next traveller's address.
+    addresses_given: u32,
+    nats: Vec<NatId>,
     options: LabOptions,
     // Last, so that the directory is there as long as anything that uses it.
     state: StateDirectory,
@@ -217,12 +241,15 @@ impl Lab {
             network,
             ledger,
             faults: Vec::new(),
+            travellers: BTreeMap::new(),
+            addresses_given: 0,
+            nats,
             options: options.clone(),
             state,
         };
         for (at, member) in all.iter().enumerate() {
             say(&format!("building hosts {}/{}", at + 1, all.len()));
-            let host = MemberHost::build(&lab, *member, &nats)?;
+            let host = MemberHost::build(&lab, *member)?;
             lab.members.insert(*member, host);
         }
         lab.add_routes_between_neighbours()?;
@@ -276,12 +303,7 @@ impl Lab {
         directory: &Path,
     ) -> Result<AgentProcess, LabError> {
         let name = self.plan.name(member);
-        let entry = Entry {
-            pid: std::process::id(),
-            network_fd: namespace.as_fd().as_raw_fd(),
-            in_user_namespace: false,
-            uapi: Some(directory.display().to_string()),
-        };
+        let entry = own_entry(namespace, directory);
         let briefing = Briefing {
             file: agents.file.clone(),
             member: name.clone(),
@@ -293,7 +315,7 @@ impl Lab {
         let is_entry = matches!(member, Member::Node(ix) if self.network.node(ix).entry);
         let keys = (&self.keys[&member], self.entry_key.as_ref().filter(|_| is_entry));
         let network = self.network.name.clone();
-        AgentProcess::start(&agents.program, directory, &briefing, network, keys)
+        AgentProcess::start(&self.options.program, directory, &briefing, network, keys)
             .map_err(|source| LabError::Agent { member: name.to_string(), source })
     }
 
@@ -315,7 +337,14 @@ impl Lab {
         let well = snapshots.iter().filter(|snapshot| snapshot.members.iter().all(is_well)).count();
         let roaming = self.network.clients.iter().filter(|client| client.roams).count();
         let landed: usize = snapshots.iter().filter_map(|snapshot| Some(snapshot.ready.as_ref()?.clients)).sum();
-        (well.saturating_sub(roaming.saturating_sub(landed)), self.members.len())
+        let all = self.members.keys().filter(|member| self.agents_of(**member).is_some()).count();
+        (well.saturating_sub(roaming.saturating_sub(landed)), all)
+    }
+
+    /// What a member's agent needs; none if it has none.
+    fn agents_of(&self, member: Member) -> Option<&Agents> {
+        let agents = self.options.agents.as_ref()?;
+        (agents.on_clients || matches!(member, Member::Node(_))).then_some(agents)
     }
 
     /// The LANs of the sites that have hosts of their own.
@@ -356,7 +385,17 @@ impl Lab {
 
     /// The round-trip time that the underlay gives a pair of linked members, in microseconds.
     fn rtt_us(&self, a: Member, b: Member) -> u64 {
-        self.plan.path_rtt_us(&[a, b])
+        match (a, b) {
+            (Member::Client(client), Member::Node(node)) | (Member::Node(node), Member::Client(client)) => {
+                let home = self.network.clients[client as usize].region;
+                let travels = self.travellers.get(&client).filter(|traveller| Some(traveller.region) != home);
+                match travels {
+                    Some(traveller) => self.network.visitor_rtt_us(traveller.region, node),
+                    None => self.plan.path_rtt_us(&[a, b]),
+                }
+            }
+            _ => self.plan.path_rtt_us(&[a, b]),
+        }
     }
 
     /// How the underlay between two members behaves, given its round-trip time in microseconds.
@@ -416,6 +455,16 @@ impl Drop for Lab {
                 scope.spawn(move || drop(some));
             }
         });
+    }
+}
+
+/// How a program that this process has started gets into a member: this process may do what that one needs already.
+fn own_entry(namespace: &Namespace, directory: &Path) -> Entry {
+    Entry {
+        pid: std::process::id(),
+        network_fd: namespace.as_fd().as_raw_fd(),
+        in_user_namespace: false,
+        uapi: Some(directory.display().to_string()),
     }
 }
 

@@ -5,6 +5,7 @@
 //! signs are passed on, and what was decided is carried out without a look at the host, which a reconciliation makes up for
 //! soon after.
 
+mod moves;
 mod relay;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,12 +20,14 @@ use wayleave_core::plan::NodePlan;
 use wayleave_engine::limits::DEVICES_PER_KEY_MAX;
 use wayleave_engine::{PeerTraffic, Tai64N};
 
+use moves::Moves;
 use relay::{Relay, Servers};
 
 use super::agent::Agent;
 use super::peers::age;
 use super::report::SESSION;
 use super::{Weight, chain, log};
+use crate::system::clock::monotonic_us;
 
 /// Between looks at the device's counters: who is still there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,6 +51,7 @@ pub(super) struct Clients {
     number: Option<u8>,
     /// When to look; none: there is no device, or it was never looked at.
     look_at: Option<Instant>,
+    pub(super) moves: Moves,
 }
 
 impl Clients {
@@ -57,6 +61,15 @@ impl Clients {
         self.by_key = all.filter_map(|peer| Some((peer.public_key?, peer.name.clone()))).collect();
         let by_key = &self.by_key;
         self.counted.retain(|key, _| by_key.contains_key(key));
+    }
+
+    /// Notes when the device told of somebody.
+    fn note(&mut self, signs: &[NodeEvent]) {
+        for sign in signs {
+            if let NodeEvent::ClientHere { client } | NodeEvent::ClientHeard { client } = sign {
+                self.moves.handle_sign(client, monotonic_us());
+            }
+        }
     }
 
     /// The device is made anew, or gone.
@@ -108,6 +121,7 @@ impl Agent {
             self.listen(&device);
         }
         let signs = self.clients.count(news, is_first);
+        self.clients.note(&signs);
         signs.into_iter().for_each(|sign| self.tell(sign));
         let interval = match self.reconciler.backend() {
             Backend::Kernel => LOOK_INTERVAL_KERNEL,
@@ -119,20 +133,23 @@ impl Agent {
     /// A client has a new session here.
     pub(super) fn handle_connected(&mut self, key: PublicKey) {
         if let Some(client) = self.clients.by_key.get(&key).cloned() {
-            self.tell(NodeEvent::ClientHere { client });
+            let sign = NodeEvent::ClientHere { client };
+            self.clients.note(std::slice::from_ref(&sign));
+            self.tell(sign);
         }
     }
 
     /// Clients are with other entry nodes than before: their prefixes move at once.
     pub(super) fn move_clients(&mut self, changed: Vec<(Name, Option<Name>)>) {
-        for (client, server) in changed {
-            let words = match &server {
+        let left: Vec<Option<Name>> = changed.iter().map(|(client, _)| self.claims.of(client).cloned()).collect();
+        for (client, server) in &changed {
+            let words = match server {
                 Some(server) if *server == self.part.name => format!("{client} is here"),
                 Some(server) => format!("{client} is with {server}"),
                 None => format!("{client} is with nobody"),
             };
             log(Weight::Notice, &words);
-            self.claims.set(&client, server.as_ref());
+            self.claims.set(client, server.as_ref());
         }
         if !self.failover.is_device_there || self.wanted.devices.is_empty() {
             return;
@@ -146,6 +163,10 @@ impl Agent {
         let present = Actual { state: before.clone(), ..Actual::default() };
         let done = diff(&present, &next, Some(&before)).is_ok_and(|changes| self.reconciler.expect(&changes).is_ok());
         self.wanted = next;
+        for ((client, server), left) in changed.iter().zip(&left).filter(|_| done) {
+            let came = server.as_ref() == Some(&self.part.name);
+            self.clients.moves.handle_followed(client, (left.as_ref(), server.as_ref()), came, monotonic_us());
+        }
         let make_up = if done { MAKE_UP } else { Duration::ZERO };
         self.look_at = self.look_at.min(Instant::now() + make_up);
     }

@@ -64,6 +64,7 @@ impl Agent {
                 fwmark: described.as_ref().map_or(0, |device| device.fwmark),
             },
             members,
+            moves: self.clients.moves.all(),
         }
     }
 

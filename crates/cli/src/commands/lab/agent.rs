@@ -3,6 +3,7 @@
 //! The same agent as on a host, after this process has moved into the member's namespaces; the network file is the lab's,
 //! with the lab's throw-away keys in it.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use wayleave_agent::system::signals::Signals;
 use wayleave_core::network::ENTRY_NAME;
 use wayleave_lab::control::enter::enter;
 use wayleave_lab::session::agents::{Briefing, entry_key_path, key_path};
+use wayleave_lab::session::stock::entry_path;
 
 use crate::commands::key;
 use crate::exit::Exit;
@@ -44,6 +46,16 @@ pub fn run(directory: &Path) -> anyhow::Result<Exit> {
     };
     run_agent(options, signals)?;
     Ok(Exit::Fine)
+}
+
+/// Enters the member and becomes a program there: a client's own WireGuard.
+pub fn become_program(directory: &Path, command: &[std::ffi::OsString]) -> anyhow::Result<Exit> {
+    let path = entry_path(directory);
+    let text = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    enter(&serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?)?;
+    let Some((program, arguments)) = command.split_first() else { anyhow::bail!("no program is named") };
+    let error = std::process::Command::new(program).args(arguments).exec();
+    Err(error).with_context(|| format!("running {}", program.display()))
 }
 
 /// Opens a recording, or goes on with one that is there.

@@ -1,6 +1,7 @@
 //! `wayleave lab`: a whole network on this machine.
 
 pub mod agent;
+mod clients;
 mod others;
 mod up;
 
@@ -21,6 +22,10 @@ pub fn run(command: LabCommand) -> anyhow::Result<Exit> {
         LabCommand::Exec { which, member, command } => others::exec(&which, &member, &command),
         LabCommand::Fail { what, one_way, loss } => others::fail(&what, one_way, loss),
         LabCommand::Heal { what } => others::heal(&what),
+        LabCommand::Move { which, client, region, keep_address } => {
+            others::move_client(&which, client, region, keep_address)
+        }
+        LabCommand::Become { directory, command } => agent::become_program(&directory, &command),
         LabCommand::Agent { directory } => agent::run(&directory),
         LabCommand::Down { which } => others::down(&which),
     }

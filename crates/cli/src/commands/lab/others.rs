@@ -16,7 +16,7 @@ use wayleave_lab::control::{
 use wayleave_lab::session::{Fault, LinkReport, Target};
 use wayleave_lab::state;
 
-use super::{is_lost, lab_name, pair_table};
+use super::{clients, is_lost, lab_name, pair_table};
 use crate::args::{LabName, LabTarget};
 use crate::exit::Exit;
 use crate::table::{Align, layout};
@@ -59,6 +59,9 @@ pub fn status(which: &LabName, as_json: bool) -> anyhow::Result<Exit> {
             ]
         };
         print!("{}", layout(&header, &status.links.iter().map(row).collect::<Vec<_>>()));
+        if !status.clients.is_empty() {
+            print!("\n{}", clients::table(&status.clients));
+        }
         for fault in &status.faults {
             println!("{fault}");
         }
@@ -122,6 +125,19 @@ pub fn heal(what: &LabTarget) -> anyhow::Result<Exit> {
     let text = target.to_string();
     request(&what.which, Request::Heal(target))?;
     eprintln!("{text}: healed");
+    Ok(Exit::Fine)
+}
+
+/// Takes a client to a region.
+pub fn move_client(which: &LabName, client: String, region: String, keep_address: bool) -> anyhow::Result<Exit> {
+    let text = format!("{client} is in {region}");
+    let Response::Moved { address } = request(which, Request::Move { client, region, keep_address })? else {
+        bail!("the lab gave another answer")
+    };
+    match address {
+        Some(address) => eprintln!("{text} now, and comes from {address}"),
+        None => eprintln!("{text} now, and keeps its address"),
+    }
     Ok(Exit::Fine)
 }
 

@@ -5,17 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::json;
+use wayleave_core::network::Network;
 use wayleave_core::plan::LinkStates;
 use wayleave_lab::control::server::{Signals, serve, watch_while};
 use wayleave_lab::scenario::NatChoice;
-use wayleave_lab::session::{Agents, Lab, LabOptions, PairReport};
+use wayleave_lab::session::{Agents, ClientReport, Lab, LabOptions, PairReport};
 use wayleave_lab::wire::NatMapping;
 
+use super::clients::{self, Watch};
 use super::{is_lost, pair_table, parse_name};
 use crate::args::{LabUpArgs, NatKind};
 use crate::exit::Exit;
@@ -59,8 +61,8 @@ pub fn run(args: &LabUpArgs) -> anyhow::Result<Exit> {
     // The lab makes keys of its own.
     let planned = files::plan(&args.file)?.without_missing_keys();
     let plan = planned.accept()?;
-    let options = options(args, plan.network.name.as_str())?;
     let network = plan.network.clone();
+    let options = options(args, &network)?;
     // Before any thread exists: only a process with one thread may enter a user namespace, and threads inherit the mask.
     wayleave_lab::host::user_namespace::enter_if_needed().context("preparing to make network namespaces")?;
     let signals = Signals::block().context("preparing to be interrupted")?;
@@ -68,6 +70,9 @@ pub fn run(args: &LabUpArgs) -> anyhow::Result<Exit> {
     let mut progress = Progress { start: Instant::now(), is_terminal, is_open: false };
     let mut lab = Lab::up(&network, &planned.ledger, &options, &mut |text| progress.step(text))?;
     progress.done(&format!("{} built", count(lab.places().len(), "host")));
+    if let Some(words) = runners(args, &lab) {
+        progress.done(&words);
+    }
     let end = lab.last_words();
     let interrupted = || {
         end();
@@ -75,16 +80,22 @@ pub fn run(args: &LabUpArgs) -> anyhow::Result<Exit> {
         std::process::exit(Exit::Failed.code().into());
     };
     let pairs = watch_while(&signals, interrupted, || measure_all(&mut lab, args.count, &mut progress))?;
-    let lost = print(args, &lab, &pairs)?;
+    let clients = lab.clients();
+    let lost = print(args, &lab, &pairs, &clients)?;
     if !args.once && !signals.is_raised() {
-        print_hints(args.name.as_deref());
+        print_hints(args.name.as_deref(), !clients.is_empty());
+        let _watch = lab.client_agents().map(|agents| Watch::start(agents, &clients, progress.start));
         serve(&mut lab, options.name.as_str(), &signals).context("serving the lab's control socket")?;
         eprintln!("\nending the lab");
     }
     Ok(if lost == 0 { Exit::Fine } else { Exit::Degraded })
 }
 
-fn options(args: &LabUpArgs, network: &str) -> anyhow::Result<LabOptions> {
+fn options(args: &LabUpArgs, network: &Network) -> anyhow::Result<LabOptions> {
+    let roams = network.clients.iter().any(|client| client.roams);
+    if args.record.is_some() && !args.agents && !roams {
+        return Err(files::usage("--record is for agents: say --agents, too".to_owned()));
+    }
     if !(0.0..=100.0).contains(&args.loss) || !(0.0..=10_000.0).contains(&args.jitter_ms) {
         return Err(files::usage("--loss is between 0 and 100 %, --jitter-ms between 0 and 10000".to_owned()));
     }
@@ -92,7 +103,7 @@ fn options(args: &LabUpArgs, network: &str) -> anyhow::Result<LabOptions> {
         return Err(files::usage("--rate-mbit is between 0.001 and 1000000".to_owned()));
     }
     Ok(LabOptions {
-        name: parse_name(args.name.as_deref().unwrap_or(network))?,
+        name: parse_name(args.name.as_deref().unwrap_or(network.name.as_str()))?,
         jitter: Duration::from_secs_f64(args.jitter_ms / 1_000.0),
         loss: args.loss / 100.0,
         rate_bit_per_s: args.rate_mbit.map(|mbit| (mbit * 1e6) as u64),
@@ -102,16 +113,32 @@ fn options(args: &LabUpArgs, network: &str) -> anyhow::Result<LabOptions> {
             NatKind::EndpointIndependent | NatKind::None => NatMapping::EndpointIndependent,
         },
         nat_timeout: Duration::from_secs(args.nat_timeout_s),
-        agents: args.agents.then(|| agents(args)).transpose()?,
+        agents: (args.agents || roams).then(|| agents(args)).transpose()?,
+        client_program: args.clients.as_deref().map(find_program).transpose()?,
+        program: std::env::current_exe().context("finding this program")?,
     })
 }
 
-/// This very program runs the agents.
+/// A client's WireGuard, before anything is built that it would fail in.
+fn find_program(program: &Path) -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(program));
+    let found = if program.components().count() > 1 { Some(program.to_owned()) } else { places.find(|p| p.is_file()) };
+    let found = found.with_context(|| format!("there is no program {} to run clients with", program.display()))?;
+    found.canonicalize().with_context(|| format!("finding {}", program.display()))
+}
+
+/// What runs the members, where that is not what was asked for by name.
+fn runners(args: &LabUpArgs, lab: &Lab) -> Option<String> {
+    let clients =
+        args.clients.as_ref().map_or("the embedded engine".to_owned(), |program| program.display().to_string());
+    (lab.has_agents() && !args.agents).then(|| format!("clients roam: the nodes run the agent, the clients {clients}"))
+}
+
 fn agents(args: &LabUpArgs) -> anyhow::Result<Agents> {
-    let program = std::env::current_exe().context("finding this program")?;
     let find = |path: &Path| path.canonicalize().with_context(|| format!("finding {}", path.display()));
     let recordings = args.record.as_deref().map(find).transpose()?;
-    Ok(Agents { program, file: find(&args.file)?, recordings })
+    Ok(Agents { on_clients: args.agents, file: find(&args.file)?, recordings })
 }
 
 /// Measured round-trip times in milliseconds by the names of both ends.
@@ -171,7 +198,7 @@ fn wait_for_agents(lab: &Lab, progress: &mut Progress) {
 }
 
 /// Prints the table or its JSON and a summary; returns how many pairs are not as they should be.
-fn print(args: &LabUpArgs, lab: &Lab, pairs: &[PairReport]) -> anyhow::Result<usize> {
+fn print(args: &LabUpArgs, lab: &Lab, pairs: &[PairReport], clients: &[ClientReport]) -> anyhow::Result<usize> {
     let hub = lab.main_hub().map(|hub| lab.plan.network.node(hub).name.to_string());
     let lost = pairs.iter().filter(|pair| is_lost(pair)).count();
     let apart = pairs.iter().filter(|pair| pair.path.is_empty()).count();
@@ -189,10 +216,14 @@ fn print(args: &LabUpArgs, lab: &Lab, pairs: &[PairReport]) -> anyhow::Result<us
             "wire_lateness_p99_ms": ms(lateness.p99),
             "wire_lateness_max_ms": ms(lateness.max),
             "pairs": pairs,
+            "clients": clients,
         });
         println!("{document:#}");
     } else {
         print!("{}", pair_table(pairs, hub.as_deref()));
+        if !clients.is_empty() {
+            print!("\n{}", clients::table(clients));
+        }
     }
     let joined = pairs.len() - lost - apart;
     let kept_apart = if apart > 0 { format!(", {apart} kept apart") } else { String::new() };
@@ -210,9 +241,12 @@ fn print(args: &LabUpArgs, lab: &Lab, pairs: &[PairReport]) -> anyhow::Result<us
     Ok(lost + leaks)
 }
 
-fn print_hints(name: Option<&str>) {
+fn print_hints(name: Option<&str>, roams: bool) {
     let name = name.map_or(String::new(), |name| format!(" (this lab is --name {name})"));
     eprintln!("\nThe lab stays up until Ctrl-C. From another terminal{name}:");
     eprintln!("  wayleave lab status                 wayleave lab ping A [B]");
     eprintln!("  wayleave lab exec A wg show         wayleave lab fail A B | node A | region R");
+    if roams {
+        eprintln!("  wayleave lab move CLIENT REGION     each move of a client is told here");
+    }
 }
