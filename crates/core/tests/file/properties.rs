@@ -30,6 +30,7 @@ fn without_places(mut network: Network) -> Network {
     network.nodes.iter_mut().for_each(|node| node.place = Span::default());
     network.clients.iter_mut().for_each(|client| client.place = Span::default());
     network.sites.iter_mut().for_each(|site| site.place = Span::default());
+    network.entry.iter_mut().for_each(|entry| entry.place = Span::default());
     network
 }
 
