@@ -4,6 +4,7 @@
 //! namespace of the calling thread; the lab builds its hosts with it. [`host`] reads a whole host and carries out the changes
 //! that `core` proposes. [`node`] is the agent. What is to be done is decided in `core`.
 
+pub mod bird;
 pub mod client;
 pub mod control;
 pub mod host;
@@ -13,5 +14,4 @@ pub mod node;
 pub mod ping;
 pub mod reconcile;
 mod recording;
-pub mod symptoms;
 pub mod system;

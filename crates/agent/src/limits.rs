@@ -48,3 +48,15 @@ pub const LINK_MESSAGE_BYTES_MAX: usize = 1_280;
 /// A recording: some days of a node of twelve links, some hours of one whose links carry traffic; it is started when something
 /// odd is looked for, and must not fill a small host's disk if it is forgotten.
 pub const RECORDING_BYTES_MAX: u64 = 64 << 20;
+
+/// A command to BIRD: its own bound is 4,096 bytes.
+pub const BIRD_COMMAND_BYTES_MAX: usize = 1_024;
+
+/// An answer of BIRD's: a session takes 3 KB of `show protocols all`, and thousands of sessions are no node of ours.
+pub const BIRD_REPLY_BYTES_MAX: usize = 32 << 20;
+
+/// Lines of an answer: a session has some fifty.
+pub const BIRD_REPLY_LINES_MAX: usize = 500_000;
+
+/// One line of an answer: the longest have a route's communities, of which a message of BGP's carries some thousand.
+pub const BIRD_LINE_BYTES_MAX: usize = 65_536;

@@ -10,6 +10,7 @@ mod apply;
 mod backend;
 mod firewall;
 mod observe;
+pub mod symptoms;
 pub(crate) mod sysctl;
 
 use std::io;

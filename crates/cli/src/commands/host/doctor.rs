@@ -5,7 +5,7 @@
 use std::io::Write as _;
 
 use serde::Serialize;
-use wayleave_agent::symptoms::symptoms;
+use wayleave_agent::host::symptoms::symptoms;
 use wayleave_core::host::doctor::{Gravity, Remark, examine};
 
 use super as host;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use wayleave_agent::host::Choice;
-use wayleave_agent::symptoms::resolve as resolve_endpoint;
+use wayleave_agent::host::symptoms::resolve as resolve_endpoint;
 use wayleave_core::host::Resolved;
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
