@@ -1,12 +1,19 @@
-//! BIRD, the routing engine that speaks BGP: all that is said to it and heard from it.
+//! BIRD, the routing engine that speaks BGP: kept as wanted, asked, and understood.
 //!
 //! [`Connection`] asks over its control socket, within bounds; what comes back is taken apart by pure readers ([`reply`],
-//! [`status`], [`protocols`], [`routes`]) that were fed rubbish. What BIRD is told to do is `core`'s to decide and to write.
+//! [`status`], [`protocols`], [`routes`]) that were fed rubbish. [`Supervisor`] decides what is to be done about a BIRD, ours or the
+//! administrator's, and [`Service`] does it in a thread of its own. What BIRD is told is `core`'s to decide and to write.
 
+mod hands;
 pub mod protocols;
 pub mod reply;
 pub mod routes;
+mod service;
 mod socket;
 pub mod status;
+mod supervisor;
 
+pub use hands::{Paths, Seen};
+pub use service::{End, Report, Service};
 pub use socket::{Connection, SocketError};
+pub use supervisor::{Mode, Step, Supervisor, Trouble};

@@ -142,7 +142,7 @@ fn heading(text: &str, prefix: Option<String>, table: &str) -> Option<Candidate>
     Some(route)
 }
 
-/// `	via 10.9.0.2 on va onlink` or `	dev va`.
+/// `via 10.9.0.2 on va onlink` or `dev va`.
 fn next_hop(text: &str) -> Option<NextHop> {
     let words: Vec<&str> = text.split_whitespace().collect();
     match words.as_slice() {

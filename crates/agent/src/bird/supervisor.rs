@@ -1,0 +1,559 @@
+//! What is to be done about BIRD next; pure, and told the time.
+//!
+//! In: what BIRD is to be told (`handle_wanted`), what became of the step before (`handle`), that its process has ended
+//! (`handle_death`). Out: one [`Step`] at a time (`poll`), and when to ask again (`poll_timeout`). A text is checked before it is in
+//! force, taken over by a running BIRD under a limit of time after which BIRD itself goes back, and confirmed when BIRD has
+//! answered; one that is refused is not tried again, and what was in force before stays. States: *finding* (a predecessor's BIRD
+//! may be running), *down* until some time, *starting*, *up*. Of the administrator's own BIRD ([`Mode::Included`]) only
+//! a file is written, and it is asked to read it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between looks at a BIRD that runs.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Between looks at one that is starting, or that does not answer.
+const LOOK_SOON: Duration = Duration::from_millis(100);
+const LOOK_SILENT: Duration = Duration::from_secs(2);
+/// How long it may take to start.
+const START_MAX: Duration = Duration::from_secs(10);
+/// Silence after which our own is killed: longer than any table keeps it busy.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Between starts: doubled with every death, forgotten when it has run for as long as the longest.
+const BACK_OFF_MIN: Duration = Duration::from_secs(1);
+const BACK_OFF_MAX: Duration = Duration::from_secs(60);
+
+/// Whose BIRD it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Ours: started, restarted and stopped.
+    Own,
+    /// The administrator's, whose configuration includes a file of ours.
+    Included,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Write a text beside the file in force, and let BIRD judge it.
+    Check(Arc<str>),
+    /// Put a text where BIRD reads it, and keep what was there.
+    Install(Arc<str>),
+    /// Put back what was there before the last [`Step::Install`].
+    PutBack,
+    /// Start BIRD.
+    Start,
+    /// Let it read the file, and go back by itself unless that is confirmed.
+    Reload,
+    /// Confirm that.
+    Confirm,
+    /// Ask how it is.
+    Look,
+    /// End it in good order: routes are withdrawn.
+    Stop,
+    /// End it at once.
+    Kill,
+}
+
+/// Why a step came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// The program is not there.
+    Missing,
+    /// BIRD refuses the text, in these words.
+    Refused(String),
+    /// Nobody listens at the socket.
+    Gone(String),
+    /// Whoever listens does not answer, or not sensibly.
+    Silent(String),
+    /// The file system or the kernel refuses something.
+    Failed(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Finding,
+    Down { retry_at: Duration },
+    Starting { since: Duration, look_at: Duration },
+    Up { since: Duration, look_at: Duration },
+}
+
+/// How far a wanted text has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Written,
+    Checked,
+    Installed,
+    Reloaded,
+    Back,
+}
+
+/// Decides.
+#[derive(Debug)]
+pub struct Supervisor {
+    mode: Mode,
+    state: State,
+    wanted: Option<Arc<str>>,
+    stage: Stage,
+    /// What is in the file, as far as it is known; and whether there is a file.
+    installed: Option<Arc<str>>,
+    has_file: bool,
+    /// What was in it when BIRD was started.
+    started_with: Option<Arc<str>>,
+    /// What BIRD runs with.
+    in_force: Option<Arc<str>>,
+    refused: Option<(Arc<str>, String)>,
+    pending: Option<Step>,
+    silent_since: Option<Duration>,
+    back_off: Duration,
+    /// When to try again what the host refused, or whether BIRD is installed.
+    blocked_until: Option<Duration>,
+    trouble: Option<String>,
+}
+
+impl Supervisor {
+    /// One that knows nothing yet; whether there is a file from before.
+    pub fn new(mode: Mode, has_file: bool) -> Supervisor {
+        Supervisor {
+            mode,
+            state: State::Finding,
+            wanted: None,
+            stage: Stage::Written,
+            installed: None,
+            has_file,
+            started_with: None,
+            in_force: None,
+            refused: None,
+            pending: None,
+            silent_since: None,
+            back_off: Duration::ZERO,
+            blocked_until: None,
+            trouble: None,
+        }
+    }
+
+    /// What is to be in force from here on; nothing: no BIRD is needed.
+    pub fn handle_wanted(&mut self, text: Option<&str>) {
+        if self.wanted.as_deref() != text {
+            self.wanted = text.map(Arc::from);
+            (self.stage, self.refused, self.blocked_until) = (Stage::Written, None, None);
+        }
+    }
+
+    /// The process has ended, in these words.
+    pub fn handle_death(&mut self, words: &str, now: Duration) {
+        let ran = match self.state {
+            State::Up { since, .. } => now.saturating_sub(since),
+            State::Starting { .. } => Duration::ZERO,
+            State::Finding | State::Down { .. } => return,
+        };
+        self.fall(now, ran, format!("BIRD has ended: {words}"));
+    }
+
+    /// What is wrong, if anything.
+    pub fn problem(&self) -> Option<String> {
+        let refused = self.refused.as_ref().map(|(_, why)| {
+            let stays = if self.in_force.is_some() || self.has_file { "; what was in force stays" } else { "" };
+            format!("BIRD refuses its configuration{stays}: {why}")
+        });
+        let trouble = self.trouble.clone().filter(|_| self.wanted.is_some());
+        match (trouble, refused) {
+            (Some(trouble), Some(refused)) => Some(format!("{trouble}; {refused}")),
+            (trouble, refused) => trouble.or(refused),
+        }
+    }
+
+    /// Whether BIRD runs and answers with what is wanted.
+    pub fn is_as_wanted(&self) -> bool {
+        self.wanted.is_some() && self.wanted == self.in_force && self.silent_since.is_none()
+    }
+
+    /// In one word.
+    pub fn word(&self) -> &'static str {
+        match self.state {
+            _ if self.wanted.is_none() => "not needed",
+            State::Finding | State::Starting { .. } => "starting",
+            State::Down { .. } => "down",
+            State::Up { .. } if self.silent_since.is_some() => "silent",
+            State::Up { .. } => "running",
+        }
+    }
+
+    /// The next step, if there is something to do now. What becomes of it must be told before the next one is given.
+    pub fn poll(&mut self, now: Duration) -> Option<Step> {
+        if self.pending.is_some() {
+            return None;
+        }
+        self.pending = self.decide(now);
+        self.pending.clone()
+    }
+
+    /// When there may be something to do.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let state = match self.state {
+            State::Finding => Some(Duration::ZERO),
+            State::Down { .. } if self.wanted.is_none() => None,
+            State::Down { retry_at } => Some(retry_at),
+            State::Starting { look_at, .. } | State::Up { look_at, .. } => Some(look_at),
+        };
+        match (self.blocked_until, state) {
+            (Some(blocked), Some(state)) if matches!(self.state, State::Down { .. }) => Some(blocked.max(state)),
+            (Some(blocked), Some(state)) => Some(blocked.min(state)),
+            (blocked, state) => state.or(blocked),
+        }
+    }
+
+    fn decide(&mut self, now: Duration) -> Option<Step> {
+        if self.state == State::Finding {
+            return Some(Step::Look);
+        }
+        let Some(wanted) = self.wanted.clone() else {
+            let runs = matches!(self.state, State::Up { .. } | State::Starting { .. });
+            return (runs && self.mode == Mode::Own).then_some(Step::Stop);
+        };
+        if self.stage == Stage::Back {
+            return Some(Step::PutBack);
+        }
+        let is_blocked = self.blocked_until.is_some_and(|until| now < until);
+        let is_refused = self.refused.as_ref().is_some_and(|(text, _)| *text == wanted);
+        let is_up = matches!(self.state, State::Up { .. }) && self.silent_since.is_none();
+        if !is_blocked && !is_refused && self.in_force.as_ref() != Some(&wanted) {
+            match self.stage {
+                Stage::Written if self.mode == Mode::Own => return Some(Step::Check(wanted)),
+                Stage::Written | Stage::Checked => return Some(Step::Install(wanted)),
+                Stage::Installed if is_up => return Some(Step::Reload),
+                Stage::Reloaded if is_up => return Some(Step::Confirm),
+                Stage::Installed | Stage::Reloaded | Stage::Back => {}
+            }
+        }
+        match self.state {
+            State::Finding => None,
+            State::Down { retry_at } if now < retry_at || is_blocked => None,
+            State::Down { .. } if self.mode == Mode::Included => Some(Step::Look),
+            State::Down { .. } => self.has_file.then_some(Step::Start),
+            State::Starting { since, .. } if now >= since + START_MAX => Some(Step::Kill),
+            State::Up { .. } if self.mode == Mode::Own && self.is_silent_for_long(now) => Some(Step::Kill),
+            State::Starting { look_at, .. } | State::Up { look_at, .. } => (now >= look_at).then_some(Step::Look),
+        }
+    }
+
+    fn is_silent_for_long(&self, now: Duration) -> bool {
+        self.silent_since.is_some_and(|since| now >= since + SILENCE_MAX)
+    }
+
+    /// What became of the step that [`Supervisor::poll`] gave.
+    pub fn handle(&mut self, outcome: Result<(), Trouble>, now: Duration) {
+        let Some(step) = self.pending.take() else { return };
+        match (step, outcome) {
+            (Step::Look, outcome) => self.handle_look(outcome, now),
+            (Step::Check(_), Ok(())) => self.stage = Stage::Checked,
+            (Step::Install(text), Ok(())) => {
+                (self.installed, self.has_file) = (Some(text), true);
+                self.stage = Stage::Installed;
+            }
+            (Step::PutBack, outcome) => {
+                (self.stage, self.installed) = (Stage::Written, self.in_force.clone());
+                if let Err(trouble) = outcome {
+                    self.block(trouble, now);
+                }
+            }
+            (Step::Reload, Ok(())) => self.stage = Stage::Reloaded,
+            (Step::Confirm, Ok(())) => (self.in_force, self.refused) = (self.installed.clone(), None),
+            (Step::Start, Ok(())) => {
+                self.started_with = self.installed.clone();
+                self.state = State::Starting { since: now, look_at: now + LOOK_SOON };
+            }
+            (Step::Stop, _) => {
+                (self.state, self.in_force, self.silent_since) = (State::Down { retry_at: now }, None, None);
+            }
+            (Step::Kill, _) => self.fall(now, Duration::ZERO, "BIRD did not answer, and was killed".into()),
+            (Step::Check(text), Err(Trouble::Refused(why))) => self.refused = Some((text, why)),
+            (Step::Reload, Err(Trouble::Refused(why))) => {
+                self.refused = self.wanted.clone().map(|wanted| (wanted, why));
+                self.stage = Stage::Back;
+            }
+            (Step::Reload | Step::Confirm, Err(trouble @ (Trouble::Gone(_) | Trouble::Silent(_)))) => {
+                // BIRD goes back by itself; the file is taken over again when it answers.
+                self.stage = Stage::Installed;
+                self.handle_look(Err(trouble), now);
+            }
+            (_, Err(trouble)) => self.block(trouble, now),
+        }
+    }
+
+    fn handle_look(&mut self, outcome: Result<(), Trouble>, now: Duration) {
+        let Err(trouble) = outcome else {
+            let since = match self.state {
+                State::Up { since, .. } => since,
+                State::Starting { .. } => {
+                    self.in_force = self.started_with.take();
+                    now
+                }
+                State::Finding | State::Down { .. } => now,
+            };
+            self.state = State::Up { since, look_at: now + LOOK_INTERVAL };
+            (self.silent_since, self.trouble) = (None, None);
+            if now.saturating_sub(since) >= BACK_OFF_MAX {
+                self.back_off = Duration::ZERO;
+            }
+            return;
+        };
+        let words = match &trouble {
+            Trouble::Gone(words) | Trouble::Silent(words) | Trouble::Failed(words) | Trouble::Refused(words) => {
+                words.clone()
+            }
+            Trouble::Missing => String::new(),
+        };
+        match (self.state, &trouble) {
+            (State::Starting { since, .. }, _) => self.state = State::Starting { since, look_at: now + LOOK_SOON },
+            (State::Finding, Trouble::Gone(_)) if self.mode == Mode::Own => self.state = State::Down { retry_at: now },
+            (State::Finding | State::Down { .. }, Trouble::Gone(_)) => {
+                self.state = State::Down { retry_at: now + LOOK_INTERVAL };
+                self.trouble = Some(words);
+            }
+            (State::Up { .. }, Trouble::Gone(_)) if self.mode == Mode::Included => {
+                // When it is there again it has read whatever is in the file then.
+                (self.state, self.in_force) = (State::Down { retry_at: now + LOOK_SILENT }, None);
+                self.stage = self.stage.min_installed();
+                self.trouble = Some(words);
+            }
+            (State::Finding | State::Down { .. } | State::Up { .. }, _) => {
+                let since = if let State::Up { since, .. } = self.state { since } else { now };
+                self.silent_since.get_or_insert(now);
+                self.state = State::Up { since, look_at: now + LOOK_SILENT };
+                self.trouble = Some(format!("BIRD does not answer: {words}"));
+            }
+        }
+    }
+
+    /// It is down, after it ran for some time.
+    fn fall(&mut self, now: Duration, ran: Duration, words: String) {
+        // Who has run for long starts again at once: the kernel still has its routes.
+        let wait = if ran >= BACK_OFF_MAX { Duration::ZERO } else { self.back_off.max(BACK_OFF_MIN) };
+        self.back_off = (wait * 2).min(BACK_OFF_MAX);
+        self.state = State::Down { retry_at: now + wait };
+        (self.in_force, self.silent_since) = (None, None);
+        self.stage = self.stage.min_installed();
+        self.trouble = Some(words);
+    }
+
+    fn block(&mut self, trouble: Trouble, now: Duration) {
+        self.trouble = Some(match trouble {
+            Trouble::Missing => "bird is not installed: apt install bird2".into(),
+            Trouble::Refused(words) | Trouble::Gone(words) | Trouble::Silent(words) | Trouble::Failed(words) => words,
+        });
+        self.blocked_until = Some(now + BACK_OFF_MAX / 2);
+    }
+}
+
+impl Stage {
+    /// A text that was on its way into a BIRD that is gone is in its file all the same.
+    fn min_installed(self) -> Stage {
+        if self == Stage::Reloaded { Stage::Installed } else { self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host as a test imagines it, with a clock.
+    struct World {
+        supervisor: Supervisor,
+        now: Duration,
+        steps: Vec<String>,
+        is_up: bool,
+        /// What steps come to, by their name; those that are not named succeed.
+        troubles: Vec<(&'static str, Trouble)>,
+    }
+
+    impl World {
+        fn new(mode: Mode, is_up: bool) -> World {
+            let supervisor = Supervisor::new(mode, false);
+            World { supervisor, now: Duration::from_secs(100), steps: Vec::new(), is_up, troubles: Vec::new() }
+        }
+
+        /// Lets so much time pass; what was done, in words.
+        fn pass(&mut self, seconds: f64) -> String {
+            let end = self.now + Duration::from_secs_f64(seconds);
+            self.steps.clear();
+            for _ in 0..10_000 {
+                while let Some(step) = self.supervisor.poll(self.now) {
+                    let outcome = self.outcome(&step);
+                    self.supervisor.handle(outcome, self.now);
+                }
+                match self.supervisor.poll_timeout() {
+                    Some(at) if at <= end => self.now = self.now.max(at) + Duration::from_millis(1),
+                    _ => break,
+                }
+            }
+            self.now = self.now.max(end);
+            self.steps.join(" ")
+        }
+
+        fn outcome(&mut self, step: &Step) -> Result<(), Trouble> {
+            let name = format!("{step:?}");
+            let name = name.split('(').next().unwrap_or_default().to_owned();
+            if name != "Look" {
+                self.steps.push(name.clone());
+            }
+            if let Some((_, trouble)) = self.troubles.iter().find(|(of, _)| *of == name) {
+                return Err(trouble.clone());
+            }
+            match step {
+                Step::Start => self.is_up = true,
+                Step::Stop | Step::Kill => self.is_up = false,
+                Step::Look | Step::Reload | Step::Confirm if !self.is_up => return Err(Trouble::Gone("nobody".into())),
+                _ => {}
+            }
+            Ok(())
+        }
+
+        fn want(&mut self, text: &str) {
+            self.supervisor.handle_wanted(Some(text));
+        }
+
+        fn die(&mut self) {
+            self.is_up = false;
+            self.supervisor.handle_death("signal 9", self.now);
+        }
+
+        fn problem(&self) -> String {
+            self.supervisor.problem().unwrap_or_default()
+        }
+    }
+
+    fn running(text: &str) -> World {
+        let mut world = World::new(Mode::Own, false);
+        world.want(text);
+        assert_eq!(world.pass(1.0), "Check Install Start");
+        assert!(world.supervisor.is_as_wanted(), "{:?}", world.supervisor);
+        world
+    }
+
+    #[test]
+    fn a_text_is_checked_before_it_is_in_force_and_confirmed_after() {
+        let mut world = running("one");
+        assert_eq!((world.pass(60.0).as_str(), world.problem().as_str()), ("", ""));
+        world.want("two");
+        assert!(!world.supervisor.is_as_wanted());
+        assert_eq!(world.pass(6.0), "Check Install Reload Confirm");
+        assert!(world.supervisor.is_as_wanted() && world.supervisor.word() == "running");
+        world.supervisor.handle_wanted(None);
+        assert_eq!((world.pass(60.0).as_str(), world.supervisor.word()), ("Stop", "not needed"));
+        assert_eq!(world.supervisor.poll_timeout(), None, "and then there is nothing to wake up for");
+    }
+
+    #[test]
+    fn a_text_that_is_refused_changes_nothing_and_is_not_tried_again() {
+        let mut world = running("one");
+        world.troubles = vec![("Check", Trouble::Refused("line 3".into()))];
+        world.want("bad");
+        assert_eq!((world.pass(600.0).as_str(), world.supervisor.word()), ("Check", "running"));
+        assert_eq!(world.problem(), "BIRD refuses its configuration; what was in force stays: line 3");
+        // What only the running one refuses is put back.
+        world.troubles = vec![("Reload", Trouble::Refused("no".into()))];
+        world.want("worse");
+        assert_eq!(world.pass(600.0), "Check Install Reload PutBack");
+        world.troubles.clear();
+        world.want("one");
+        assert_eq!((world.pass(60.0).as_str(), world.problem().as_str()), ("", ""));
+        assert!(world.supervisor.is_as_wanted());
+    }
+
+    #[test]
+    fn one_that_dies_is_started_again_ever_later_and_one_that_ran_for_long_at_once() {
+        let mut world = running("one");
+        world.pass(300.0);
+        world.die();
+        assert!(world.problem().contains("BIRD has ended: signal 9"), "{}", world.problem());
+        assert_eq!(world.pass(0.2), "Start");
+        assert_eq!(world.problem(), "");
+        let mut waits = Vec::new();
+        for _ in 0..9 {
+            world.die();
+            let before = world.now;
+            while world.pass(0.5).is_empty() {}
+            waits.push((world.now - before).as_secs());
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        world.pass(120.0);
+        world.die();
+        assert_eq!(world.pass(0.2), "Start");
+    }
+
+    #[test]
+    fn one_that_is_silent_is_complained_of_and_killed_only_after_long() {
+        let mut world = running("one");
+        world.troubles = vec![("Look", Trouble::Silent("no answer in time".into()))];
+        assert_eq!((world.pass(30.0).as_str(), world.supervisor.word()), ("", "silent"));
+        assert!(world.problem().contains("BIRD does not answer: no answer in time"));
+        world.troubles.clear();
+        assert_eq!((world.pass(5.0).as_str(), world.problem().as_str()), ("", ""));
+        world.troubles = vec![("Look", Trouble::Silent("no answer in time".into()))];
+        assert_eq!(world.pass(67.0), "Kill Start");
+        world.troubles.clear();
+        world.pass(10.0);
+        assert!(world.supervisor.is_as_wanted());
+    }
+
+    #[test]
+    fn a_predecessors_is_taken_over_and_not_started_twice() {
+        let mut world = World::new(Mode::Own, true);
+        world.want("one");
+        assert_eq!(world.pass(10.0), "Check Install Reload Confirm");
+        assert!(world.supervisor.is_as_wanted());
+    }
+
+    #[test]
+    fn a_text_that_comes_while_bird_starts_is_taken_over_by_it() {
+        let mut world = World::new(Mode::Own, false);
+        world.want("one");
+        world.troubles = vec![("Look", Trouble::Gone("not yet".into()))];
+        assert_eq!(world.pass(1.0), "Check Install Start");
+        world.want("two");
+        world.troubles.clear();
+        assert_eq!(world.pass(1.0), "Check Install Reload Confirm", "it has read the first one");
+        assert!(world.supervisor.is_as_wanted());
+    }
+
+    #[test]
+    fn bird_that_is_not_installed_is_asked_for_and_found_later() {
+        let mut world = World::new(Mode::Own, false);
+        world.troubles = vec![("Check", Trouble::Missing)];
+        world.want("one");
+        assert_eq!(world.pass(100.0), "Check Check Check Check");
+        assert_eq!(world.problem(), "bird is not installed: apt install bird2");
+        world.troubles.clear();
+        assert_eq!((world.pass(40.0).as_str(), world.problem().as_str()), ("Check Install Start", ""));
+    }
+
+    #[test]
+    fn the_administrators_is_neither_started_nor_stopped() {
+        let mut world = World::new(Mode::Included, false);
+        world.want("one");
+        assert_eq!((world.pass(30.0).as_str(), world.supervisor.word()), ("Install", "down"));
+        assert_eq!(world.problem(), "nobody");
+        world.is_up = true;
+        assert_eq!(world.pass(10.0), "Reload Confirm");
+        assert!(world.supervisor.is_as_wanted() && world.problem().is_empty());
+        world.troubles = vec![("Reload", Trouble::Refused("line 3".into()))];
+        world.want("bad");
+        assert_eq!(world.pass(600.0), "Install Reload PutBack");
+        assert!(world.problem().contains("line 3"));
+        world.supervisor.handle_wanted(None);
+        assert_eq!(world.pass(600.0), "");
+    }
+
+    #[test]
+    fn a_change_that_was_not_confirmed_is_taken_over_again_when_bird_answers() {
+        let mut world = running("one");
+        world.troubles = vec![("Confirm", Trouble::Silent("gone".into()))];
+        world.want("two");
+        assert!(world.pass(1.0).starts_with("Check Install Reload Confirm"));
+        assert!(!world.supervisor.is_as_wanted());
+        world.troubles.clear();
+        assert_eq!(world.pass(10.0), "Reload Confirm");
+        assert!(world.supervisor.is_as_wanted());
+    }
+}
