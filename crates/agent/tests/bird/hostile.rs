@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use wayleave_agent::bird::{Connection, SocketError};
@@ -28,7 +28,7 @@ fn stand_in(name: &str, answer: impl Fn(&mut UnixStream) + Send + 'static) -> (P
     (place, socket)
 }
 
-fn ask(socket: &PathBuf) -> SocketError {
+fn ask(socket: &Path) -> SocketError {
     let mut connection = Connection::open(socket, Duration::from_millis(600)).unwrap();
     connection.protocols().unwrap_err()
 }

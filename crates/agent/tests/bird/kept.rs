@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ fn paths(place: &Place) -> Paths {
 }
 
 /// Since when the session is up and how many routes were accepted, once it is.
-fn session(socket: &PathBuf) -> Option<(String, u64)> {
+fn session(socket: &Path) -> Option<(String, u64)> {
     let all = Connection::open(socket, PATIENCE).and_then(|mut bird| bird.protocols()).ok()?;
     let good = named(&all, "good");
     (good.words == "Established").then(|| Some((good.since.clone(), good.channels[0].imported?)))?

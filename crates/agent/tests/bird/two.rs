@@ -13,9 +13,10 @@ pub fn can_run(test: &str) -> bool {
         std::env::split_paths(&paths).chain([PathBuf::from("/usr/sbin")]).any(|dir| dir.join(program).exists())
     };
     // SAFETY: takes nothing, can't fail.
+    let user = unsafe { libc::geteuid() };
     let reason = match ["bird", "ip", "unshare", "nsenter"].iter().find(|program| !is_there(program)) {
         Some(missing) => format!("needs {missing}"),
-        None if unsafe { libc::geteuid() } != 0 => "needs root".to_owned(),
+        None if user != 0 => "needs root".to_owned(),
         None => return true,
     };
     let Some(list) = std::env::var_os("WAYLEAVE_NOT_RUN_FILE") else { panic!("{test} can't run: {reason}") };
