@@ -40,6 +40,14 @@ pub const CLIENTS_PORT_DEFAULT: u16 = 51821;
 pub const CLIENTS_DEVICE_DEFAULT: &str = "wg-clients";
 /// TCP port of readiness when the file says nothing: the one before WireGuard's, as people's health checks have it.
 pub const READY_PORT_DEFAULT: u16 = 51819;
+/// Routes of one family that a neighbour may be allowed: twice the internet's, for BIRD's memory.
+pub const ROUTES_MAX: u32 = 2_000_000;
+/// Routes of one family that a neighbour may announce when the file says nothing: DN42 has about 1,400.
+pub const ROUTES_DEFAULT: u32 = 10_000;
+/// UDP ports for neighbours in DN42 are this and the last four digits of their AS number.
+pub const NEIGHBOUR_PORTS: u16 = 20_000;
+/// Where servers of route origin authorisations listen when the file says nothing.
+pub const RTR_PORT_DEFAULT: u16 = 8282;
 /// Seconds between keepalives when NAT needs them: under the 30 s that the shortest common UDP mapping lives.
 pub const KEEPALIVE_S_DEFAULT: u16 = 25;
 /// Round-trip time assumed inside a region when the file gives none, in microseconds.

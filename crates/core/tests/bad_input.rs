@@ -4,6 +4,7 @@ mod bad_input {
     mod fuzz;
     mod garbage;
     mod meaning;
+    mod neighbours;
     mod policy;
     mod reading;
     mod shown;

@@ -102,6 +102,7 @@ fn routes_addresses_and_rules_come_and_go() {
                 to: Some(route.destination),
                 mark: Some((5, 7)),
                 invert: false,
+                suppress_length: Some(0),
                 protocol: 87,
             };
             netlink.add_rule(&rule).unwrap();

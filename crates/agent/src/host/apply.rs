@@ -109,6 +109,7 @@ fn wanted_rule(rule: &WantedRule) -> Rule {
         to: None,
         mark: Some((rule.unless_mark, u32::MAX)),
         invert: true,
+        suppress_length: rule.suppresses_default.then_some(0),
         protocol: ROUTE_PROTOCOL,
     }
 }

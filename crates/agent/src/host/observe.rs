@@ -13,7 +13,7 @@ use wayleave_core::host::{
 };
 use wayleave_core::keys::PublicKey;
 use wayleave_core::names::{DeviceName, Name};
-use wayleave_core::plan::own_table;
+use wayleave_core::plan::{bgp_table, own_table};
 use wayleave_engine::{DeviceDescription, PeerTraffic};
 
 use super::{Host, HostError, firewall, sysctl};
@@ -89,9 +89,9 @@ impl Host {
         for link in links.values() {
             let Ok(name) = DeviceName::new(&link.name) else { continue };
             match network_of(link) {
-                Some(other) if other == *network => self.look_at_device(name, link, other, &mut actual)?,
+                Some(other) if other == *network => self.look_at_device(name, link, other, wanted, &mut actual)?,
                 Some(_) if !wanted.devices.contains_key(&name) => {
-                    tables_of_others.insert(own_table(&name));
+                    tables_of_others.extend([own_table(&name), bgp_table(&name)]);
                 }
                 _ if wanted.devices.contains_key(&name) => {
                     actual.foreign_devices.insert(name);
@@ -113,9 +113,12 @@ impl Host {
         for seen in self.netlink.rules_of(ROUTE_PROTOCOL)? {
             if let (true, true, Some(mark)) = (RULE_PRIORITIES.contains(&seen.priority), seen.invert, seen.mark) {
                 let (priority, ipv6, table) = (seen.priority, seen.ipv6, seen.table);
-                let rule = Rule { priority, ipv6, table, unless_mark: mark };
-                // Rules say nothing of networks; one for a table that another network uses is that one's.
-                let is_others = tables_of_others.contains(&table) || actual.foreign_tables.contains_key(&table);
+                let suppresses_default = seen.suppress_length == Some(0);
+                let rule = Rule { priority, ipv6, table, unless_mark: mark, suppresses_default };
+                // Rules say nothing of networks; one for a table or mark that another network uses is that one's.
+                let is_used =
+                    |number: &u32| tables_of_others.contains(number) || actual.foreign_tables.contains_key(number);
+                let is_others = is_used(&table) || is_used(&mark);
                 if wanted.rules.contains(&rule) || !is_others {
                     actual.state.rules.insert(rule);
                 }
@@ -138,6 +141,7 @@ impl Host {
         name: DeviceName,
         link: &LinkSeen,
         network: Name,
+        wanted: &HostState,
         actual: &mut Actual,
     ) -> Result<(), HostError> {
         let backend = if link.is_wireguard { Backend::Kernel } else { Backend::Engine };
@@ -153,7 +157,10 @@ impl Host {
                 actual.handshake_ages.insert((name.clone(), PublicKey::from_bytes(peer.public_key.0)), age);
             }
         }
-        let state = device_state(backend, network, link, &description);
+        let mut state = device_state(backend, network, link, &description);
+        if wanted.makes_link_locals(&name) {
+            state.addresses.extend(&link.link_local);
+        }
         actual.state.devices.insert(name, state);
         Ok(())
     }

@@ -30,8 +30,10 @@ pub struct LinkSeen {
     pub connected: bool,
     /// MTU in bytes.
     pub mtu: u32,
-    /// Its addresses, without those that the kernel gives it by itself (`fe80::/10`).
+    /// Its addresses, without those of its link.
     pub addresses: Vec<IpNet>,
+    /// Those of its link (`fe80::/10`): the kernel gives it one by itself, unless it is told not to.
+    pub link_local: Vec<IpNet>,
 }
 
 /// A route as it is.
@@ -60,6 +62,8 @@ pub struct RuleSeen {
     pub mark: Option<u32>,
     /// Whether it is for all other packets.
     pub invert: bool,
+    /// Routes found there count only if their prefixes are longer than this.
+    pub suppress_length: Option<u32>,
 }
 
 impl Netlink {
@@ -85,10 +89,9 @@ impl Netlink {
             });
             if let Some(own) = own.or(plain)
                 && let Ok(prefix) = IpNet::new(own, address.header.prefix_len)
-                && !is_link_local(own)
                 && let Some(link) = links.get_mut(&address.header.index)
             {
-                link.addresses.push(prefix);
+                if is_link_local(own) { &mut link.link_local } else { &mut link.addresses }.push(prefix);
             }
         })?;
         Ok(links)
@@ -142,8 +145,8 @@ impl Netlink {
 fn link_seen(link: &LinkMessage) -> Option<LinkSeen> {
     let has = |flag| link.header.flags.contains(flag);
     let (up, connected) = (has(LinkFlags::Up), has(LinkFlags::LowerUp));
-    let (name, addresses) = (String::new(), Vec::new());
-    let empty = LinkSeen { name, alias: None, is_wireguard: false, up, connected, mtu: 0, addresses };
+    let (name, addresses, link_local) = (String::new(), Vec::new(), Vec::new());
+    let empty = LinkSeen { name, alias: None, is_wireguard: false, up, connected, mtu: 0, addresses, link_local };
     let seen = link.attributes.iter().fold(empty, |mut seen, attribute| {
         match attribute {
             LinkAttribute::IfName(name) => seen.name.clone_from(name),
@@ -189,6 +192,7 @@ fn rule_seen(rule: &RuleMessage, protocol: u8) -> Option<RuleSeen> {
         table: u32::from(rule.header.table),
         mark: None,
         invert: rule.header.flags.contains(RuleFlags::Invert),
+        suppress_length: None,
     };
     let mut is_ours = false;
     for attribute in &rule.attributes {
@@ -196,6 +200,8 @@ fn rule_seen(rule: &RuleMessage, protocol: u8) -> Option<RuleSeen> {
             RuleAttribute::Priority(priority) => seen.priority = *priority,
             RuleAttribute::Table(table) => seen.table = *table,
             RuleAttribute::FwMark(mark) => seen.mark = Some(*mark),
+            // What is not asked for is told as -1.
+            RuleAttribute::SuppressPrefixLen(length) => seen.suppress_length = Some(*length).filter(|l| *l != u32::MAX),
             RuleAttribute::Protocol(by) => is_ours = u8::from(*by) == protocol,
             _ => {}
         }

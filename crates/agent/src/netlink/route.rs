@@ -68,6 +68,8 @@ pub struct Rule {
     pub mark: Option<(u32, u32)>,
     /// For all packets that the conditions above do *not* describe.
     pub invert: bool,
+    /// Routes found there count only if their prefixes are longer than this.
+    pub suppress_length: Option<u32>,
     /// Who has set it; 0: nobody says.
     pub protocol: u8,
 }
@@ -167,6 +169,7 @@ fn rule_message(rule: &Rule) -> RuleMessage {
     if rule.protocol != 0 {
         message.attributes.push(RuleAttribute::Protocol(RouteProtocol::from(rule.protocol)));
     }
+    message.attributes.extend(rule.suppress_length.map(RuleAttribute::SuppressPrefixLen));
     if let Some(prefix) = rule.from {
         message.header.src_len = prefix.prefix_len();
         message.attributes.push(RuleAttribute::Source(prefix.trunc().addr()));

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use wayleave_core::host::{Backend, Change, Dialler, HostState, wanted};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::{DeviceName, Name};
-use wayleave_core::network::Host;
-use wayleave_core::plan::{Claims, KeyNeed, LinkStates, Member, NodePlan, PeerPlan, Plan, merge, part, plan_now};
+use wayleave_core::network::{Endpoint, Host};
+use wayleave_core::plan::{Claims, KeyNeed, LinkStates, Member, NodePlan, Plan, merge, part, plan_now};
 
 use super::clients::Clients;
 use super::failover::Failover;
@@ -362,31 +362,32 @@ impl Agent {
         self.count();
         self.tell_old_handshakes();
         self.race();
-        let live = self.live_peers();
-        let live: HashSet<&Name> = live.iter().collect();
+        let (live, neighbours) = (self.live_peers(), self.live_neighbours());
+        let live: HashSet<&Name> = live.iter().chain(&neighbours).collect();
         if self.dialler.advance(now - self.started, |name| live.contains(name)) {
             self.look_at = now;
         }
-        let answers = self.part.peers.iter().filter(|peer| live.contains(&peer.name));
-        let answering: HashSet<&str> = answers.flat_map(dns_names).collect();
+        let answers = self.part.dialled().filter(|(name, _)| live.contains(name));
+        let answering: HashSet<&str> = answers.flat_map(|(_, endpoints)| dns_names(endpoints)).collect();
         self.names.look_up(now, |name| !answering.contains(name), &self.events);
     }
 
     /// Tells the dialler every peer's addresses, as far as they are known.
     fn set_endpoints(&mut self) {
-        self.names.keep(self.part.peers.iter().flat_map(dns_names).map(str::to_owned));
+        let all = self.part.dialled().flat_map(|(_, endpoints)| dns_names(endpoints));
+        self.names.keep(all.map(str::to_owned));
         let (names, now) = (&self.names, self.started.elapsed());
-        let addresses = |peer: &PeerPlan| -> Vec<SocketAddr> {
-            let of = |endpoint: &wayleave_core::network::Endpoint| -> Vec<SocketAddr> {
+        let addresses = |endpoints: &[Endpoint]| -> Vec<SocketAddr> {
+            let of = |endpoint: &Endpoint| -> Vec<SocketAddr> {
                 let port = endpoint.port;
                 match &endpoint.host {
                     Host::Ip(address) => vec![(*address, port).into()],
                     Host::Dns(name) => names.addresses(name).iter().map(|address| (*address, port).into()).collect(),
                 }
             };
-            peer.endpoints.iter().flat_map(of).collect()
+            endpoints.iter().flat_map(of).collect()
         };
-        self.dialler.set(now, self.part.peers.iter().map(|peer| (peer.name.clone(), addresses(peer))));
+        self.dialler.set(now, self.part.dialled().map(|(name, endpoints)| (name.clone(), addresses(endpoints))));
         self.dial_at = Instant::now();
     }
 
@@ -436,9 +437,9 @@ fn keys(
     part.keys().filter(is_new).map(|need| Ok((need.device.clone(), (options.key)(need)?))).collect()
 }
 
-/// The names among a peer's endpoints.
-fn dns_names(peer: &PeerPlan) -> impl Iterator<Item = &str> {
-    peer.endpoints.iter().filter_map(|endpoint| match &endpoint.host {
+/// The names among endpoints.
+fn dns_names(endpoints: &[Endpoint]) -> impl Iterator<Item = &str> {
+    endpoints.iter().filter_map(|endpoint| match &endpoint.host {
         Host::Dns(name) => Some(name.as_str()),
         Host::Ip(_) => None,
     })

@@ -14,6 +14,7 @@ use wayleave_core::names::Name;
 use wayleave_core::plan::PeerPlan;
 
 use super::agent::Agent;
+use super::peers::age;
 use super::report::SESSION;
 use super::{Event, Weight, log};
 use crate::limits::PATHS_MAX;
@@ -83,6 +84,17 @@ impl Agent {
         self.part.peers.iter().filter(is_live).map(|peer| peer.name.clone()).collect()
     }
 
+    /// The neighbours that answer.
+    pub(super) fn live_neighbours(&mut self) -> Vec<Name> {
+        let mut live = Vec::new();
+        for neighbour in self.part.neighbours() {
+            let Ok(device) = self.reconciler.host().describe(neighbour.device.as_str()) else { continue };
+            let latest = device.peers.iter().filter_map(|peer| peer.last_handshake).map(age).min();
+            live.extend(latest.filter(|age| *age < SESSION).map(|_| neighbour.name.clone()));
+        }
+        live
+    }
+
     /// Asks all addresses of peers that don't answer and have several for an echo at once.
     pub(super) fn race(&mut self) {
         let live = self.live_peers();
@@ -91,7 +103,7 @@ impl Agent {
         if addresses.is_empty() || self.paths.is_race_on {
             return;
         }
-        let (events, mark) = (self.events.clone(), self.part.own_table.unwrap_or(0));
+        let (events, mark) = (self.events.clone(), self.part.mark().unwrap_or(0));
         let work = move || {
             let _ = events.send(Event::Answering(answering(&addresses, mark).unwrap_or_default()));
         };
@@ -113,7 +125,7 @@ impl Agent {
     /// Measures what is due, once there is a device whose MTU depends on it.
     pub(super) fn measure_paths(&mut self) {
         let addresses = self.dialler.chosen().values().map(|endpoint| endpoint.ip()).collect();
-        let mark = self.part.own_table.unwrap_or(0);
+        let mark = self.part.mark().unwrap_or(0);
         self.paths.measure(Instant::now(), &addresses, mark, &self.events);
     }
 

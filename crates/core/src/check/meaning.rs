@@ -200,6 +200,81 @@ pub enum Meaning {
         /// Why not.
         problem: String,
     },
+    /// Something about BGP without `[bgp]`.
+    #[error("{owner} takes part in BGP, and the network has no [bgp]")]
+    BgpMissing {
+        /// The node or neighbour.
+        owner: String,
+    },
+    /// An AS number that nobody has.
+    #[error("AS number {asn} of {owner} {why}")]
+    AsnReserved {
+        /// Whose it is.
+        owner: String,
+        /// The number.
+        asn: u32,
+        /// What it is for.
+        why: &'static str,
+    },
+    /// A neighbour whose table does not fit together.
+    #[error("{neighbour} can't be joined: {problem}")]
+    NeighbourUnfit {
+        /// The neighbour.
+        neighbour: String,
+        /// Why not.
+        problem: String,
+    },
+    /// Two devices of a node have one port or name.
+    #[error("{first} and {second} have the same {what} at node {node}")]
+    TwiceAtNode {
+        /// The earlier one.
+        first: String,
+        /// The later one.
+        second: String,
+        /// The node.
+        node: String,
+        /// "port 21869", "device wgn-x".
+        what: String,
+    },
+    /// A platform on which BIRD is not run.
+    #[error("node {node} speaks BGP, which can't be set up on {platform}")]
+    SpeakerPlatform {
+        /// The node.
+        node: String,
+        /// Its platform.
+        platform: &'static str,
+    },
+    /// A node with `bgp = false` that BGP needs.
+    #[error("node {node} {task}, and is said not to speak BGP")]
+    SilentSpeaker {
+        /// The node.
+        node: String,
+        /// What it has to do with it.
+        task: &'static str,
+    },
+    /// A router id that is none.
+    #[error("router id {address} of node {node} is no IPv4 address")]
+    RouterId {
+        /// The node.
+        node: String,
+        /// What is there.
+        address: IpAddr,
+    },
+    /// Nothing is let in from a neighbour.
+    #[error("nothing that neighbour {neighbour} announces is accepted")]
+    AcceptsNothing {
+        /// The neighbour.
+        neighbour: String,
+    },
+    /// Nothing is announced.
+    #[error("nothing is announced to neighbours: [bgp] has no prefixes of the network's own")]
+    AnnouncesNothing,
+    /// A prefix that the profile's network refuses.
+    #[error("nobody in DN42 accepts {prefix}")]
+    OwnRefused {
+        /// The prefix.
+        prefix: IpNet,
+    },
     /// Public addresses used as a private range.
     #[error("{prefix} of {owner} is public address space")]
     PublicPrefix {
@@ -387,6 +462,16 @@ impl Meaning {
             Meaning::FixedTwice { .. } => ("WL148", Error),
             Meaning::EntryNowhere => ("WL149", Error),
             Meaning::EntryUnfit { .. } => ("WL150", Error),
+            Meaning::BgpMissing { .. } => ("WL151", Error),
+            Meaning::AsnReserved { .. } => ("WL152", Error),
+            Meaning::NeighbourUnfit { .. } => ("WL153", Error),
+            Meaning::TwiceAtNode { .. } => ("WL154", Error),
+            Meaning::SpeakerPlatform { .. } => ("WL155", Error),
+            Meaning::SilentSpeaker { .. } => ("WL156", Error),
+            Meaning::RouterId { .. } => ("WL157", Error),
+            Meaning::AcceptsNothing { .. } => ("WL158", Warning),
+            Meaning::AnnouncesNothing => ("WL159", Note),
+            Meaning::OwnRefused { .. } => ("WL160", Warning),
         }
     }
 }

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::record::{REQUIRED, RecordShape, record_schema};
 use super::written::{
-    AllowRule, AssertRule, ClientTable, EntryTable, IsolateRule, LinkRule, NetworkTable, NodeTable, RegionTable,
-    ServiceTable, SiteTable, SourceTable,
+    AllowRule, AssertRule, BgpTable, ClientTable, EntryTable, IsolateRule, LinkRule, NeighbourTable, NetworkTable,
+    NodeTable, RegionTable, ServiceTable, SiteTable, SourceTable,
 };
 
 /// How each table is written in TOML, with its description.
@@ -23,6 +23,8 @@ fn records() -> Vec<(&'static str, RecordShape)> {
         ("[sites.NAME]", SiteTable::shape()),
         ("[clients.NAME]", ClientTable::shape()),
         ("[entry]", EntryTable::shape()),
+        ("[bgp]", BgpTable::shape()),
+        ("[neighbours.NAME]", NeighbourTable::shape()),
         ("[[links]]", LinkRule::shape()),
         ("[[isolate]]", IsolateRule::shape()),
         ("[[allow]]", AllowRule::shape()),
@@ -96,7 +98,7 @@ const VALUES: &str = "
 
 | type | written as |
 |---|---|
-| name | lower-case letters, digits and inner hyphens, at most 63; nodes, regions and clients share one set of names |
+| name | lower-case letters, digits and inner hyphens, at most 63; nodes, regions, clients and neighbours share one set of names |
 | device name | at most 15 letters, digits and `_ = + . -` |
 | prefix | `10.50.0.0/16`, `fd00:50::/48`; no address bits beyond the length |
 | endpoint | `203.0.113.7:51820`, `[2001:db8::7]:51820`, `vpn.example.org:51820`; without a port it is the node's port |

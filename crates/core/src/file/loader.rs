@@ -144,6 +144,7 @@ impl Loader {
     /// Adds one source's tables to the file; its includes remain.
     fn merge(&mut self, table: SourceTable) -> Vec<Spanned<String>> {
         once("network", &mut self.file.network, table.network, &mut self.findings);
+        once("bgp", &mut self.file.bgp, table.bgp, &mut self.findings);
         once("entry", &mut self.file.entry, table.entry, &mut self.findings);
         fn of<T: Default>(field: Option<Spanned<T>>) -> T {
             field.map(|spanned| spanned.value).unwrap_or_default()
@@ -152,6 +153,7 @@ impl Loader {
         self.file.nodes.extend(of(table.nodes).0);
         self.file.sites.extend(of(table.sites).0);
         self.file.clients.extend(of(table.clients).0);
+        self.file.neighbours.extend(of(table.neighbours).0);
         self.file.links.extend(of(table.links));
         self.file.groups.extend(of(table.groups).0);
         self.file.allow.extend(of(table.allow));

@@ -23,8 +23,9 @@ pub use document::{reference_markdown, schema};
 pub use edit::{with_table, without_table};
 pub use loader::{Loaded, Loader, load_with};
 pub use scalars::{
-    Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, Milliseconds, Mtu, OutsideText, PathPrefix,
-    PolicyText, Port, Seconds, Selector, SourcePath, Survives, Within, read_ports,
+    Asn, Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, InterfaceAddress, Megabits, Milliseconds, Mtu,
+    OutsideText, PathPrefix, PolicyText, Port, Routes, Seconds, Selector, SourcePath, Survives, TableNumber, Within,
+    read_ports,
 };
 pub use tree::Spanned;
 pub(crate) use tree::{Value, ValueKind};
@@ -34,8 +35,8 @@ pub use decode::nearest;
 
 use crate::names::Name;
 use written::{
-    AllowRule, AssertRule, ClientTable, EntryTable, IsolateRule, LinkRule, List, NetworkTable, NodeTable, RegionTable,
-    ServiceTable, SiteTable,
+    AllowRule, AssertRule, BgpTable, ClientTable, EntryTable, IsolateRule, LinkRule, List, NeighbourTable,
+    NetworkTable, NodeTable, RegionTable, ServiceTable, SiteTable,
 };
 
 /// How much of the sources could be read.
@@ -70,6 +71,10 @@ pub struct NetworkFile {
     pub clients: Vec<Named<ClientTable>>,
     /// What all entry nodes have in common.
     pub entry: Option<Spanned<EntryTable>>,
+    /// The network's part in BGP.
+    pub bgp: Option<Spanned<BgpTable>>,
+    /// Foreign routers.
+    pub neighbours: Vec<Named<NeighbourTable>>,
     /// Link rules; none at all means the default rule.
     pub links: Vec<Spanned<LinkRule>>,
     /// Groups of parties.

@@ -9,13 +9,13 @@ use ipnet::IpNet;
 use super::decode::{Map, OneOrMore};
 use super::record::{REQUIRED, record};
 use super::scalars::{
-    Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, Milliseconds, Mtu, OutsideText, PathPrefix,
-    PolicyText, Port, Seconds, Selector, SourcePath, Survives, Within,
+    Asn, Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, InterfaceAddress, Megabits, Milliseconds, Mtu,
+    OutsideText, PathPrefix, PolicyText, Port, Routes, Seconds, Selector, SourcePath, Survives, TableNumber, Within,
 };
 use super::tree::Spanned;
 use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
-use crate::network::{FirewallForm, Platform, Ports};
+use crate::network::{Exports, FirewallForm, Platform, Ports, Profile, Sessions};
 
 /// A list with the place of each item.
 pub type List<T> = Vec<Spanned<T>>;
@@ -37,6 +37,10 @@ record! {
         clients: Map<ClientTable> = "none";
         /// What all entry nodes have in common, for clients that roam between them.
         entry: EntryTable = "none: clients don't roam";
+        /// The network's own part in BGP.
+        bgp: BgpTable = "none: no BGP";
+        /// Foreign routers with which BGP is spoken, each joined to one of the nodes.
+        neighbours: Map<NeighbourTable> = "none";
         /// Which pairs of nodes are linked directly. Rules add up; their order does not matter.
         links: List<LinkRule> = "with hubs: every node with every hub; without: every node with every other";
         /// Pairs of nodes that must not reach each other.
@@ -177,6 +181,13 @@ record! {
         /// Whether its host routes what its peers are allowed into the device. `false` leaves that to a routing daemon (BIRD, FRR, a
         /// router's own BGP); `wayleave prove` takes it that the daemon routes the same.
         install_routes: bool = "true";
+        /// Whether it speaks BGP with the other nodes that do.
+        bgp: bool = "true with a neighbour, or as a reflector";
+        /// Its BGP router id, an IPv4 address.
+        router_id: IpAddr = "its first IPv4 service address, or its IPv4 overlay address";
+        /// Addresses of its own besides the overlay's, from which it speaks to the networks that BGP tells it of. They are on its
+        /// device, since that is always there.
+        service_addresses: List<IpAddr> = "none: the overlay addresses, where they are in `own` of `[bgp]`";
         /// The day on which its key was made.
         key_created: Date = "none";
         /// The last day on which it belongs to the network.
@@ -266,6 +277,72 @@ record! {
         /// TCP port that an entry node opens while it is ready for clients, and closes before it stops: for the health checks
         /// of load balancers.
         ready_port: Port = "51819";
+    }
+}
+
+record! {
+    /// What the network has of BGP. BIRD speaks it, on nodes with the agent, or with wg-quick and the rendered `bird.conf`.
+    /// Everything learned goes into a table of its own, which is asked after everything in the main table but its default route.
+    "bgp" BgpTable {
+        /// The network's AS number: 4242421869, or "AS4242421869".
+        asn: Asn = REQUIRED;
+        /// Prefixes of the network's own, which may be announced. Neighbours of other ASs may not announce them.
+        own: List<IpNet> = "none: nothing is announced";
+        /// `dn42`: that network's rules. Which prefixes are accepted, communities for lines, ports by AS number, link-local
+        /// addresses by AS number.
+        profile: Profile = "none";
+        /// Nodes that pass on to the others what they have from one of them (route reflectors). They have sessions with all
+        /// nodes that speak BGP, the others with them only.
+        reflectors: List<Name> = "none: every node that speaks BGP has a session with every other";
+        /// Files with route origin authorisations for BIRD to include, of IPv4: `route 172.20.0.0/24 max 28 as 4242420000;`.
+        /// With any source for a family, only routes that it finds valid are accepted.
+        roa_v4: SourcePath = "none";
+        /// The same of IPv6.
+        roa_v6: SourcePath = "none";
+        /// Servers that tell route origin authorisations by RTR (RFC 8210), for both families; the port is 8282.
+        rtr: List<EndpointText> = "none";
+        /// The kernel's routing table for what is learned.
+        table: TableNumber = "one of its own, from 50180 to 50999, by the device's name";
+    }
+}
+
+record! {
+    /// A foreign router with which BGP is spoken. It has a device of its own at its node, into which nothing is routed but what
+    /// BGP says. `wayleave render neighbour` writes its half.
+    "neighbour" NeighbourTable {
+        /// Which of our nodes it is joined to.
+        node: Name = REQUIRED;
+        /// Its AS number; the network's own makes the session an internal one.
+        asn: Asn = REQUIRED;
+        /// Its WireGuard public key.
+        public_key: PublicKey = REQUIRED;
+        /// Where it is dialled.
+        endpoint: EndpointText = "none: it dials";
+        /// UDP port on which our node listens for it.
+        port: Port = "with `dn42` 20000 plus the last four digits of its AS number";
+        /// Name of our node's device for it.
+        device: DeviceName = "`wgn-` and its name, cut to 15 characters";
+        /// MTU of that device in bytes.
+        mtu: Mtu = "the node's";
+        /// Seconds between our node's keepalives; 0 sends none.
+        keepalive_s: Seconds = "the node's, where the node can't be dialled";
+        /// Our node's addresses on that device, with the lengths of the prefixes that are reached directly:
+        /// `10.132.0.1/30`, `fe80::1869/64`.
+        own_addresses: List<InterfaceAddress> = "with `dn42` fe80:: and the last four digits of our AS number";
+        /// Its own addresses.
+        addresses: List<IpAddr> = "with `dn42` fe80:: and the last four digits of its AS number";
+        /// Which sessions are held: `v4`, `v6`, `both`, or `extended-next-hop`, one session over IPv6 for both families.
+        sessions: Sessions = "by the addresses; with `dn42` and IPv6 alone `extended-next-hop`";
+        /// Prefixes that it may announce, and all inside them, but no default route.
+        accept: List<IpNet> = "with `dn42` that network's ranges, or else nothing";
+        /// Routes of each family that it may announce; with more, the session is ended and tried again later.
+        max_prefixes: Routes = "10000";
+        /// What it is told: `own`, the network's own prefixes; `all`, all that is learned as well; `nothing`.
+        export: Exports = "`own`";
+        /// Round-trip time of the line to it in milliseconds, for DN42's communities.
+        latency_ms: Milliseconds = "none: no community";
+        /// Rate of the line to it in Mbit/s, of the slower way, for DN42's communities.
+        bandwidth_mbit: Megabits = "none: no community";
     }
 }
 

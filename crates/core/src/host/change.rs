@@ -189,7 +189,8 @@ fn family(rule: &Rule) -> &'static str {
 }
 
 fn selector(rule: &Rule) -> String {
-    format!("not fwmark {} table {} priority {}", rule.unless_mark, rule.table, rule.priority)
+    let suppressed = if rule.suppresses_default { " suppress_prefixlength 0" } else { "" };
+    format!("not fwmark {} table {}{suppressed} priority {}", rule.unless_mark, rule.table, rule.priority)
 }
 
 impl fmt::Display for PeerRef {
@@ -241,7 +242,8 @@ impl fmt::Display for Change {
             Change::GivePrefix { device, peer, prefix } => write!(f, "send {prefix} to {peer} over {device}"),
             Change::SetRoute { prefix, route, .. } => write!(f, "route {prefix} into {}", route.device),
             Change::AddRule { rule } => {
-                write!(f, "look up table {} for what is not marked {}", rule.table, rule.unless_mark)
+                let but = if rule.suppresses_default { ", but for its default route," } else { "" };
+                write!(f, "look up table {}{but} for what is not marked {}", rule.table, rule.unless_mark)
             }
             Change::RemoveRule { rule } => write!(f, "no longer look up table {}", rule.table),
             Change::RemoveRoute { prefix, route, .. } => write!(f, "no longer route {prefix} into {}", route.device),

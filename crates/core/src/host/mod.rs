@@ -12,6 +12,7 @@ mod diff;
 pub mod doctor;
 mod expected;
 mod mtu;
+mod neighbours;
 mod state;
 mod wanted;
 mod watch;

@@ -32,6 +32,11 @@ pub struct HostState {
 }
 
 impl HostState {
+    /// Whether a device's link-local addresses are as wanted, rather than as the kernel makes them.
+    pub fn makes_link_locals(&self, device: &DeviceName) -> bool {
+        self.sysctls.contains_key(&Sysctl::link_local_by(device))
+    }
+
     /// Where packets are to be forwarded over IPv6, these interfaces go on to take their routers from router advertisements,
     /// which the kernel otherwise ends together with the default route that came with them.
     pub fn keep_routers<'a>(&mut self, interfaces: impl IntoIterator<Item = &'a str>) {
@@ -107,6 +112,8 @@ pub struct Rule {
     pub table: u32,
     /// The mark of packets that the rule is not for.
     pub unless_mark: u32,
+    /// Whether a default route that is found there does not count.
+    pub suppresses_default: bool,
 }
 
 /// A kernel setting by its path below `/proc/sys`: device names may hold dots.
@@ -114,6 +121,11 @@ pub struct Rule {
 pub struct Sysctl(pub String);
 
 impl Sysctl {
+    /// How a device gets its link-local address; 1: not by itself.
+    pub fn link_local_by(device: &DeviceName) -> Sysctl {
+        Sysctl(format!("net/ipv6/conf/{device}/addr_gen_mode"))
+    }
+
     /// Whether it belongs to a device, and goes away with it.
     pub fn is_of(&self, device: &DeviceName) -> bool {
         self.0.split('/').any(|part| part == device.as_str())

@@ -9,14 +9,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::RULE_PRIORITIES;
 use super::state::{Backend, DeviceState, FORWARDING_V6, HostState, PeerState, Route, Rule, Sysctl};
+use super::{RULE_PRIORITIES, neighbours};
 use crate::names::{DeviceName, Name};
 use crate::plan::{EntryPlan, NodePlan, PeerPlan, host};
 use crate::render::firewall_script;
 
 /// The table that routes are in unless they need one of their own.
-const TABLE_MAIN: u32 = 254;
+pub(super) const TABLE_MAIN: u32 = 254;
 
 /// The address at which each peer is to be dialled: chosen among the plan's endpoints, names resolved.
 pub type Resolved = BTreeMap<Name, SocketAddr>;
@@ -42,10 +42,14 @@ pub fn wanted(plan: &NodePlan, backend: Backend, endpoints: &Resolved) -> HostSt
     }
     let (v4, v6) = (plan.carries(true), plan.carries(false));
     if let Some(table) = plan.own_table {
-        let rule = |ipv6| Rule { priority: *RULE_PRIORITIES.start(), ipv6, table, unless_mark: table };
+        let priority = *RULE_PRIORITIES.start();
+        let rule = |ipv6| Rule { priority, ipv6, table, unless_mark: table, suppresses_default: false };
         state.rules.extend([false, true].into_iter().filter(|ipv6| if *ipv6 { v6 } else { v4 }).map(rule));
     }
     state.sysctls.extend(sysctls(plan, v4, v6));
+    if let Some(bgp) = &plan.bgp {
+        neighbours::add(plan, bgp, backend, endpoints, &mut state);
+    }
     state.firewalls.extend(firewall_script(plan).map(|file| (plan.device.clone(), undated(&file.text))));
     state
 }
@@ -76,7 +80,7 @@ fn device(plan: &NodePlan, backend: Backend, endpoints: &Resolved) -> DeviceStat
         mtu: plan.mtu,
         public_key: plan.public_key,
         port: plan.port.unwrap_or(0),
-        fwmark: plan.own_table.unwrap_or(0),
+        fwmark: plan.mark().unwrap_or(0),
         addresses: plan.addresses.iter().chain(&plan.link_address).map(|address| host(*address)).collect(),
         peers: with_key().map(|(key, peer)| (key, state(peer))).collect(),
         allowed: with_key().flat_map(|(key, peer)| allowed(peer).into_iter().map(move |p| (p, key))).collect(),
@@ -94,7 +98,7 @@ fn clients_device(plan: &NodePlan, entry: &EntryPlan, backend: Backend) -> Devic
         mtu: entry.mtu,
         public_key: entry.public_key,
         port: entry.port,
-        fwmark: plan.own_table.unwrap_or(0),
+        fwmark: plan.mark().unwrap_or(0),
         addresses: entry.addresses.iter().map(|address| host(*address)).collect(),
         peers: with_key().map(|(key, peer)| (key, state(peer))).collect(),
         allowed: with_key().flat_map(|(key, peer)| peer.allowed.iter().map(move |p| (*p, key))).collect(),

@@ -14,6 +14,7 @@ use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
 
 mod assertions;
+mod bgp;
 mod entry;
 mod parties;
 mod policy;
@@ -23,6 +24,7 @@ mod rtt;
 mod selection;
 
 pub use assertions::{Assertion, Claim, ElementKind};
+pub use bgp::{Bgp, Exports, LineClass, Neighbour, PrefixRange, Profile, Roa, Sessions, Speaker};
 pub use entry::{ENTRY_NAME, Entry};
 pub use policy::{Denial, FirewallForm, FirewallWish, Parties, Party, Permission, Policy, Service};
 pub use ports::{PortClasses, PortRange, Ports};
@@ -71,6 +73,10 @@ pub struct Network {
     pub clients: Vec<Client>,
     /// What clients roam between; none: they don't.
     pub entry: Option<Entry>,
+    /// What it has of BGP; none: nothing.
+    pub bgp: Option<Bgp>,
+    /// Foreign routers with which BGP is spoken, sorted by name.
+    pub neighbours: Vec<Neighbour>,
     /// Sites sorted by name.
     pub sites: Vec<Site>,
     /// Wanted links: pairs with the smaller number first, sorted, each with at least one side that has an endpoint

@@ -38,6 +38,11 @@ pub(super) fn digest(plan: &Plan) -> String {
             // Its debug form names every field with its value, so equal texts are equal firewalls.
             put_text(&mut all, &format!("{firewall:?}"));
         }
+        if let Member::Node(ix) = member
+            && let Some(bgp) = plan.bgp(ix)
+        {
+            put_text(&mut all, &format!("{bgp:?}"));
+        }
         for peer in plan.peers(member) {
             all.update(members[at(peer.who)]);
             all.update(peer.keepalive_s.to_le_bytes());

@@ -28,7 +28,10 @@ pub use diff::{PlanChange, PlanFile, PlanFileError, Side, diff};
 pub use firewall::{Firewall, FirewallRule, Masquerade, OutsidePorts};
 pub use known::{Claims, LinkState, LinkStates};
 pub use ledger::{LEDGER_VERSION, Ledger, LedgerError};
-pub use node_plan::{EntryPlan, KeyNeed, MemberKind, NodePlan, OWN_TABLES, PeerPlan, own_table};
+pub use node_plan::{
+    BGP_TABLES, BgpPlan, EntryPlan, InternalPlan, KeyNeed, MemberKind, NeighbourPlan, NodePlan, OWN_TABLES, PeerPlan,
+    bgp_table, own_table,
+};
 pub use paths::Paths;
 pub use prefixes::{host, merge};
 

@@ -4,6 +4,7 @@
 //! decides nothing. Files are the same bytes for the same plan, begin with a header that says where they come from, and
 //! never hold a private key unless one is handed in.
 
+mod bird;
 mod drawing;
 mod file;
 mod firewall;
@@ -15,6 +16,7 @@ mod settings;
 mod svg;
 mod wg_quick;
 
+pub use bird::{Session, bird, bird_sessions};
 pub use drawing::{dot, mermaid};
 pub use file::{KeySource, Recognised, RenderError, RenderedFile, recognised};
 pub use firewall::{firewall_script, nftables_table, service_snippets};

@@ -138,7 +138,13 @@ fn a_routing_table_of_another_network_is_an_obstacle_if_it_is_wanted() {
     let actual = Actual { foreign_tables: [(51_800, other.clone())].into(), ..Actual::default() };
     assert!(diff(&actual, &state(TWO), None).is_ok(), "no table of its own is wanted");
     let mut wanted = state(TWO);
-    wanted.rules.insert(Rule { priority: 8_700, ipv6: false, table: 51_800, unless_mark: 51_800 });
+    wanted.rules.insert(Rule {
+        priority: 8_700,
+        ipv6: false,
+        table: 51_800,
+        unless_mark: 51_800,
+        suppresses_default: false,
+    });
     let obstacle = Obstacle::ForeignTable { table: 51_800, device: other };
     assert_eq!(diff(&actual, &wanted, None), Err(vec![obstacle]));
 }

@@ -75,7 +75,7 @@ pub fn key_path(args: &HostArgs, need: KeyNeed<'_>) -> PathBuf {
     let credential = directory.map(|path| Path::new(&path).join(CREDENTIALS[usize::from(is_shared)]));
     credential
         .filter(|path| path.exists())
-        .unwrap_or_else(|| Path::new("/etc/wireguard").join(format!("{}.key", need.device)))
+        .unwrap_or_else(|| Path::new("/etc/wireguard").join(format!("{}.key", need.file)))
 }
 
 /// Reads a private key and checks that it is the right one and readable by nobody else.
@@ -107,9 +107,9 @@ pub fn key(args: &HostArgs, need: KeyNeed<'_>) -> anyhow::Result<PrivateKey> {
 /// The address of each peer that is dialled, and what could not be found out.
 pub fn resolve(plan: &NodePlan) -> (Resolved, Vec<String>) {
     let (mut resolved, mut complaints) = (Resolved::new(), Vec::new());
-    for peer in plan.peers.iter().filter(|peer| !peer.endpoints.is_empty()) {
+    for (name, endpoints) in plan.dialled().filter(|(_, endpoints)| !endpoints.is_empty()) {
         let mut failed = Vec::new();
-        let address = peer.endpoints.iter().find_map(|endpoint| match resolve_endpoint(endpoint) {
+        let address = endpoints.iter().find_map(|endpoint| match resolve_endpoint(endpoint) {
             Ok(address) => Some(address),
             Err((name, why)) => {
                 failed.push(format!("{name}: {why}"));
@@ -117,8 +117,8 @@ pub fn resolve(plan: &NodePlan) -> (Resolved, Vec<String>) {
             }
         });
         match address {
-            Some(address) => drop(resolved.insert(peer.name.clone(), address)),
-            None => complaints.push(format!("{}: {}", peer.name, failed.join("; "))),
+            Some(address) => drop(resolved.insert(name.clone(), address)),
+            None => complaints.push(format!("{name}: {}", failed.join("; "))),
         }
     }
     (resolved, complaints)

@@ -14,6 +14,7 @@ mod meaning;
 mod planning;
 mod proving;
 mod reading;
+mod routing;
 
 /// What a finding can be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,9 +70,16 @@ impl Story {
 
 /// All stories, by code.
 pub fn stories() -> impl Iterator<Item = &'static Story> {
-    [reading::STORIES, meaning::STORIES, planning::STORIES, proving::STORIES, importing::STORIES, hazards::STORIES]
-        .into_iter()
-        .flatten()
+    let all = [
+        reading::STORIES,
+        meaning::STORIES,
+        routing::STORIES,
+        planning::STORIES,
+        proving::STORIES,
+        importing::STORIES,
+        hazards::STORIES,
+    ];
+    all.into_iter().flatten()
 }
 
 /// The story of a code, in any case.

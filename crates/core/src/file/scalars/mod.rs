@@ -2,6 +2,7 @@
 //!
 //! A finding says what is wrong with the value and, where there is one probable correction, which.
 
+mod bgp;
 mod dates;
 mod hosts;
 mod policy;
@@ -19,6 +20,7 @@ use crate::limits::{HOPS_MAX, MTU_MAX, MTU_MIN, RTT_MS_MAX};
 use crate::names::{DeviceName, Name};
 use crate::network::{ElementKind, Host, Platform};
 
+pub use bgp::{Asn, InterfaceAddress, Megabits, Routes, TableNumber};
 pub use dates::{Cloud, Code, Date};
 pub use policy::{Family, OutsideText, PathPrefix, PolicyText, read_ports};
 

@@ -29,7 +29,7 @@ pub(super) fn check(context: &Context<'_>, network: &Network, findings: &mut Fin
     lonely_underlays(context, findings);
 }
 
-fn routed(context: &Context<'_>, label: &str, endpoint: &Endpoint, place: Span, findings: &mut Findings) {
+pub(super) fn routed(context: &Context<'_>, label: &str, endpoint: &Endpoint, place: Span, findings: &mut Findings) {
     let Host::Ip(address) = endpoint.host else { return };
     let through_overlay = |role| matches!(role, Role::Overlay | Role::Links | Role::Site | Role::Client);
     let Some(claim) = context.claims.holding(address, through_overlay) else { return };

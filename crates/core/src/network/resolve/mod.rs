@@ -5,9 +5,9 @@
 //! nothing: everything is sorted by name first. Costs grow with the number of entries and links, times a logarithm.
 
 mod addresses;
+mod bgp;
 mod clients;
 mod endpoints;
-mod fixed;
 mod names;
 mod nodes;
 mod policy;
@@ -85,6 +85,8 @@ fn build(context: &Context<'_>, findings: &mut Findings) -> Option<Network> {
         nodes: Vec::new(),
         clients: Vec::new(),
         entry: None,
+        bgp: None,
+        neighbours: Vec::new(),
         sites: Vec::new(),
         links: Vec::new(),
         isolated: Vec::new(),
@@ -105,11 +107,12 @@ fn build(context: &Context<'_>, findings: &mut Findings) -> Option<Network> {
     empty_regions(&network, findings);
     addresses::check(context, &network, findings);
     endpoints::check(context, &network, findings);
+    bgp::resolve(context, &mut network, findings);
     network.rtt = rtt::resolve(context, findings);
     clients::entry::order(&mut network);
     let lookup = |name: &Name| context.names.find(name);
     selection::links(&mut network, &context.file.links, &lookup, findings);
-    network.fixed = fixed::resolve(context, &network, findings);
+    network.fixed = nodes::fixed::resolve(context, &network, findings);
     rules(context, &mut network, &lookup, findings);
     Some(network)
 }

@@ -1,12 +1,12 @@
 //! Who is called what: one sorted list per kind, one name space for nodes, regions and clients.
 //!
-//! Nodes, regions, clients and groups share their names, since rules and round-trip times name any of them. A node and a site
+//! Nodes, regions, clients, neighbours and groups share their names, since rules and round-trip times name any of them. A node and a site
 //! share only where the node has prefixes, which make a site of its name.
 
 use std::collections::BTreeMap;
 
 use crate::check::{Finding, Findings, Meaning, Span};
-use crate::file::written::{ClientTable, NodeTable, RegionTable, ServiceTable, SiteTable};
+use crate::file::written::{ClientTable, NeighbourTable, NodeTable, RegionTable, ServiceTable, SiteTable};
 use crate::file::{Named, NetworkFile, nearest};
 use crate::limits::FINDINGS_MAX;
 use crate::names::Name;
@@ -19,6 +19,7 @@ pub(super) struct Names<'f> {
     pub sites: Vec<&'f Named<SiteTable>>,
     pub clients: Vec<&'f Named<ClientTable>>,
     pub services: Vec<&'f Named<ServiceTable>>,
+    pub neighbours: Vec<&'f Named<NeighbourTable>>,
     places: BTreeMap<&'f Name, Place>,
 }
 
@@ -31,6 +32,7 @@ impl<'f> Names<'f> {
             sites: unique("site", &file.sites, findings),
             clients: unique("client", &file.clients, findings),
             services: unique("service", &file.services, findings),
+            neighbours: unique("neighbour", &file.neighbours, findings),
             places: BTreeMap::new(),
         };
         let mut shared: BTreeMap<&Name, (&str, Span)> = BTreeMap::new();
@@ -45,6 +47,9 @@ impl<'f> Names<'f> {
         for (at, (name, _)) in names.clients.iter().enumerate() {
             claim("client", name.span, &name.value, &mut shared, findings);
             names.places.entry(&name.value).or_insert(Place::Client(at as u32));
+        }
+        for (name, _) in &names.neighbours {
+            claim("neighbour", name.span, &name.value, &mut shared, findings);
         }
         for (name, _) in unique("group", &file.groups, findings) {
             claim("group", name.span, &name.value, &mut shared, findings);

@@ -2,6 +2,7 @@
 //!
 //! Unfolded on demand from the compact [`Plan`], so that a large network never exists twice in memory.
 
+mod bgp;
 mod entry;
 
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::prefixes::merge;
+pub use bgp::{BGP_TABLES, BgpPlan, InternalPlan, NeighbourPlan, bgp_table};
 pub use entry::EntryPlan;
 pub(super) use entry::homes;
 
@@ -99,6 +101,9 @@ pub struct NodePlan {
     /// The device of clients that roam, on entry nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<EntryPlan>,
+    /// BGP, on nodes that speak it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bgp: Option<BgpPlan>,
 }
 
 /// One peer of a member.
@@ -127,27 +132,54 @@ pub struct KeyNeed<'a> {
     pub device: &'a DeviceName,
     /// Whose key it is: the member's, or that of all entry nodes together.
     pub owner: &'a str,
+    /// The device by whose name the key's file is called: a node has one key for its own device and those of neighbours.
+    pub file: &'a DeviceName,
     /// Its public half, if it is known.
     pub public_key: Option<PublicKey>,
 }
 
 impl NodePlan {
-    /// Whether packets of a family go to peers.
+    /// Whether packets of a family go to peers or neighbours.
     pub fn carries(&self, is_v4: bool) -> bool {
         let entry = self.entry.iter().flat_map(|entry| &entry.peers);
         let mut allowed = self.peers.iter().chain(entry).flat_map(|peer| &peer.allowed);
         allowed.any(|prefix| prefix.addr().is_ipv4() == is_v4)
+            || self.neighbours().iter().any(|neighbour| neighbour.sessions.carry(is_v4))
     }
 
     /// The member's devices with the keys that they need, its own first.
     pub fn keys(&self) -> impl Iterator<Item = KeyNeed<'_>> {
-        let own = KeyNeed { device: &self.device, owner: self.name.as_str(), public_key: self.public_key };
+        let neighbours = self.neighbours().iter().map(|neighbour| &neighbour.device);
+        let own = std::iter::once(&self.device).chain(neighbours).map(|device| KeyNeed {
+            device,
+            owner: self.name.as_str(),
+            file: &self.device,
+            public_key: self.public_key,
+        });
         let entry = self.entry.iter().map(|entry| KeyNeed {
             device: &entry.device,
             owner: ENTRY_NAME,
+            file: &entry.device,
             public_key: entry.public_key,
         });
-        std::iter::once(own).chain(entry)
+        own.chain(entry)
+    }
+
+    /// Its neighbours.
+    pub fn neighbours(&self) -> &[NeighbourPlan] {
+        self.bgp.as_ref().map_or(&[], |bgp| &bgp.neighbours)
+    }
+
+    /// All that it dials or waits for, by name, with their endpoints: peers, then neighbours.
+    pub fn dialled(&self) -> impl Iterator<Item = (&Name, &[Endpoint])> {
+        let peers = self.peers.iter().map(|peer| (&peer.name, peer.endpoints.as_slice()));
+        let neighbours = self.neighbours().iter();
+        peers.chain(neighbours.map(|neighbour| (&neighbour.name, neighbour.endpoint.as_slice())))
+    }
+
+    /// Mark of encrypted packets; none: they have none.
+    pub fn mark(&self) -> Option<u32> {
+        self.own_table.or(self.bgp.as_ref().map(|bgp| bgp.mark))
     }
 
     /// The peer that packets to an address are sent to.
@@ -177,6 +209,10 @@ impl Plan {
             Member::Node(ix) => self.entry(ix),
             Member::Client(_) => None,
         };
+        let bgp = match member {
+            Member::Node(ix) => self.bgp(ix),
+            Member::Client(_) => None,
+        };
         // Clients that are elsewhere are reached through the node's own device, or nowhere.
         let elsewhere = entry.iter().flat_map(|entry| entry.prefixes().1);
         let installs = match member {
@@ -186,6 +222,7 @@ impl Plan {
         let carried = peers.iter().flat_map(|peer| peer.allowed.iter().copied()).chain(elsewhere);
         let routes = merge(carried.filter(|_| installs).collect());
         let own_table = loops(&peers, &routes).then(|| own_table(self.device(member)));
+        let bgp = bgp.map(|bgp| BgpPlan { mark: own_table.unwrap_or(bgp.mark), ..bgp });
         let (region, platform, mtu, clamps_mss) = match member {
             Member::Node(ix) => {
                 let node = self.network.node(ix);
@@ -217,7 +254,9 @@ impl Plan {
             public_key: self.public_key(member),
             addresses: self.overlay_addresses(member).to_vec(),
             link_address: self.link_address(member),
-            forwards: node.map_or(!local_prefixes.is_empty(), |ix| self.forwards(ix)),
+            forwards: node.map_or(!local_prefixes.is_empty(), |ix| {
+                self.forwards(ix) || self.network.neighbours_of(ix).next().is_some()
+            }),
             local_prefixes,
             routes,
             own_table,
@@ -226,6 +265,7 @@ impl Plan {
             clamps_mss,
             peers,
             entry,
+            bgp,
         }
     }
 

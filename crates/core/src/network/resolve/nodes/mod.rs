@@ -3,6 +3,8 @@
 //! What comes out has no `Option` that means "not said": a node without endpoints is behind NAT, one without a key has
 //! none yet, one without addresses is allocated them by the plan.
 
+pub(super) mod fixed;
+
 use super::Context;
 use crate::check::{Finding, Findings, Meaning, Span};
 use crate::file::written::{List, NodeTable, RegionTable};
@@ -12,13 +14,13 @@ use crate::names::{DeviceName, Name};
 use crate::network::{Endpoint, FirewallWish, Node, Platform};
 
 /// The name under which endpoints are valid everywhere.
-pub(super) const PUBLIC: &str = "public";
+pub(in crate::network::resolve) const PUBLIC: &str = "public";
 
 /// Device name when the file says nothing.
-pub(super) const DEVICE_DEFAULT: &str = "wg0";
+pub(in crate::network::resolve) const DEVICE_DEFAULT: &str = "wg0";
 
 /// Resolves all nodes.
-pub(super) fn resolve(context: &Context<'_>, findings: &mut Findings) -> Vec<Node> {
+pub(in crate::network::resolve) fn resolve(context: &Context<'_>, findings: &mut Findings) -> Vec<Node> {
     let nodes = &context.names.nodes;
     nodes.iter().map(|(name, table)| node(context, name, &table.value, findings)).collect()
 }
@@ -63,7 +65,7 @@ fn listed<T: Clone>(list: &Option<Spanned<List<T>>>) -> Vec<T> {
 }
 
 /// Tags, sorted.
-pub(super) fn tags(given: Option<&Spanned<List<Name>>>) -> Vec<Name> {
+pub(in crate::network::resolve) fn tags(given: Option<&Spanned<List<Name>>>) -> Vec<Name> {
     let mut tags: Vec<Name> = given.into_iter().flat_map(|list| &list.value).map(|tag| tag.value.clone()).collect();
     tags.sort();
     tags.dedup();
@@ -71,20 +73,25 @@ pub(super) fn tags(given: Option<&Spanned<List<Name>>>) -> Vec<Name> {
 }
 
 /// The first value given.
-pub(super) fn first<T: Clone, const N: usize>(choices: [&Option<Spanned<T>>; N]) -> Option<T> {
+pub(in crate::network::resolve) fn first<T: Clone, const N: usize>(choices: [&Option<Spanned<T>>; N]) -> Option<T> {
     choices.into_iter().flatten().next().map(|spanned| spanned.value.clone())
 }
 
-pub(super) fn keepalive_s(given: Option<Seconds>) -> u16 {
+pub(in crate::network::resolve) fn keepalive_s(given: Option<Seconds>) -> u16 {
     given.map_or(KEEPALIVE_S_DEFAULT, |seconds| seconds.0)
 }
 
-pub(super) fn device(given: Option<DeviceName>) -> DeviceName {
+pub(in crate::network::resolve) fn device(given: Option<DeviceName>) -> DeviceName {
     given.unwrap_or_else(|| DeviceName::new(DEVICE_DEFAULT).expect("the default is a device name"))
 }
 
 /// A finding about two keys of which only one may be given.
-pub(super) fn both(owner: String, a: (&'static str, Span), b: (&'static str, Span), findings: &mut Findings) {
+pub(in crate::network::resolve) fn both(
+    owner: String,
+    a: (&'static str, Span),
+    b: (&'static str, Span),
+    findings: &mut Findings,
+) {
     let finding = Finding::new(Meaning::Both { owner, a: a.0, b: b.0 }, b.1);
     findings.push(finding.with_related(a.1, "and this").with_fix(format!("Keep one of {} and {}.", a.0, b.0)));
 }
@@ -98,7 +105,7 @@ fn endpoints(table: &NodeTable, port: u16, owner: &dyn Fn() -> String, findings:
 
 /// All endpoints of a node as written, with the private network's name and the place: public ones first, then by name
 /// of the network, since the order of a table's entries decides nothing.
-pub(super) fn written_endpoints(table: &NodeTable) -> Vec<(Option<&Name>, &EndpointText, Span)> {
+pub(in crate::network::resolve) fn written_endpoints(table: &NodeTable) -> Vec<(Option<&Name>, &EndpointText, Span)> {
     let mut all: Vec<(Option<&Name>, &EndpointText, Span)> =
         table.endpoint.iter().map(|endpoint| (None, &endpoint.value, endpoint.span)).collect();
     for (underlay, list) in table.endpoints.iter().flat_map(|map| &map.value.0) {
@@ -110,6 +117,6 @@ pub(super) fn written_endpoints(table: &NodeTable) -> Vec<(Option<&Name>, &Endpo
 }
 
 /// An endpoint with the node's port filled in.
-pub(super) fn made(underlay: Option<&Name>, text: &EndpointText, port: u16) -> Endpoint {
+pub(in crate::network::resolve) fn made(underlay: Option<&Name>, text: &EndpointText, port: u16) -> Endpoint {
     Endpoint { underlay: underlay.cloned(), host: text.host.clone(), port: text.port.unwrap_or(port) }
 }

@@ -17,7 +17,11 @@ use crate::network::{Fixed, Network, NodeIx, Place};
 type Table<'f> = Option<&'f Spanned<Map<List<IpNet>>>>;
 
 /// Resolves all of them, sorted by member and peer.
-pub(super) fn resolve(context: &Context<'_>, network: &Network, findings: &mut Findings) -> Vec<Fixed> {
+pub(in crate::network::resolve) fn resolve(
+    context: &Context<'_>,
+    network: &Network,
+    findings: &mut Findings,
+) -> Vec<Fixed> {
     let nodes = context.names.nodes.iter().map(|(name, table)| ("node", &name.value, table.value.allowed.as_ref()));
     let clients =
         context.names.clients.iter().map(|(name, table)| ("client", &name.value, table.value.allowed.as_ref()));

@@ -1,0 +1,207 @@
+//! BGP on one node: neighbours' devices, sessions with other nodes, and what is believed and told.
+//!
+//! In: the network and everybody's addresses. Out: all that BIRD, the devices and the firewall are told. What is learned goes
+//! into a table of its own. Packets of the tunnels themselves carry a mark and don't ask it, so that no route that somebody
+//! announces can lead them into a tunnel.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use blake2::{Blake2s256, Digest as _};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::own_table;
+use crate::keys::PublicKey;
+use crate::names::{DeviceName, Name};
+use crate::network::{
+    Bgp, Endpoint, Exports, LineClass, Neighbour, NodeIx, PrefixRange, Profile, Roa, Sessions, Speaker,
+};
+use crate::plan::{Member, Plan};
+
+/// Tables of routes that BGP tells of: beside those of devices.
+pub const BGP_TABLES: std::ops::RangeInclusive<u32> = 50_180..=50_999;
+/// From a device's own table to its table for BGP.
+const BELOW_OWN_TABLE: u32 = 820;
+
+/// The kernel's table for what BGP tells a node with this device.
+pub fn bgp_table(device: &DeviceName) -> u32 {
+    own_table(device) - BELOW_OWN_TABLE
+}
+
+/// BGP on one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BgpPlan {
+    /// The network's AS number.
+    pub asn: u32,
+    /// The node's router id.
+    pub router_id: Ipv4Addr,
+    /// The kernel's table for what is learned.
+    pub table: u32,
+    /// Mark of encrypted packets, which don't use that table.
+    pub mark: u32,
+    /// Addresses besides the overlay's, on the node's own device.
+    pub service_addresses: Vec<IpAddr>,
+    /// The source of packets into what is learned, of each family at most one.
+    pub sources: Vec<IpAddr>,
+    /// Prefixes that may be announced.
+    pub own: Vec<IpNet>,
+    /// A larger network whose rules are followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
+    /// Where route origins are looked up.
+    pub roa: Roa,
+    /// Whether it passes on to other nodes what it has from one of them.
+    pub is_reflector: bool,
+    /// The nodes with which it has sessions, sorted by name.
+    pub nodes: Vec<InternalPlan>,
+    /// Its neighbours, sorted by name.
+    pub neighbours: Vec<NeighbourPlan>,
+}
+
+/// A session with another node of the network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InternalPlan {
+    /// The node.
+    pub name: Name,
+    /// Its overlay addresses, v4 before v6.
+    pub addresses: Vec<IpAddr>,
+    /// Whether this node reflects to it.
+    pub is_client: bool,
+}
+
+/// A foreign router, its device and its sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighbourPlan {
+    /// Its name.
+    pub name: Name,
+    /// Its AS number.
+    pub asn: u32,
+    /// The device for it.
+    pub device: DeviceName,
+    /// UDP port of that device.
+    pub port: u16,
+    /// MTU of that device.
+    pub mtu: u16,
+    /// Its public key.
+    pub public_key: PublicKey,
+    /// Where it is dialled; none: it dials.
+    pub endpoint: Option<Endpoint>,
+    /// Seconds between keepalives; none: no keepalives.
+    pub keepalive_s: Option<u16>,
+    /// Our addresses on that device.
+    pub own_addresses: Vec<IpNet>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Which sessions are held.
+    pub sessions: Sessions,
+    /// What it may announce.
+    pub accept: Vec<PrefixRange>,
+    /// Routes of each family that it may announce.
+    pub max_prefixes: u32,
+    /// What it is told.
+    pub export: Exports,
+    /// Classes of the line to it.
+    pub line: LineClass,
+}
+
+impl NeighbourPlan {
+    /// Its address of a family, if a session is over it.
+    pub fn address(&self, is_v4: bool) -> Option<IpAddr> {
+        self.addresses.iter().copied().find(|address| address.is_ipv4() == is_v4)
+    }
+
+    /// Our address of a family on the device for it.
+    pub fn own_address(&self, is_v4: bool) -> Option<IpAddr> {
+        self.own_addresses.iter().map(IpNet::addr).find(|address| address.is_ipv4() == is_v4)
+    }
+
+    /// Its addresses that are in no prefix of ours on the device, and need a route of their own.
+    pub fn beyond(&self) -> impl Iterator<Item = IpAddr> {
+        let is_beyond = |address: &&IpAddr| !self.own_addresses.iter().any(|own| own.contains(*address));
+        self.addresses.iter().filter(is_beyond).copied()
+    }
+}
+
+impl Plan {
+    /// BGP on a node; none if it speaks none.
+    pub fn bgp(&self, node: NodeIx) -> Option<BgpPlan> {
+        let bgp = self.network.bgp.as_ref()?;
+        let speaker = bgp.speaker(node)?;
+        let overlay = self.overlay_addresses(Member::Node(node));
+        let table = bgp.table.unwrap_or_else(|| bgp_table(&self.network.node(node).device));
+        Some(BgpPlan {
+            asn: bgp.asn,
+            router_id: router_id(speaker, overlay, &self.network.node(node).name),
+            table,
+            mark: table,
+            service_addresses: speaker.service_addresses.clone(),
+            sources: sources(bgp, speaker, overlay),
+            own: bgp.own.clone(),
+            profile: bgp.profile,
+            roa: bgp.roa.clone(),
+            is_reflector: speaker.is_reflector,
+            nodes: self.internal(bgp, speaker),
+            neighbours: self.network.neighbours_of(node).map(neighbour).collect(),
+        })
+    }
+
+    /// The nodes with which a node has sessions: all that speak BGP, or with reflectors only these.
+    fn internal(&self, bgp: &Bgp, speaker: &Speaker) -> Vec<InternalPlan> {
+        let has_reflectors = bgp.speakers.iter().any(|other| other.is_reflector);
+        let talks = |other: &&Speaker| {
+            other.node != speaker.node
+                && (!has_reflectors || speaker.is_reflector || other.is_reflector)
+                && !self.network.is_isolated(speaker.node, other.node)
+        };
+        let session = |other: &Speaker| InternalPlan {
+            name: self.network.node(other.node).name.clone(),
+            addresses: self.overlay_addresses(Member::Node(other.node)).to_vec(),
+            is_client: speaker.is_reflector && !other.is_reflector,
+        };
+        bgp.speakers.iter().filter(talks).map(session).collect()
+    }
+}
+
+/// The router id: as given, else an IPv4 address of its own, else something that is the same at every start.
+fn router_id(speaker: &Speaker, overlay: &[IpAddr], name: &Name) -> Ipv4Addr {
+    let mut own = speaker.service_addresses.iter().chain(overlay).filter_map(|address| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    });
+    let made = || {
+        let digest = Blake2s256::digest(format!("wayleave router id {name}"));
+        Ipv4Addr::new(digest[0], digest[1], digest[2], digest[3])
+    };
+    speaker.router_id.or_else(|| own.next()).unwrap_or_else(made)
+}
+
+/// From where it speaks to what it learns of: a service address, else an overlay address that others are told of.
+fn sources(bgp: &Bgp, speaker: &Speaker, overlay: &[IpAddr]) -> Vec<IpAddr> {
+    let told = |address: &&IpAddr| bgp.own.iter().any(|own| own.contains(*address));
+    let of = |is_v4: bool| {
+        let family = move |address: &&IpAddr| address.is_ipv4() == is_v4;
+        let service = speaker.service_addresses.iter().find(family);
+        service.or_else(|| overlay.iter().filter(family).find(told)).copied()
+    };
+    [of(true), of(false)].into_iter().flatten().collect()
+}
+
+fn neighbour(from: &Neighbour) -> NeighbourPlan {
+    NeighbourPlan {
+        name: from.name.clone(),
+        asn: from.asn,
+        device: from.device.clone(),
+        port: from.port,
+        mtu: from.mtu,
+        public_key: from.public_key,
+        endpoint: from.endpoint.clone(),
+        keepalive_s: (from.keepalive_s > 0).then_some(from.keepalive_s),
+        own_addresses: from.own_addresses.clone(),
+        addresses: from.addresses.clone(),
+        sessions: from.sessions,
+        accept: from.accept.clone(),
+        max_prefixes: from.max_prefixes,
+        export: from.export,
+        line: from.line,
+    }
+}

@@ -1,0 +1,149 @@
+//! What BIRD is told on a node that speaks BGP: `bird.conf`, in the syntax that BIRD 2 and BIRD 3 have in common.
+//!
+//! What is learned goes into the kernel's table of the plan and nowhere else, and only what was learned by BGP; the network's own
+//! prefixes are there to be announced. Every session has filters of its own, written out, so that what a neighbour may say and
+//! is told stands in one place. Names of protocols are made of names of neighbours and nodes and stay the same.
+
+mod sessions;
+
+use ipnet::IpNet;
+
+use super::file::{Opening, RenderedFile, joined, line};
+use crate::names::Name;
+use crate::network::PrefixRange;
+use crate::plan::{BgpPlan, NodePlan};
+
+pub use sessions::Session;
+
+/// The configuration of a node's BIRD; none if it speaks no BGP.
+pub fn bird(plan: &NodePlan) -> Option<RenderedFile> {
+    let bgp = plan.bgp.as_ref()?;
+    let mut out = String::new();
+    general(bgp, &mut out);
+    origins(bgp, &mut out);
+    devices(plan, bgp, &mut out);
+    for is_v4 in [true, false] {
+        own(bgp, is_v4, &mut out);
+        overlay(plan, bgp, is_v4, &mut out);
+        kernel(bgp, is_v4, &mut out);
+    }
+    sessions::write(plan, bgp, &mut out);
+    Some(RenderedFile::new(plan, "bird.conf".to_owned(), Opening::Header, &out))
+}
+
+/// All sessions of a node: what their protocols are called in BIRD, and with whom they are.
+pub fn bird_sessions(plan: &NodePlan) -> Vec<Session> {
+    plan.bgp.as_ref().map(|bgp| sessions::all(plan, bgp)).unwrap_or_default()
+}
+
+fn general(bgp: &BgpPlan, out: &mut String) {
+    line(out, format_args!("log stderr {{ info, remote, warning, error, auth, fatal, bug }};"));
+    line(out, format_args!("timeformat protocol iso long;"));
+    line(out, format_args!("timeformat route iso long;"));
+    line(out, format_args!("router id {};", bgp.router_id));
+    line(out, format_args!("define OWN_AS = {};", bgp.asn));
+    for is_v4 in [true, false] {
+        let own = of_family(&bgp.own, is_v4);
+        if !own.is_empty() {
+            let list: Vec<String> = own.iter().map(|prefix| format!("{prefix}+")).collect();
+            line(out, format_args!("define OWN{} = [ {} ];", digit(is_v4), list.join(", ")));
+        }
+    }
+    out.push('\n');
+}
+
+/// Who may originate what.
+fn origins(bgp: &BgpPlan, out: &mut String) {
+    for is_v4 in [true, false].into_iter().filter(|is_v4| bgp.roa.covers(*is_v4)) {
+        let family = digit(is_v4);
+        line(out, format_args!("roa{family} table origins{family};"));
+        if let Some(path) = &bgp.roa.files[usize::from(!is_v4)] {
+            line(out, format_args!("protocol static origins{family}_file {{"));
+            line(out, format_args!("\troa{family} {{ table origins{family}; }};"));
+            line(out, format_args!("\tinclude \"{path}\";\n}}"));
+        }
+    }
+    for (at, server) in bgp.roa.servers.iter().enumerate() {
+        line(out, format_args!("protocol rpki origins_server{} {{", at + 1));
+        line(out, format_args!("\troa4 {{ table origins4; }};\n\troa6 {{ table origins6; }};"));
+        line(out, format_args!("\tremote \"{}\" port {};", host(&server.host), server.port));
+        // What is known stays for two days while the server is away.
+        line(out, format_args!("\tretry keep 90;\n\trefresh keep 900;\n\texpire keep 172800;\n}}"));
+    }
+    if bgp.roa != crate::network::Roa::default() {
+        out.push('\n');
+    }
+}
+
+fn host(host: &crate::network::Host) -> String {
+    match host {
+        crate::network::Host::Ip(ip) => ip.to_string(),
+        crate::network::Host::Dns(name) => name.clone(),
+    }
+}
+
+/// Only devices of this network are looked at for addresses.
+fn devices(plan: &NodePlan, bgp: &BgpPlan, out: &mut String) {
+    let all = std::iter::once(&plan.device).chain(bgp.neighbours.iter().map(|neighbour| &neighbour.device));
+    let list: Vec<String> = all.map(|device| format!("\"{device}\"")).collect();
+    line(out, format_args!("protocol device {{\n\tscan time 60;\n}}\n"));
+    line(out, format_args!("protocol direct {{\n\tipv4;\n\tipv6;\n\tinterface {};\n}}\n", list.join(", ")));
+}
+
+/// The network's own prefixes, to be announced; none of them goes into the kernel.
+fn own(bgp: &BgpPlan, is_v4: bool, out: &mut String) {
+    let own = of_family(&bgp.own, is_v4);
+    if own.is_empty() {
+        return;
+    }
+    line(out, format_args!("protocol static own{0} {{\n\tipv{0};", digit(is_v4)));
+    for prefix in own {
+        line(out, format_args!("\troute {prefix} unreachable;"));
+    }
+    out.push_str("}\n\n");
+}
+
+/// Where next hops are that are other nodes: what the plan says, which is the same as what the kernel has.
+fn overlay(plan: &NodePlan, bgp: &BgpPlan, is_v4: bool, out: &mut String) {
+    let addresses = bgp.nodes.iter().flat_map(|node| &node.addresses).filter(|address| address.is_ipv4() == is_v4);
+    let list: Vec<IpNet> = addresses.map(|address| IpNet::from(*address)).collect();
+    if list.is_empty() {
+        return;
+    }
+    line(out, format_args!("protocol static overlay{0} {{\n\tipv{0};", digit(is_v4)));
+    for prefix in list {
+        line(out, format_args!("\troute {prefix} via \"{}\";", plan.device));
+    }
+    out.push_str("}\n\n");
+}
+
+fn kernel(bgp: &BgpPlan, is_v4: bool, out: &mut String) {
+    let family = digit(is_v4);
+    line(out, format_args!("protocol kernel kernel{family} {{\n\tkernel table {};\n\tscan time 20;", bgp.table));
+    line(out, format_args!("\tipv{family} {{\n\t\timport none;\n\t\texport filter {{"));
+    line(out, format_args!("\t\t\tif source != RTS_BGP then reject;"));
+    if let Some(source) = bgp.sources.iter().find(|source| source.is_ipv4() == is_v4) {
+        line(out, format_args!("\t\t\tkrt_prefsrc = {source};"));
+    }
+    line(out, format_args!("\t\t\taccept;\n\t\t}};\n\t}};\n}}\n"));
+}
+
+/// 4 or 6.
+fn digit(is_v4: bool) -> char {
+    if is_v4 { '4' } else { '6' }
+}
+
+fn of_family(list: &[IpNet], is_v4: bool) -> Vec<IpNet> {
+    list.iter().copied().filter(|prefix| prefix.addr().is_ipv4() == is_v4).collect()
+}
+
+/// A set of prefixes.
+fn set(ranges: &[&PrefixRange]) -> String {
+    let text = |range: &&PrefixRange| format!("{}{{{},{}}}", range.prefix, range.min, range.max);
+    format!("[ {} ]", joined(&ranges.iter().map(text).collect::<Vec<_>>(), ", "))
+}
+
+/// Something of a name that BIRD takes as a symbol: names have hyphens and no underscores.
+fn symbol(name: &Name) -> String {
+    name.as_str().replace('-', "_")
+}

@@ -1,0 +1,209 @@
+//! Sessions: with neighbours over the devices for them, with other nodes over the overlay.
+//!
+//! Filters refuse before they accept: default routes, one's own prefixes, prefixes that nobody may announce here, origins that
+//! nobody has authorised.
+
+use std::net::IpAddr;
+
+use super::super::file::line;
+use super::{digit, set, symbol};
+use crate::names::{DeviceName, Name};
+use crate::network::{Exports, PrefixRange, Profile, Sessions};
+use crate::plan::{BgpPlan, InternalPlan, NeighbourPlan, NodePlan};
+
+/// A BGP session as BIRD has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// What its protocol is called.
+    pub protocol: String,
+    /// The neighbour or node.
+    pub with: Name,
+    /// Whether that is a neighbour.
+    pub is_neighbour: bool,
+    /// The device that it goes over.
+    pub device: DeviceName,
+    /// The other side's address.
+    pub address: IpAddr,
+    /// The other side's AS number.
+    pub asn: u32,
+    local: IpAddr,
+    /// Families of routes: IPv4, IPv6.
+    families: [bool; 2],
+}
+
+/// All sessions of a node, neighbours first.
+pub(super) fn all(plan: &NodePlan, bgp: &BgpPlan) -> Vec<Session> {
+    let neighbours = bgp.neighbours.iter().flat_map(of_neighbour);
+    let nodes = bgp.nodes.iter().flat_map(|node| [true, false].map(|is_v4| of_node(plan, bgp, node, is_v4)));
+    neighbours.chain(nodes.flatten()).collect()
+}
+
+fn of_neighbour(neighbour: &NeighbourPlan) -> Vec<Session> {
+    let name = symbol(&neighbour.name);
+    let session = |is_v4: bool, protocol: String, families: [bool; 2]| {
+        Some(Session {
+            protocol,
+            with: neighbour.name.clone(),
+            is_neighbour: true,
+            device: neighbour.device.clone(),
+            address: neighbour.address(is_v4)?,
+            asn: neighbour.asn,
+            local: neighbour.own_address(is_v4)?,
+            families,
+        })
+    };
+    let sessions = match neighbour.sessions {
+        Sessions::V4 => vec![session(true, format!("n_{name}"), [true, false])],
+        Sessions::V6 => vec![session(false, format!("n_{name}"), [false, true])],
+        Sessions::ExtendedNextHop => vec![session(false, format!("n_{name}"), [true, true])],
+        Sessions::Both => vec![
+            session(true, format!("n_{name}_v4"), [true, false]),
+            session(false, format!("n_{name}_v6"), [false, true]),
+        ],
+    };
+    sessions.into_iter().flatten().collect()
+}
+
+/// One session for each family of overlay addresses that both have.
+fn of_node(plan: &NodePlan, bgp: &BgpPlan, node: &InternalPlan, is_v4: bool) -> Option<Session> {
+    let find = |list: &[IpAddr]| list.iter().copied().find(|address| address.is_ipv4() == is_v4);
+    Some(Session {
+        protocol: format!("i_{}_v{}", symbol(&node.name), digit(is_v4)),
+        with: node.name.clone(),
+        is_neighbour: false,
+        device: plan.device.clone(),
+        address: find(&node.addresses)?,
+        asn: bgp.asn,
+        local: find(&plan.addresses)?,
+        families: [is_v4, !is_v4],
+    })
+}
+
+/// Writes all of them.
+pub(super) fn write(plan: &NodePlan, bgp: &BgpPlan, out: &mut String) {
+    for neighbour in &bgp.neighbours {
+        for session in of_neighbour(neighbour) {
+            with_neighbour(bgp, neighbour, &session, out);
+        }
+    }
+    for node in &bgp.nodes {
+        for session in [true, false].into_iter().filter_map(|is_v4| of_node(plan, bgp, node, is_v4)) {
+            with_node(node, &session, out);
+        }
+    }
+}
+
+fn begin(session: &Session, what: &str, out: &mut String) {
+    line(out, format_args!("protocol bgp {} {{\n\tdescription \"{what} {}\";", session.protocol, session.with));
+    line(out, format_args!("\tlocal {} as OWN_AS;", session.local));
+    line(out, format_args!("\tneighbor {} as {};", session.address, session.asn));
+    line(out, format_args!("\tstrict bind yes;\n\thold time 180;\n\tkeepalive time 60;\n\tgraceful restart yes;"));
+    line(out, format_args!("\tconnect delay time 2;\n\tconnect retry time 30;\n\terror wait time 10, 120;"));
+}
+
+fn with_neighbour(bgp: &BgpPlan, neighbour: &NeighbourPlan, session: &Session, out: &mut String) {
+    begin(session, "neighbour", out);
+    let is_internal = neighbour.asn == bgp.asn;
+    if matches!(session.address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+        line(out, format_args!("\tinterface \"{}\";", session.device));
+    }
+    line(out, format_args!("\tdirect;"));
+    for (is_v4, _) in [true, false].into_iter().zip(session.families).filter(|(_, told)| *told) {
+        line(out, format_args!("\tipv{} {{", digit(is_v4)));
+        if is_v4 && session.address.is_ipv6() {
+            line(out, format_args!("\t\textended next hop yes;"));
+        }
+        line(out, format_args!("\t\tnext hop self;\n\t\timport keep filtered yes;"));
+        line(out, format_args!("\t\timport limit {} action restart;", neighbour.max_prefixes));
+        imports(bgp, neighbour, is_v4, is_internal, out);
+        exports(bgp, neighbour, is_v4, out);
+        out.push_str("\t};\n");
+    }
+    out.push_str("}\n\n");
+}
+
+fn imports(bgp: &BgpPlan, neighbour: &NeighbourPlan, is_v4: bool, is_internal: bool, out: &mut String) {
+    let family = digit(is_v4);
+    let ranges: Vec<&PrefixRange> =
+        neighbour.accept.iter().filter(|range| range.prefix.addr().is_ipv4() == is_v4).collect();
+    let has_own = bgp.own.iter().any(|own| own.addr().is_ipv4() == is_v4);
+    line(out, format_args!("\t\timport filter {{\n\t\t\tif net.len = 0 then reject;"));
+    // Inside the network's own AS its parts are told of, too.
+    let own = format!("net ~ OWN{family}");
+    if has_own && !is_internal {
+        line(out, format_args!("\t\t\tif {own} then reject;"));
+    }
+    let also_own = if has_own && is_internal { format!(" && !({own})") } else { String::new() };
+    match ranges.as_slice() {
+        [] if also_own.is_empty() => line(out, format_args!("\t\t\treject;")),
+        [] => line(out, format_args!("\t\t\tif !({own}) then reject;")),
+        ranges => line(out, format_args!("\t\t\tif !(net ~ {}){also_own} then reject;", set(ranges))),
+    }
+    if bgp.roa.covers(is_v4) {
+        // What begins in the own AS has no path, and no authorisation is asked for.
+        let inside = if is_internal { "bgp_path.len > 0 && " } else { "" };
+        line(
+            out,
+            format_args!("\t\t\tif {inside}roa_check(origins{family}, net, bgp_path.last) != ROA_VALID then reject;"),
+        );
+    }
+    // Who is about to go asks not to be used (RFC 8326).
+    line(out, format_args!("\t\t\tif (65535, 0) ~ bgp_community then bgp_local_pref = 0;"));
+    communities(bgp, neighbour, out);
+    line(out, format_args!("\t\t\taccept;\n\t\t}};"));
+}
+
+fn exports(bgp: &BgpPlan, neighbour: &NeighbourPlan, is_v4: bool, out: &mut String) {
+    let family = digit(is_v4);
+    let has_own = bgp.own.iter().any(|own| own.addr().is_ipv4() == is_v4);
+    if neighbour.export == Exports::Nothing || (neighbour.export == Exports::Own && !has_own) {
+        line(out, format_args!("\t\texport none;"));
+        return;
+    }
+    line(out, format_args!("\t\texport filter {{"));
+    let mut told = Vec::new();
+    if has_own {
+        told.push(format!("proto = \"own{family}\""));
+    }
+    if neighbour.export == Exports::All {
+        told.push("(source = RTS_BGP && net.len > 0)".to_owned());
+    }
+    line(out, format_args!("\t\t\tif !({}) then reject;", told.join(" || ")));
+    communities(bgp, neighbour, out);
+    line(out, format_args!("\t\t\taccept;\n\t\t}};"));
+}
+
+/// DN42's communities: of all lines on the way the slowest counts, and the narrowest, and the least safe. WireGuard is of the
+/// safest class, encrypted and with keys that are forgotten.
+fn communities(bgp: &BgpPlan, neighbour: &NeighbourPlan, out: &mut String) {
+    if bgp.profile != Some(Profile::Dn42) {
+        return;
+    }
+    const AS: u16 = 64511;
+    let mut class = |worse: String, better: Option<String>, own: u8| {
+        if let Some(better) = better {
+            line(out, format_args!("\t\t\tbgp_community.delete([({AS}, {better})]);"));
+        }
+        line(out, format_args!("\t\t\tif !(bgp_community ~ [({AS}, {worse})]) then bgp_community.add(({AS}, {own}));"));
+    };
+    if let Some(latency) = neighbour.line.latency {
+        class(format!("{latency}..9"), (latency > 1).then(|| format!("1..{}", latency - 1)), latency);
+    }
+    if let Some(bandwidth) = neighbour.line.bandwidth {
+        class(format!("21..{bandwidth}"), (bandwidth < 29).then(|| format!("{}..29", bandwidth + 1)), bandwidth);
+    }
+    class("31..34".to_owned(), None, 34);
+}
+
+fn with_node(node: &InternalPlan, session: &Session, out: &mut String) {
+    begin(session, "node", out);
+    line(out, format_args!("\tmultihop;"));
+    if node.is_client {
+        line(out, format_args!("\trr client;"));
+    }
+    for (is_v4, _) in [true, false].into_iter().zip(session.families).filter(|(_, told)| *told) {
+        line(out, format_args!("\tipv{} {{\n\t\tnext hop self;", digit(is_v4)));
+        line(out, format_args!("\t\timport where net.len > 0;\n\t\texport where source = RTS_BGP;\n\t}};"));
+    }
+    out.push_str("}\n\n");
+}
