@@ -10,6 +10,9 @@ use serde_json::Value;
 use crate::desk::{Desk, can_run};
 use crate::running::Running;
 
+#[path = "regions/forged.rs"]
+mod forged;
+
 /// How long a client that sends may take to come to another server and all nodes to know: a round trip would do on an idle machine.
 const MOVE_MAX: Duration = Duration::from_secs(20);
 
