@@ -12,6 +12,8 @@ use crate::running::Running;
 
 #[path = "regions/forged.rs"]
 mod forged;
+#[path = "regions/many.rs"]
+mod many;
 
 /// How long a client that sends may take to come to another server and all nodes to know: a round trip would do on an idle machine.
 const MOVE_MAX: Duration = Duration::from_secs(20);

@@ -105,7 +105,7 @@ impl Clients {
 /// these too, and anybody can send one who has recorded it on its way to another server. Other messages' lengths are multiples of 16,
 /// so some that add up to several initiations are taken for such; the next one is heard.
 fn has_spoken(before_bytes: u64, now_bytes: u64) -> bool {
-    now_bytes.abs_diff(before_bytes) % INITIATION_BYTES != 0
+    !now_bytes.abs_diff(before_bytes).is_multiple_of(INITIATION_BYTES)
 }
 
 impl Agent {
