@@ -195,6 +195,17 @@ counters! {
     rx_tun_errors,
 }
 
+/// Where a peer is, for another device with the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerPlace {
+    /// Its address.
+    pub endpoint: SocketAddr,
+    /// The local address that it expects answers from, if known.
+    pub local: Option<IpAddr>,
+    /// The latest timestamp that it was sent in an initiation.
+    pub timestamp_sent: Option<Tai64N>,
+}
+
 /// Something that the device noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

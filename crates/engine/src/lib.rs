@@ -35,7 +35,9 @@ mod time;
 pub mod tunnel;
 pub mod uapi;
 
-pub use config::{ConfigureDevice, ConfigurePeer, Counters, DeviceDescription, Event, PeerDescription, PeerTraffic};
+pub use config::{
+    ConfigureDevice, ConfigurePeer, Counters, DeviceDescription, Event, PeerDescription, PeerPlace, PeerTraffic,
+};
 pub use device::{Device, DeviceError, DeviceHandle, DeviceOptions, Events, Offloads, Tun};
 pub use keys::{PresharedKey, PrivateKey, PublicKey};
 pub use limits::Timing;

@@ -12,6 +12,11 @@ pub const REKEY_AFTER_MESSAGES: u64 = 1 << 60;
 pub const REJECT_AFTER_MESSAGES: u64 = u64::MAX - REPLAY_WINDOW_BITS as u64;
 /// Bits of replay memory: large enough that several worker threads may reorder packets as much as they do in the kernel.
 pub const REPLAY_WINDOW_BITS: usize = 8192;
+/// For so long after a peer has answered a call at an address, its packets from elsewhere don't lead there: what went to it through
+/// another device of the same key, by a longer way, makes it answer to that one until it hears of this one again.
+pub const CALLED_SETTLES: Duration = Duration::from_secs(2);
+/// Between two keepalives that tell it so.
+pub const CALLED_REMINDER: Duration = Duration::from_millis(50);
 /// Initiations from one peer closer together than this are dropped (kernel: 50 a second), since each costs three X25519.
 pub const INITIATION_INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// A cookie's secret lives this long (whitepaper 5.4.7).

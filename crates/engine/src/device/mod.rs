@@ -31,7 +31,7 @@ pub(crate) use sys::{interface_index, poll_readable, termination_signals};
 pub use tun::Tun;
 use worker::Worker;
 
-use crate::config::{ConfigureDevice, DeviceDescription, PeerTraffic};
+use crate::config::{ConfigureDevice, DeviceDescription, PeerPlace, PeerTraffic};
 use crate::keys::PublicKey;
 use crate::limits::{THREADS_DEFAULT_MAX, Timing};
 use crate::time::Tai64N;
@@ -162,7 +162,10 @@ enum Command {
     Configure(Box<ConfigureDevice>, SyncSender<Result<(), DeviceError>>),
     Describe(SyncSender<DeviceDescription>),
     News(SyncSender<Vec<PeerTraffic>>),
-    Initiate(PublicKey, Option<Tai64N>, SyncSender<bool>),
+    Initiate(PublicKey, SyncSender<bool>),
+    Call(PublicKey, Option<SocketAddr>, Option<Tai64N>, SyncSender<bool>),
+    Place(PublicKey, SyncSender<Option<PeerPlace>>),
+    ForgetSessions(PublicKey),
     Relay(Endpoint, Vec<u8>),
     Stop,
 }
@@ -197,13 +200,25 @@ impl DeviceHandle {
 
     /// See [`Device::initiate`].
     pub fn initiate(&self, peer: &PublicKey) -> Result<bool, DeviceError> {
-        self.ask(|reply| Command::Initiate(*peer, None, reply))
+        self.ask(|reply| Command::Initiate(*peer, reply))
     }
 
-    /// See [`Device::initiate`]. `after` is a timestamp that the peer has seen from another device with the same key: the own one
-    /// is made later, or the peer would take it for a replay.
-    pub fn initiate_after(&self, peer: &PublicKey, after: Option<Tai64N>) -> Result<bool, DeviceError> {
-        self.ask(|reply| Command::Initiate(*peer, after, reply))
+    /// As [`Device::initiate`], however short a time ago that was done: for a peer that was with another device of the same key,
+    /// or may be elsewhere, at `place`: for once, since packets go there only when it has answered. `seen` is a timestamp that the
+    /// peer has seen from such a device: the own one is made later, or the peer would take it for a replay.
+    pub fn call(&self, peer: &PublicKey, place: Option<SocketAddr>, seen: Option<Tai64N>) -> Result<bool, DeviceError> {
+        self.ask(|reply| Command::Call(*peer, place, seen, reply))
+    }
+
+    /// Where a peer is; none if it is not known, or was never heard.
+    pub fn place(&self, peer: &PublicKey) -> Result<Option<PeerPlace>, DeviceError> {
+        self.ask(|reply| Command::Place(*peer, reply))
+    }
+
+    /// Forgets the sessions of a peer that another device with the same key has, so that nothing is sent to it any more: it would
+    /// take that for news of where its server is.
+    pub fn forget_sessions(&self, peer: &PublicKey) -> Result<(), DeviceError> {
+        self.send(Command::ForgetSessions(*peer))
     }
 
     /// Sends a datagram that another device with the same key has made, from the own port and the address `local`.

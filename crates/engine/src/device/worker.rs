@@ -162,10 +162,12 @@ impl Worker {
                 Command::Configure(change, reply) => drop(reply.send(self.configure(&change))),
                 Command::Describe(reply) => drop(reply.send(self.describe())),
                 Command::News(reply) => drop(reply.send(self.tunnel.traffic_news())),
-                Command::Initiate(peer, after, reply) => {
-                    after.into_iter().for_each(|seen| self.tunnel.note_timestamp(&peer, seen));
-                    let _ = reply.send(self.tunnel.initiate(self.clock.now(), &peer));
+                Command::Initiate(peer, reply) => drop(reply.send(self.tunnel.initiate(self.clock.now(), &peer))),
+                Command::Call(peer, place, seen, reply) => {
+                    let _ = reply.send(self.tunnel.call(self.clock.now(), &peer, place, seen));
                 }
+                Command::Place(peer, reply) => drop(reply.send(self.tunnel.place(&peer))),
+                Command::ForgetSessions(peer) => self.tunnel.forget_sessions(&peer),
                 Command::Relay(to, datagram) => self.tunnel.relay(to, &datagram),
                 Command::Stop => self.ended = true,
             }

@@ -87,6 +87,7 @@ impl Tunnel {
             self.with_peer(id, |peer, shared| {
                 let keys = peer.open_response(receiver, message, shared)?;
                 peer.note_endpoint(source, shared);
+                peer.note_answer(now, source);
                 peer.complete(now, receiver, keys, shared);
                 peer.note_handshake_message_received(now, message.len(), shared);
                 Some(())
@@ -103,6 +104,12 @@ impl Tunnel {
         if taken != Some(true) {
             self.shared.out.counters.rx_bad_handshake += 1;
         }
+    }
+
+    /// Whether a response is to an initiation that another device with the same key has sent, from whoever knows that key.
+    pub(super) fn is_others_response(&self, message: &[u8; RESPONSE_BYTES]) -> bool {
+        self.shared.indices.owner(u32_at(message, 8)).is_some()
+            && self.checker.as_ref().is_some_and(|checker| checker.mac1_is_valid(message))
     }
 
     /// Whether a handshake message deserves X25519. Sends a cookie to who has to prove its address first.

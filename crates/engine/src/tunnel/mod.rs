@@ -28,15 +28,15 @@ use allowed_ips::{AllowedIps, LentPrefixes};
 use index::IndexTable;
 use load::{HandshakeQueue, KnownEndpoints, LoadMeter, PerSecond, RateLimiter};
 pub use peer::PeerId;
-use peer::{Peer, PeerSet, Sequence};
+use peer::{Called, Peer, PeerSet, Sequence};
 use timers::Deadlines;
 
-use crate::config::{Counters, Event};
+use crate::config::{Counters, Event, PeerPlace};
 use crate::keys::PublicKey;
 use crate::limits::{EVENTS_MAX, Timing};
 use crate::noise::cookie::CookieChecker;
 use crate::noise::handshake::Identity;
-use crate::noise::messages::Message;
+use crate::noise::messages::{Message, u32_at};
 use crate::packet::PacketBuf;
 use crate::rng::{Rng, SeededRng, random_u64};
 use crate::time::{Monotonic, Now, Tai64N};
@@ -184,6 +184,9 @@ impl Tunnel {
         }
         match Message::parse(datagram.packet()) {
             Some(Message::Data { receiver, counter }) => self.handle_data(now, source, receiver, counter, datagram),
+            Some(Message::Response(message)) if self.is_others_response(message) => {
+                self.handle_stray(now, source, u32_at(message, 8), datagram.packet());
+            }
             Some(Message::Initiation(_) | Message::Response(_)) => self.handle_handshake_message(now, source, datagram),
             Some(Message::CookieReply(message)) => self.handle_cookie_reply(now, message),
             None => self.shared.out.counters.rx_malformed += 1,
@@ -267,10 +270,35 @@ impl Tunnel {
         true
     }
 
-    /// A peer has seen this timestamp from another device with the same key: those of its own are to be later.
-    pub fn note_timestamp(&mut self, peer: &PublicKey, seen: Tai64N) {
+    /// Starts a handshake however short a time ago one was started, at `place` for once if one is given: whether the peer is there
+    /// is known when it answers. `seen` is a timestamp that it has seen from another device with the same key: those of its own are
+    /// to be later. False if there is no such peer.
+    pub fn call(&mut self, now: Now, peer: &PublicKey, place: Option<SocketAddr>, seen: Option<Tai64N>) -> bool {
+        let Some(&id) = self.by_key.get(peer) else { return false };
+        self.with_peer(id, |peer, shared| {
+            peer.timestamp_sent = peer.timestamp_sent.max(seen);
+            peer.handshake_sent = None;
+            let known = peer.endpoint;
+            peer.called = place.map(Called::at);
+            peer.endpoint = place.map(Endpoint::from).or(known);
+            peer.send_initiation(now, shared, false);
+            peer.endpoint = known;
+        });
+        true
+    }
+
+    /// Where a peer is, and what it may have seen. None if there is no such peer.
+    pub fn place(&self, peer: &PublicKey) -> Option<PeerPlace> {
+        let peer = self.peers.get(self.by_key.get(peer)?.0 as usize)?.as_ref()?;
+        let endpoint = peer.endpoint?;
+        let local = endpoint.local.map(|local| local.address);
+        Some(PeerPlace { endpoint: endpoint.remote, local, timestamp_sent: peer.timestamp_sent })
+    }
+
+    /// Forgets the sessions of a peer that another device with the same key has: nothing is sent to it until it calls, or is called.
+    pub fn forget_sessions(&mut self, peer: &PublicKey) {
         if let Some(&id) = self.by_key.get(peer) {
-            self.with_peer(id, |peer, _| peer.timestamp_sent = peer.timestamp_sent.max(Some(seen)));
+            self.with_peer(id, |peer, shared| peer.handle_down(shared));
         }
     }
 

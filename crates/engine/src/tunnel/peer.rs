@@ -7,6 +7,7 @@
 //! The caller arms the peer's deadline after each call.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::timers::{PeerTimers, Timer};
 use super::{Departure, Endpoint, Shared, Transmit};
 use crate::config::Event;
 use crate::keys::{PresharedKey, PublicKey};
-use crate::limits::{SENDING_PAUSE, STAGED_PACKETS_MAX, Timing};
+use crate::limits::{CALLED_REMINDER, CALLED_SETTLES, SENDING_PAUSE, STAGED_PACKETS_MAX, Timing};
 use crate::noise::cookie::PeerMacs;
 use crate::noise::handshake::{Identity, Initiator, StaticSecret, initiate};
 use crate::packet::PacketBuf;
@@ -84,6 +85,22 @@ pub struct PendingInitiation {
     pub crossed_by: Option<u32>,
 }
 
+/// A call at an address where a peer may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Called {
+    pub place: SocketAddr,
+    /// When it answered from there.
+    pub answered: Option<Monotonic>,
+    reminded: Option<Monotonic>,
+}
+
+impl Called {
+    /// It has not answered yet.
+    pub fn at(place: SocketAddr) -> Called {
+        Called { place, answered: None, reminded: None }
+    }
+}
+
 /// Everything about one peer.
 pub struct Peer {
     /// Its place.
@@ -126,6 +143,8 @@ pub struct Peer {
     pub last_handshake: Option<Duration>,
     /// The timestamp of the last initiation to it.
     pub timestamp_sent: Option<Tai64N>,
+    /// Where it was called that may have been elsewhere.
+    pub called: Option<Called>,
     staged: VecDeque<PacketBuf>,
     /// When packets for it last came.
     packets_at: Option<Monotonic>,
@@ -158,6 +177,7 @@ impl Peer {
             tx_bytes: 0,
             last_handshake: None,
             timestamp_sent: None,
+            called: None,
             staged: VecDeque::new(),
             packets_at: None,
             attempts: 0,
@@ -343,7 +363,9 @@ impl Peer {
 
     /// A packet was opened by `session`: authenticated, not yet looked into. Sends what that allows.
     pub fn note_opened(&mut self, now: Now, session: &Arc<Session>, source: Endpoint, shared: &mut Shared) {
-        self.note_endpoint(source, shared);
+        if self.called.is_none() || self.is_settled(now, source, shared) {
+            self.note_endpoint(source, shared);
+        }
         if let Some(retired) = self.sessions.confirm(session) {
             retire(retired, shared);
             let timestamp = self.answered_timestamp.take();
@@ -428,6 +450,28 @@ impl Peer {
                 timestamp_sent: self.timestamp_sent,
             });
         }
+    }
+
+    /// The peer has answered an initiation from there.
+    pub fn note_answer(&mut self, now: Now, source: Endpoint) {
+        let called = self.called.filter(|called| called.place == source.remote);
+        self.called = called.map(|called| Called { answered: Some(now.monotonic), ..called });
+    }
+
+    /// Whether it may be elsewhere than where it has answered a call: packets that went to it through somebody else may have come to
+    /// it after that call, so that it answers there. It is reminded of where it was called.
+    fn is_settled(&mut self, now: Now, source: Endpoint, shared: &mut Shared) -> bool {
+        let Some(called) = &mut self.called else { return true };
+        let Some(answered) = called.answered.filter(|_| called.place != source.remote) else { return true };
+        if now.monotonic.since(answered) >= CALLED_SETTLES {
+            self.called = None;
+            return true;
+        }
+        if called.reminded.is_none_or(|at| now.monotonic.since(at) >= CALLED_REMINDER) {
+            called.reminded = Some(now.monotonic);
+            self.send_keepalive(now, shared);
+        }
+        false
     }
 
     /// Lets the next packet choose its source address anew.

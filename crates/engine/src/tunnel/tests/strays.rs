@@ -72,8 +72,7 @@ fn the_other_device_calls_at_once_and_later_than_the_first_whatever_its_clock_sa
     let mut take_over = |seen: Option<Tai64N>| {
         let before = world.ends[1].tunnel.counters().handshakes;
         let now = world.now(1);
-        seen.into_iter().for_each(|seen| world.ends[1].tunnel.note_timestamp(&client, seen));
-        world.ends[1].tunnel.initiate(now, &client);
+        world.ends[1].tunnel.call(now, &client, None, seen);
         world.run(s(6));
         world.ends[1].tunnel.counters().handshakes > before
     };
@@ -105,4 +104,88 @@ fn a_device_without_a_number_hands_nothing_out() {
     world.inject(RELAY, 1, &[&[4, 0, 0, 0][..], &[9; 60]].concat());
     assert!(!world.ends[1].events.iter().any(|event| matches!(event, Event::Stray { .. })));
     assert!(world.ends[1].events.iter().any(|event| matches!(event, Event::UnknownSession { .. })));
+}
+
+#[test]
+fn a_device_calls_a_peer_through_another_one_and_the_peers_answer_says_whose_it_is() {
+    let mut world = shared();
+    let client = world.ends[2].key;
+    let there = world.ends[0].tunnel.place(&client).expect("it has sent something");
+    assert_eq!((there.endpoint, there.timestamp_sent), (world.ends[2].address, None));
+    // The first call goes to where nobody is, the second one at once through the first device.
+    for relay in [SocketAddr::new(RELAY.ip(), 9), RELAY] {
+        let now = world.now(1);
+        assert!(world.ends[1].tunnel.call(now, &client, Some(relay), there.timestamp_sent));
+    }
+    let sent = std::iter::from_fn(|| world.ends[1].tunnel.poll_transmit()).last().expect("an initiation");
+    assert_eq!(sent.endpoint.remote, RELAY);
+    let known = world.ends[1].tunnel.place(&client).map(|place| place.endpoint);
+    assert_eq!(known, Some(world.ends[2].address), "nobody has answered from there yet");
+    let (client_address, before) = (world.ends[0].address, world.ends[1].tunnel.counters().handshakes);
+    world.inject(client_address, 2, sent.packet.packet());
+    world.run(s(1));
+    let strays = |world: &World| -> Vec<(u8, Vec<u8>)> {
+        let stray = |event: &Event| match event {
+            Event::Stray { number, datagram, .. } => Some((*number, datagram.clone())),
+            _ => None,
+        };
+        world.ends[0].events.iter().filter_map(stray).collect()
+    };
+    let [(63, response)] = &strays(&world)[..] else { panic!("{:?}", world.ends[0].events) };
+    let mut forged = response.clone();
+    forged[20] ^= 1;
+    world.inject(RELAY, 0, &forged);
+    assert_eq!(strays(&world).len(), 1, "who does not know the key is not passed on");
+    let response = response.clone();
+    world.inject(RELAY, 1, &response);
+    world.run(ms(10));
+    assert_eq!(world.ends[1].tunnel.counters().handshakes, before + 1);
+    assert_eq!(world.ends[1].tunnel.place(&client).map(|place| place.endpoint), Some(RELAY));
+}
+
+#[test]
+fn a_peer_whose_sessions_are_forgotten_is_sent_nothing_until_it_calls() {
+    let mut world = shared();
+    let client = world.ends[2].key;
+    world.send(2, 0, 5);
+    world.run(ms(100));
+    world.ends[0].tunnel.forget_sessions(&client);
+    world.tape = Some(Vec::new());
+    // After fifteen seconds without an answer the client calls.
+    world.run(s(14));
+    let (server, tape) = (world.ends[0].address, world.tape.take().unwrap_or_default());
+    let said = tape.iter().filter(|flight| flight.from == server).count();
+    assert_eq!(said, 0, "not even the keepalive that is due ten seconds after a packet");
+    for payload in [6, 7] {
+        world.send(2, 0, payload);
+        world.run(s(30));
+    }
+    assert!(world.got(2, 0, 7));
+}
+
+#[test]
+fn a_peer_that_has_answered_a_call_is_there_whatever_is_still_under_way_elsewhere() {
+    let mut world = shared();
+    let (client, place) = (world.ends[2].key, world.ends[2].address);
+    let now = world.now(0);
+    assert!(world.ends[0].tunnel.call(now, &client, Some(place), None));
+    world.configure(0, &ConfigureDevice::default());
+    world.run(ms(500));
+    // The client has heard something through another device, and sends its next packets there.
+    world.ends[2].address = SocketAddr::new(RELAY.ip(), 8);
+    let seen_at = |world: &World| world.ends[0].tunnel.place(&client).map(|found| found.endpoint);
+    world.tape = Some(Vec::new());
+    for payload in 0..3 {
+        world.send(2, 0, payload);
+        world.run(ms(20));
+    }
+    assert_eq!(seen_at(&world), Some(place));
+    let reminders = world.tape.take().unwrap_or_default();
+    let reminders = reminders.iter().filter(|flight| flight.to == place && flight.bytes.len() == 32).count();
+    assert_eq!(reminders, 1, "it is told where it was called, but not for each packet");
+    assert!((0..3).all(|payload| world.got(2, 0, payload)));
+    world.run(s(2));
+    world.send(2, 0, 9);
+    world.run(ms(500));
+    assert_eq!(seen_at(&world), Some(world.ends[2].address), "after two seconds it may move again");
 }
