@@ -75,11 +75,8 @@ pub enum Command {
         /// Which network, if several are on this host
         network: Option<String>,
     },
-    /// Let this host's agent take no more clients: the port for health checks is closed first
-    Drain {
-        /// Which network, if several are on this host
-        network: Option<String>,
-    },
+    /// Have other entry nodes take this host's clients, and wait until none is left
+    Drain(DrainArgs),
     /// Let this host's agent take clients again
     Undrain {
         /// Which network, if several are on this host
@@ -514,6 +511,15 @@ pub struct DownArgs {
     /// Don't print the changes
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// Which network, if several are on this host
+    pub network: Option<String>,
+    /// Seconds to wait for clients to be elsewhere; 0 does not wait
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub wait_s: u64,
 }
 
 #[derive(Debug, Args)]

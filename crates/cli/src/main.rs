@@ -77,7 +77,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Reload { network } => {
             commands::host::agent::tell(network.as_deref(), Request::Reload { file: None, confirm_s: None })
         }
-        Command::Drain { network } => commands::host::agent::tell(network.as_deref(), Request::Drain { on: true }),
+        Command::Drain(args) => commands::host::drain::run(&args),
         Command::Undrain { network } => commands::host::agent::tell(network.as_deref(), Request::Drain { on: false }),
         Command::Apply(args) => commands::host::apply::run(&args),
         Command::Confirm { network } => commands::host::apply::confirmed(network.as_deref()),

@@ -10,6 +10,8 @@ mod bed;
 #[path = "lab/client_watch.rs"]
 mod client_watch;
 mod desk;
+#[path = "lab/drain.rs"]
+mod drain;
 
 #[path = "lab/engine.rs"]
 mod engine;

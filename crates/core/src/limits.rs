@@ -231,6 +231,21 @@ pub const CLAIM_SILENT_S: u64 = 900;
 /// The same while the server drains: load balancers forget a flow after 30 s without packets, and then the client's next packet
 /// goes elsewhere.
 pub const CLAIM_DRAIN_SILENT_S: u64 = 30;
+/// Clients that a draining server has others call at a time, and the milliseconds until the next ones: 640 a second, each a handshake
+/// of half a millisecond over there.
+pub const DRAIN_ASKS_PER_TURN: usize = 32;
+/// See [`DRAIN_ASKS_PER_TURN`].
+pub const DRAIN_TURN_MS: u64 = 50;
+/// Milliseconds that such a call may take: the message, a handshake over the longest way, and the news that it is done.
+pub const DRAIN_ASK_MS: u64 = 700;
+/// Calls that a client may leave unanswered until it is let go: all of them within five seconds.
+pub const DRAIN_ASKS_MAX: usize = 6;
+/// Of one server's calls, those from an address of its own that come first: one may be lost.
+pub const DRAIN_DIRECT_ASKS: usize = 2;
+/// Milliseconds until a client is tried again that lives and was reached by nobody.
+pub const DRAIN_ASK_MS_LATER: u64 = 5_000;
+/// Clients that a server takes from others in a second: more than it has handshakes for.
+pub const OFFERS_PER_S: usize = 1_024;
 /// The same for clients that only others remember to be here: one that still is sends a keepalive within 25 s.
 pub const CLAIM_REMEMBERED_S: u64 = 30;
 /// Seconds between two searches for silent clients at least: each looks at all that a server holds.
@@ -261,5 +276,10 @@ pub const HANDOVER_FLOWS_MAX: usize = 512;
 pub const HANDOVER_FLOWS_PER_S: usize = 256;
 /// Datagrams passed on for a flow that nobody has vouched for: a round trip at 100 packets a second, twice.
 pub const HANDOVER_UNKNOWN_DATAGRAMS_MAX: usize = 64;
+/// Milliseconds between two calls of a client that comes back to a draining server: packets that it was sent through that one may
+/// come after the first call.
+pub const HANDOVER_AGAIN_MS: u64 = 300;
 /// Flows over which nothing has come for so long are forgotten.
 pub const HANDOVER_SILENT_MS: u64 = 3_000;
+/// The same at a server that drains: a session's life, since only this way leads to a client behind some NATs.
+pub const HANDOVER_SILENT_MS_DRAINING: u64 = 180_000;

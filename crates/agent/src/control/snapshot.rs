@@ -65,6 +65,9 @@ pub struct ReadySnapshot {
     pub is_draining: bool,
     /// How many clients are with it.
     pub clients: usize,
+    /// How many come through it that are with another one, since it drains.
+    #[serde(default)]
+    pub passing: usize,
     /// What speaks against being ready, what matters most first.
     pub against: Vec<String>,
 }

@@ -139,7 +139,7 @@ impl Host {
         self.devices.handle(device)
     }
 
-    /// Starts a handshake with a peer at an address, with a TAI64N label after `seen`. Not for the kernel's devices.
+    /// Starts a handshake with a peer that is at an address, with a TAI64N label after `seen`. Not for the kernel's devices.
     ///
     /// # Errors
     /// If there is no such device, or it refuses.
@@ -152,7 +152,21 @@ impl Host {
     ) -> Result<(), HostError> {
         let peers = vec![ConfigurePeer { update_only: true, endpoint: Some(endpoint), ..ConfigurePeer::new(peer) }];
         self.devices.configure(device, &ConfigureDevice { peers, ..ConfigureDevice::default() })?;
-        let called = self.devices.handle(device).map(|handle| handle.initiate_after(&peer, seen));
+        self.call_at(device, peer, None, seen)
+    }
+
+    /// The same with a peer that may be at an address: packets go there only when it has answered.
+    ///
+    /// # Errors
+    /// If the device has ended.
+    pub fn call_at(
+        &mut self,
+        device: &str,
+        peer: PublicKey,
+        place: Option<SocketAddr>,
+        seen: Option<Tai64N>,
+    ) -> Result<(), HostError> {
+        let called = self.devices.handle(device).map(|handle| handle.call(&peer, place, seen));
         called.transpose().map(drop).map_err(|source| HostError::Engine { device: device.into(), source })
     }
 

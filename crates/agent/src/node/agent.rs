@@ -15,7 +15,7 @@ use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::network::{Endpoint, Host};
 use wayleave_core::plan::{Claims, KeyNeed, LinkStates, Member, NodePlan, Plan, merge, part, plan_now};
 
-use super::clients::Clients;
+use super::clients::{Clients, Farewell};
 use super::failover::Failover;
 use super::names::Names;
 use super::paths::Paths;
@@ -73,6 +73,8 @@ pub struct Agent {
     /// What to go back to, and when, unless somebody confirms.
     pub(super) back: Option<(Instant, Reading)>,
     pub(super) ends: bool,
+    /// It gives its clients away, and ends then.
+    pub(super) farewell: Option<Farewell>,
 }
 
 impl Agent {
@@ -117,6 +119,7 @@ impl Agent {
             read_at: None,
             back: None,
             ends: false,
+            farewell: None,
         };
         agent.set_endpoints();
         agent.leave_running_device();
@@ -162,6 +165,7 @@ impl Agent {
                 self.links_wake(),
                 self.clients_wake(),
                 self.ready_wake(),
+                self.farewell_wake(),
                 self.back.as_ref().map(|back| back.0),
                 watchdog.map(|interval| now + interval),
             ]
@@ -185,7 +189,7 @@ impl Agent {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Signal(Signal::End) => self.ends = true,
+            Event::Signal(Signal::End) => self.begin_to_end(),
             Event::Signal(Signal::Hangup) => drop(self.reload(None)),
             Event::FileChanged => self.read_at = Some(Instant::now() + SETTLE),
             Event::KernelChanged => {
@@ -239,6 +243,7 @@ impl Agent {
         self.tend_clients(now);
         self.tend_links();
         self.tend_ready(now);
+        self.tend_farewell(now);
     }
 
     /// Takes a reading in the place of the present one, and brings the host to it as far as the host lets it.
@@ -408,13 +413,18 @@ impl Agent {
         }
     }
 
+    /// Whether devices go when the agent ends: the kernel's stay if they may.
+    pub(super) fn device_goes(&self) -> bool {
+        self.options.cleanup || self.reconciler.backend() != Backend::Kernel
+    }
+
     fn end(&mut self) {
         systemd::notify("STOPPING=1");
         self.ready.close();
-        if !self.options.cleanup && self.reconciler.backend() == Backend::Kernel {
-            self.leave_links();
-        } else {
+        if self.device_goes() {
             self.release_clients();
+        } else {
+            self.leave_links();
         }
         let _ = std::fs::remove_file(self.socket_path());
         if !self.options.cleanup {

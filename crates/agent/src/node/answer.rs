@@ -33,7 +33,7 @@ impl Agent {
             Request::Drain { on } => self.set_draining(on),
             Request::Stop { cleanup } => {
                 self.options.cleanup |= cleanup;
-                self.ends = true;
+                self.begin_to_end();
                 Ok("ending".to_owned())
             }
         };

@@ -237,6 +237,8 @@ impl Agent {
                 self.take_states(states);
             }
             Output::Claims { changed } => self.move_clients(changed),
+            Output::HandOver { client, to, way } => self.hand_over(client, to, way),
+            Output::Call { from, offer } => self.call_offered(&from, &offer),
             Output::Log(line) => log(Weight::Info, &line),
         }
     }

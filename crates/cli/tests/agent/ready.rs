@@ -62,6 +62,7 @@ echo "== ended"; kill $(cat a.pid); until_true "! open a"; echo closed
         "drain",
         &[
             "draining: the port for health checks is closed; no client is here",
+            "empty after 0.",
             "not ready for clients (0 here): draining: it was asked to take no more clients",
             "b is open",
             "ready for clients again",

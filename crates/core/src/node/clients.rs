@@ -3,9 +3,16 @@
 //! Signs of clients come in through [`super::Event`]; [`super::claims::server`] decides what is to be stated, the exchange
 //! spreads it, and [`super::claims`] keeps who has whom. A node that is no entry server only takes up what others claim.
 
+use std::time::Duration;
+
+use super::claims::drain;
 use super::claims::server::{Holder, Sign, Step};
 use super::exchange::record::Key;
-use super::{Node, Time};
+use super::exchange::wire::Part;
+use super::handover::Offer;
+use super::links::{Due, Health};
+use super::{Node, Output, Time};
+use crate::limits::OFFERS_PER_S;
 use crate::names::Name;
 use crate::plan::Claims;
 
@@ -90,6 +97,59 @@ impl Node {
         }
     }
 
+    /// Does what is due for clients that are to go elsewhere.
+    pub(super) fn step_drain(&mut self, now: Time) {
+        let servers = if self.is_leaving { Vec::new() } else { self.servers_by_distance() };
+        for step in self.server.poll_drain(&servers, now) {
+            match step {
+                drain::Step::HandOver { client, to, way } => {
+                    self.outputs.push_back(Output::HandOver { client, to, way });
+                }
+                drain::Step::Release(client) => self.claim(&client, false, now),
+            }
+        }
+    }
+
+    /// The other entry servers that are reached over a link of their own, the nearest first.
+    fn servers_by_distance(&self) -> Vec<Name> {
+        let linked = self.around.peers().zip(&self.links);
+        let linked = linked.filter(|(peer, link)| self.around.is_entry(peer) && link.health() == Health::Up);
+        let mut servers: Vec<(u64, &Name)> = linked
+            .filter(|(_, link)| link.is_heard())
+            .map(|(peer, link)| (link.hearing.rtt_us().unwrap_or(u64::MAX), peer))
+            .collect();
+        servers.sort_unstable();
+        servers.into_iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    /// Tells another server where a client is that it is to call.
+    pub(super) fn offer(&mut self, to: &Name, offer: Offer, now: Time) {
+        let at = self.around.find(to).filter(|at| self.links[*at].is_heard() && !self.is_leaving);
+        let Some(at) = at else { return };
+        self.server.note_offered(&offer.client);
+        self.send(at, Due::default(), &[Part::Offer(offer)], now);
+        self.refresh(at);
+    }
+
+    /// Another server offers a client. It can give away only whom it has, as far as is known here, or send on whom this one has and
+    /// who has come back to it.
+    pub(super) fn handle_offer(&mut self, at: usize, offer: Offer, now: Time) {
+        let Some(from) = self.around.peer(at).cloned() else { return };
+        if now.since(self.offered.0) >= Duration::from_secs(1) {
+            self.offered = (now, 0);
+        }
+        self.offered.1 += 1;
+        let may_take = self.around.is_entry(self.around.own()) && self.handout.has_begun();
+        let holder = self.claims().of(&offer.client);
+        let is_theirs =
+            (holder == Some(&from) || holder == Some(self.around.own())) && self.around.is_claimable(&offer.client);
+        if !may_take || !is_theirs || self.is_leaving || self.is_draining() || self.offered.1 > OFFERS_PER_S {
+            self.counters.declined += 1;
+            return;
+        }
+        self.outputs.push_back(Output::Call { from, offer });
+    }
+
     /// Another network file is in force, and records have been adapted to it.
     pub(super) fn adopt_clients(&mut self, now: Time) {
         if !self.around.is_entry(self.around.own()) {
@@ -104,7 +164,7 @@ impl Node {
         }
     }
 
-    fn release_all(&mut self, now: Time) {
+    pub(super) fn release_all(&mut self, now: Time) {
         let all: Vec<Name> = self.server.all().filter(|client| self.around.is_claimable(client)).cloned().collect();
         for client in all {
             self.claim(&client, false, now);

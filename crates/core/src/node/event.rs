@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::claims::drain::Way;
+use super::handover::Offer;
 use super::links::Health;
 use super::recording::base64_text;
 use crate::names::Name;
@@ -74,9 +76,19 @@ pub enum Event {
         /// The client.
         client: Name,
     },
-    /// Whether clients are to go elsewhere. A draining server serves those that are still with it, and lets each go that
-    /// another one claims or that has been silent for [`crate::limits::CLAIM_DRAIN_SILENT_S`].
+    /// Whether clients are to go elsewhere. A draining server has other servers call those that are with it
+    /// ([`Output::HandOver`]), serves who still is, and lets each go that another one claims, that does not answer these calls or,
+    /// where there is no other server, that has been silent for [`crate::limits::CLAIM_DRAIN_SILENT_S`].
     Drain(bool),
+    /// What the node has asked for by [`Output::HandOver`]: the server that is to call a client is told where it is.
+    Offer {
+        /// The server.
+        to: Name,
+        /// The client and its place.
+        offer: Offer,
+    },
+    /// The program is about to end, and the device with it: clients that are still held are let go, and everybody is told.
+    Ending,
     /// The program is about to end, and the device stays: peers are told, so that they don't take it for an outage. Clients that
     /// are held are kept, since the device serves them; a server that drains lets them all go.
     Leaving,
@@ -132,6 +144,23 @@ pub enum Output {
         /// Each client once, with its server.
         changed: Vec<(Name, Option<Name>)>,
     },
+    /// A server is to be asked to call a client that is to go elsewhere. To be answered with [`Event::Offer`], if it is known where
+    /// the client is.
+    HandOver {
+        /// The client.
+        client: Name,
+        /// The server.
+        to: Name,
+        /// How it is to call.
+        way: Way,
+    },
+    /// A client is to be called, which another server offers that holds it.
+    Call {
+        /// The server that offers it.
+        from: Name,
+        /// The client and its place.
+        offer: Offer,
+    },
     /// A line for the log.
     Log(String),
 }
@@ -176,6 +205,8 @@ pub struct Counters {
     pub remembered: u64,
     /// Claims for nodes that are no entry servers in this node's file: kept and passed on, without effect.
     pub unentitled: u64,
+    /// Clients that were offered here and not taken: by who does not have them, too many, or while this server drains.
+    pub declined: u64,
     /// Claims that this server made or gave up.
     pub claims: u64,
     /// Times that states were handed out.

@@ -5,19 +5,28 @@
 //! Whoever sends is unknown until the owner has opened a packet of his, so that few datagrams are passed on for flows that
 //! nobody has vouched for, and few such flows begin in a second: a stranger can hardly make two servers talk, and can
 //! make none call anybody. Flows that nothing comes over are forgotten.
+//!
+//! A server that drains uses the same way in the other direction: it offers a client of its own to another server ([`Offer`]), whose
+//! call and session then go through it as a flow of its own making ([`Handover::lead`]).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Time;
 use crate::keys::{KEY_BYTES, PublicKey};
-use crate::limits::{HANDOVER_FLOWS_MAX, HANDOVER_FLOWS_PER_S, HANDOVER_SILENT_MS, HANDOVER_UNKNOWN_DATAGRAMS_MAX};
+use crate::limits::{
+    HANDOVER_AGAIN_MS, HANDOVER_FLOWS_MAX, HANDOVER_FLOWS_PER_S, HANDOVER_SILENT_MS, HANDOVER_SILENT_MS_DRAINING,
+    HANDOVER_UNKNOWN_DATAGRAMS_MAX,
+};
+use crate::names::Name;
 
 /// First byte of what the owner says; WireGuard's messages begin with 1 to 4.
 const VOUCHER: u8 = 0xc0;
 /// Bytes of a TAI64N label.
-const LABEL_BYTES: usize = 12;
+pub const LABEL_BYTES: usize = 12;
 
 /// Who is with whom for the moment.
 #[derive(Debug, Default)]
@@ -25,6 +34,7 @@ pub struct Handover {
     flows: BTreeMap<SocketAddr, Flow>,
     /// Flows that began in the second that began then.
     begun: (Time, usize),
+    is_draining: bool,
 }
 
 #[derive(Debug)]
@@ -34,7 +44,8 @@ struct Flow {
     local: Option<IpAddr>,
     /// Datagrams passed on before anybody vouched for them.
     unknown: usize,
-    is_vouched: bool,
+    /// When somebody vouched for it.
+    vouched: Option<Time>,
     heard: Time,
 }
 
@@ -47,6 +58,27 @@ pub enum Passing {
     On,
     /// Pass it on over a new flow.
     Begin,
+}
+
+/// A client that a draining server offers to another one, which is to call it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The client.
+    pub client: Name,
+    /// Where it is called.
+    pub place: Place,
+    /// The latest TAI64N label that it is known to have seen from an entry server: as in a [`Voucher`].
+    pub seen: Option<[u8; LABEL_BYTES]>,
+}
+
+/// Where a client is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// At its own address.
+    At(SocketAddr),
+    /// At this UDP port of the link address of the server that offers it.
+    Port(u16),
 }
 
 /// What a session's owner says of a flow: it is this client, who has proved it.
@@ -64,8 +96,8 @@ impl Handover {
     pub fn pass(&mut self, source: SocketAddr, local: Option<IpAddr>, owner: u8, now: Time) -> Passing {
         if let Some(flow) = self.flows.get_mut(&source).filter(|flow| flow.owner == owner) {
             flow.heard = now;
-            flow.unknown += usize::from(!flow.is_vouched);
-            let passes = flow.is_vouched || flow.unknown <= HANDOVER_UNKNOWN_DATAGRAMS_MAX;
+            flow.unknown += usize::from(flow.vouched.is_none());
+            let passes = flow.vouched.is_some() || flow.unknown <= HANDOVER_UNKNOWN_DATAGRAMS_MAX;
             return if passes { Passing::On } else { Passing::Drop };
         }
         if now.since(self.begun.0) >= Duration::from_secs(1) {
@@ -76,14 +108,53 @@ impl Handover {
             return Passing::Drop;
         }
         self.begun.1 += 1;
-        self.flows.insert(source, Flow { owner, local, unknown: 1, is_vouched: false, heard: now });
+        self.flows.insert(source, Flow { owner, local, unknown: 1, vouched: None, heard: now });
         Passing::Begin
     }
 
-    /// The owner has vouched for a flow. Says whether that is news: then the server is to call the client there.
-    pub fn vouch(&mut self, source: SocketAddr) -> bool {
-        let flow = self.flows.get_mut(&source).filter(|flow| !flow.is_vouched);
-        flow.map(|flow| flow.is_vouched = true).is_some()
+    /// The server gives the client of a flow away to the one with number `owner`, which need not vouch for it. Says whether there is
+    /// such a flow already.
+    pub fn lead(&mut self, source: SocketAddr, local: Option<IpAddr>, owner: u8, now: Time) -> Passing {
+        if let Some(flow) = self.flows.get_mut(&source).filter(|flow| flow.owner == owner) {
+            (flow.vouched, flow.heard) = (flow.vouched.or(Some(now)), now);
+            return Passing::On;
+        }
+        if self.flows.len() >= HANDOVER_FLOWS_MAX && !self.flows.contains_key(&source) {
+            return Passing::Drop;
+        }
+        self.flows.insert(source, Flow { owner, local, unknown: 0, vouched: Some(now), heard: now });
+        Passing::Begin
+    }
+
+    /// From now on clients reach other servers through this one for as long as they like, or no longer: then all begins anew, so
+    /// that this server gets those back that come here.
+    pub fn set_draining(&mut self, is_draining: bool) {
+        if self.is_draining && !is_draining {
+            self.flows.clear();
+        }
+        self.is_draining = is_draining;
+    }
+
+    /// How many clients go on through this server that are with another one.
+    pub fn led(&self) -> usize {
+        self.flows.values().filter(|flow| flow.vouched.is_some()).count()
+    }
+
+    /// Which flows there are.
+    pub fn has(&self, source: SocketAddr) -> bool {
+        self.flows.contains_key(&source)
+    }
+
+    /// The owner has vouched for a flow. Says whether that is news: then the server is to call the client there. A server that drains
+    /// is to have the owner call it, whenever the client has come back this way.
+    pub fn vouch(&mut self, source: SocketAddr, now: Time) -> bool {
+        let Some(flow) = self.flows.get_mut(&source) else { return false };
+        let again = |at| self.is_draining && now.since(at) >= Duration::from_millis(HANDOVER_AGAIN_MS);
+        let is_news = flow.vouched.is_none_or(again);
+        if is_news {
+            flow.vouched = Some(now);
+        }
+        is_news
     }
 
     /// Where answers of a flow leave from; none if there is no such flow any more.
@@ -93,7 +164,14 @@ impl Handover {
 
     /// Forgets flows over which nothing has come for a while, and returns them.
     pub fn expire(&mut self, now: Time) -> Vec<SocketAddr> {
-        let is_silent = |flow: &Flow| now.since(flow.heard) >= Duration::from_millis(HANDOVER_SILENT_MS);
+        let lasts = |is_vouched| {
+            Duration::from_millis(if is_vouched && self.is_draining {
+                HANDOVER_SILENT_MS_DRAINING
+            } else {
+                HANDOVER_SILENT_MS
+            })
+        };
+        let is_silent = |flow: &Flow| now.since(flow.heard) >= lasts(flow.vouched.is_some());
         let gone: Vec<SocketAddr> =
             self.flows.iter().filter(|(_, flow)| is_silent(flow)).map(|(source, _)| *source).collect();
         for source in &gone {
@@ -139,9 +217,9 @@ mod tests {
         assert_eq!(handover.pass(from(1), None, 3, at(0)), Passing::Begin);
         let passed = (0..100).filter(|ms| handover.pass(from(1), None, 3, at(*ms)) == Passing::On).count();
         assert_eq!(passed, HANDOVER_UNKNOWN_DATAGRAMS_MAX - 1);
-        assert!(handover.vouch(from(1)));
-        assert!(!handover.vouch(from(1)), "once");
-        assert!(!handover.vouch(from(2)), "nobody asked");
+        assert!(handover.vouch(from(1), at(1)));
+        assert!(!handover.vouch(from(1), at(1)), "once");
+        assert!(!handover.vouch(from(2), at(1)), "nobody asked");
         assert_eq!((0..100).filter(|ms| handover.pass(from(1), None, 3, at(*ms)) == Passing::On).count(), 100);
     }
 
@@ -165,9 +243,31 @@ mod tests {
     fn a_flow_that_goes_to_another_owner_begins_anew() {
         let mut handover = Handover::default();
         assert_eq!(handover.pass(from(1), None, 3, at(0)), Passing::Begin);
-        assert!(handover.vouch(from(1)));
+        assert!(handover.vouch(from(1), at(1)));
         assert_eq!(handover.pass(from(1), None, 4, at(1)), Passing::Begin);
-        assert!(handover.vouch(from(1)), "the new owner has not spoken yet");
+        assert!(handover.vouch(from(1), at(1)), "the new owner has not spoken yet");
+    }
+
+    #[test]
+    fn who_is_given_away_by_a_draining_server_goes_through_it_until_it_has_been_silent_for_a_sessions_life() {
+        let mut handover = Handover::default();
+        handover.set_draining(true);
+        assert_eq!(handover.lead(from(1), None, 3, at(0)), Passing::Begin);
+        assert_eq!(handover.lead(from(1), None, 3, at(1)), Passing::On);
+        assert_eq!(handover.pass(from(2), None, 3, at(1)), Passing::Begin);
+        assert!((0..1_000).all(|ms| handover.pass(from(1), None, 3, at(ms)) == Passing::On));
+        assert_eq!((handover.led(), handover.vouch(from(1), at(1))), (1, false), "nobody has to vouch for it");
+        assert!(handover.vouch(from(1), at(999)), "it has come back this way");
+        assert!(!handover.vouch(from(1), at(1_000)));
+        assert_eq!(handover.expire(at(60_000)), [from(2)]);
+        assert_eq!(handover.expire(at(999 + HANDOVER_SILENT_MS_DRAINING)), [from(1)]);
+        assert_eq!(handover.lead(from(1), None, 3, at(0)), Passing::Begin);
+        handover.set_draining(false);
+        assert_eq!(handover.pass(from(1), None, 3, at(1)), Passing::Begin, "its owner is to vouch for it from now on");
+        for port in 0..HANDOVER_FLOWS_MAX as u16 {
+            handover.lead(from(port), None, 3, at(2));
+        }
+        assert_eq!(handover.lead(from(60_000), None, 3, at(3)), Passing::Drop);
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub struct Node {
     whereabouts: Whereabouts,
     /// The clients that this node has, if it is an entry server.
     server: Server,
+    /// Clients that others have offered in the second that began then.
+    offered: (Time, usize),
     /// Since when it runs.
     started: Time,
     is_leaving: bool,
@@ -106,6 +108,7 @@ impl Node {
             handout: Handout::default(),
             whereabouts: Whereabouts::default(),
             server: Server::default(),
+            offered: (now, 0),
             started: now,
             is_leaving: false,
             counters: Counters::default(),
@@ -136,7 +139,9 @@ impl Node {
             Event::ClientHeard { client } => self.handle_client(client, Sign::Heard, now),
             Event::ClientGone { client } => self.handle_client(client, Sign::Gone, now),
             Event::Drain(drains) => self.server.drain(drains, now),
+            Event::Offer { to, offer } => self.offer(&to, offer, now),
             Event::Leaving => self.handle_leaving(now),
+            Event::Ending => self.handle_ending(now),
         }
     }
 
@@ -157,6 +162,10 @@ impl Node {
                 self.step_ways(now);
                 continue;
             }
+            if self.server.drain_wake() <= now {
+                self.step_drain(now);
+                continue;
+            }
             if let Some(&(at, link)) = self.wakes.first()
                 && at <= now
             {
@@ -172,7 +181,8 @@ impl Node {
         if !self.outputs.is_empty() || self.whereabouts.has_changed() {
             return Time::default();
         }
-        let links = self.wakes.first().map_or(Time::NEVER, |(at, _)| *at).min(self.server.wake()).min(self.ways_wake());
+        let clients = self.server.wake().min(self.server.drain_wake());
+        let links = self.wakes.first().map_or(Time::NEVER, |(at, _)| *at).min(clients).min(self.ways_wake());
         let states = if self.handout.has_begun() { self.handout.wake() } else { self.begin_at() };
         links.min(states)
     }
@@ -283,7 +293,10 @@ impl Node {
         }
         let mut new = Vec::new();
         for part in message.parts {
-            new.extend(self.exchange.handle_part(at, message.header.number, part, &self.around, now));
+            match part {
+                Part::Offer(offer) => self.handle_offer(at, offer, now),
+                part => new.extend(self.exchange.handle_part(at, message.header.number, part, &self.around, now)),
+            }
         }
         let is_newest = matches!(heard, Heard::New | Heard::Restarted);
         let is_done = is_newest && self.exchange.handle_digest(at, message.header.digest, now);
@@ -449,6 +462,15 @@ impl Node {
             }
         }
         self.wakes.clear();
+    }
+
+    fn handle_ending(&mut self, now: Time) {
+        self.release_all(now);
+        for at in 0..self.links.len() {
+            if self.links[at].is_heard() {
+                self.send_rest(at, now);
+            }
+        }
     }
 
     /// Sends all that waits for a link: nobody will be there to hear what has arrived.

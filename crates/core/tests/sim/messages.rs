@@ -5,6 +5,7 @@ use wayleave_core::limits::{EXCHANGE_GENERATION_MAX, EXCHANGE_MESSAGE_BYTES_MAX,
 use wayleave_core::names::Name;
 use wayleave_core::node::exchange::record::{Claim, Record, View};
 use wayleave_core::node::exchange::wire::{Header, Part, WireError, decode, encode};
+use wayleave_core::node::handover::{Offer, Place};
 use wayleave_core::node::{Event, Node, Output, Time};
 
 use crate::traffic::mesh;
@@ -32,6 +33,19 @@ fn any_record() -> impl Strategy<Value = Record> {
     })
 }
 
+fn offer() -> impl Strategy<Value = Offer> {
+    let place = prop_oneof![
+        any::<u16>().prop_map(Place::Port),
+        any::<([u8; 4], u16)>().prop_map(|place| Place::At(place.into())),
+        any::<([u8; 16], u16)>().prop_map(|place| Place::At(place.into())),
+    ];
+    ("[a-z]([a-z0-9-]{0,20}[a-z0-9])?", place, any::<Option<[u8; 12]>>()).prop_map(|(client, place, seen)| Offer {
+        client: name(&client),
+        place,
+        seen,
+    })
+}
+
 fn part() -> impl Strategy<Value = Part> {
     let digests = proptest::collection::vec(any::<u32>(), 64);
     let digests = digests.prop_map(|digests| Box::new(digests.try_into().unwrap()));
@@ -39,6 +53,7 @@ fn part() -> impl Strategy<Value = Part> {
         proptest::collection::vec(any_record(), 0..8).prop_map(Part::Records),
         proptest::collection::vec(any::<u16>(), 0..16).prop_map(Part::Receipts),
         (any::<bool>(), digests).prop_map(|(reply, digests)| Part::Summary { reply, digests }),
+        offer().prop_map(Part::Offer),
     ]
 }
 
@@ -186,7 +201,7 @@ fn a_node_that_starts_anew_takes_up_its_own_generations_where_they_were() {
     });
     let records = sent.flat_map(|message| message.parts).find_map(|part| match part {
         Part::Records(records) => Some(records),
-        Part::Receipts(_) | Part::Summary { .. } => None,
+        Part::Receipts(_) | Part::Summary { .. } | Part::Offer(_) => None,
     });
     assert_eq!(records, Some(vec![record("n0", "n1", 42, View::AsStated)]));
 }

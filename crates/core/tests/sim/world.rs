@@ -282,6 +282,13 @@ impl World {
         self.forget_roamers(at, false);
     }
 
+    /// The program ends, and the device with it.
+    pub fn end(&mut self, at: usize) {
+        self.hear(at, Event::Ending);
+        self.drain(at);
+        self.kill_host(at);
+    }
+
     /// A host's clock jumps ahead.
     pub fn jump(&mut self, at: usize, by_us: u64) {
         self.roamers.disturbed_at = self.now;
@@ -377,7 +384,7 @@ impl World {
         self.drain(to);
     }
 
-    fn hear(&mut self, at: usize, event: Event) {
+    pub fn hear(&mut self, at: usize, event: Event) {
         let now = self.clock(at);
         let Some(agent) = &mut self.hosts[at].agent else { return };
         agent.handle(event.clone(), now);
@@ -407,6 +414,8 @@ impl World {
                 }
                 Output::States { states, reasons } => self.replan(at, states, reasons),
                 Output::Claims { changed } => self.take_claims(at, &changed),
+                Output::HandOver { client, to, way } => self.hand_over(at, client, to, way),
+                Output::Call { offer, .. } => self.call_roamer(at, &offer),
                 Output::Log(_) => {}
             }
         }

@@ -5,6 +5,7 @@
 //! signs are passed on, and what was decided is carried out without a look at the host, which a reconciliation makes up for
 //! soon after.
 
+mod drain;
 mod moves;
 mod relay;
 
@@ -20,6 +21,8 @@ use wayleave_core::plan::NodePlan;
 use wayleave_engine::limits::DEVICES_PER_KEY_MAX;
 use wayleave_engine::{PeerTraffic, Tai64N};
 
+pub(super) use drain::Farewell;
+use drain::Gone;
 use moves::Moves;
 use relay::{Relay, Servers};
 
@@ -51,6 +54,8 @@ pub(super) struct Clients {
     relay: Option<Relay>,
     /// This device's number among the entry nodes, as it was told.
     number: Option<u8>,
+    /// Clients whose sessions are to be forgotten.
+    gone: Vec<Gone>,
     /// When to look; none: there is no device, or it was never looked at.
     look_at: Option<Instant>,
     pub(super) moves: Moves,
@@ -78,6 +83,7 @@ impl Clients {
     pub(super) fn forget_device(&mut self) {
         (self.relay, self.number, self.look_at) = (None, None, None);
         self.counted.clear();
+        self.gone.clear();
     }
 
     /// Takes note of what the device has counted, and says what it means. What is there at the first look is not new.
@@ -117,6 +123,7 @@ impl Agent {
     /// Looks at the clients' device if that is due.
     pub(super) fn tend_clients(&mut self, now: Instant) {
         let Some(device) = self.part.entry.as_ref().map(|entry| entry.device.clone()) else { return };
+        self.forget_gone(now);
         if !self.failover.is_device_there || self.clients.look_at.is_some_and(|at| at > now) {
             return;
         }
@@ -158,6 +165,9 @@ impl Agent {
                 None => format!("{client} is with nobody"),
             };
             log(Weight::Notice, &words);
+            if self.claims.of(client) == Some(&self.part.name) && server.is_some() {
+                self.note_gone(client);
+            }
             self.claims.set(client, server.as_ref());
         }
         if !self.failover.is_device_there || self.wanted.devices.is_empty() {
@@ -180,9 +190,13 @@ impl Agent {
         self.look_at = self.look_at.min(Instant::now() + make_up);
     }
 
-    /// A client came here with a session of another server, which has vouched for it: it is called from here.
+    /// A client came here with a session of another server, which has vouched for it: it is called from here. Who drains leaves it
+    /// with that one.
     pub(super) fn handle_came(&mut self, came: Came) {
         let Some(device) = self.part.entry.as_ref().map(|entry| entry.device.as_str().to_owned()) else { return };
+        if self.ready.is_draining() {
+            return self.offer_again(&came);
+        }
         if !self.clients.by_key.contains_key(&came.client) {
             return;
         }
@@ -192,14 +206,9 @@ impl Agent {
         }
     }
 
-    /// The device goes with the agent: its clients are with nobody, which the others are told before.
+    /// The device goes with the agent: clients that are still here are with nobody, which the others are told before.
     pub(super) fn release_clients(&mut self) {
-        let here = self.claims.iter().filter(|(_, server)| **server == self.part.name);
-        let here: Vec<Name> = here.map(|(client, _)| client.clone()).collect();
-        if here.is_empty() {
-            return;
-        }
-        here.into_iter().for_each(|client| self.tell(NodeEvent::ClientGone { client }));
+        self.tell(NodeEvent::Ending);
         self.send_last();
         // The engine sends in threads of its own, which end with it.
         std::thread::sleep(FAREWELL);
@@ -211,6 +220,7 @@ impl Agent {
         let (Some(news), Some(handle)) = (host.events(device.as_str()), host.handle(device.as_str())) else { return };
         self.clients.relay = Relay::start(news, handle, &self.events).ok();
         self.follow_servers();
+        self.follow_draining();
     }
 
     /// Tells the device which one it is of those that share its key, and the relay where the others are.

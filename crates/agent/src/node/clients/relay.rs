@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use wayleave_core::keys::PublicKey;
@@ -45,53 +45,23 @@ pub struct Servers {
 /// Hears what the clients' device notices, until it is dropped.
 #[derive(Debug)]
 pub struct Relay {
-    servers: Arc<Mutex<Servers>>,
-    ended: Arc<AtomicBool>,
+    shared: Arc<Shared>,
 }
 
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Release);
-    }
-}
-
-impl Relay {
-    /// Starts to listen.
-    ///
-    /// # Errors
-    /// If there is no thread to be had.
-    pub fn start(news: Arc<Events>, device: DeviceHandle, to: &SyncSender<Event>) -> std::io::Result<Relay> {
-        let (servers, ended) = (Arc::<Mutex<Servers>>::default(), Arc::new(AtomicBool::new(false)));
-        let mut work = Work {
-            servers: servers.clone(),
-            device,
-            events: to.clone(),
-            handover: Arc::default(),
-            sockets: BTreeMap::new(),
-            begun: Instant::now(),
-            ended: ended.clone(),
-        };
-        std::thread::Builder::new().name("clients".into()).spawn(move || work.run(&news))?;
-        Ok(Relay { servers, ended })
-    }
-
-    /// Where the other servers are from now on.
-    pub fn set_servers(&self, servers: Servers) {
-        *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
-    }
-}
-
-struct Work {
-    servers: Arc<Mutex<Servers>>,
+/// What the threads have in common.
+#[derive(Debug)]
+struct Shared {
+    servers: Mutex<Servers>,
     device: DeviceHandle,
     events: SyncSender<Event>,
-    handover: Arc<Mutex<Handover>>,
-    sockets: BTreeMap<SocketAddr, Flow>,
+    handover: Mutex<Handover>,
+    sockets: Mutex<BTreeMap<SocketAddr, Flow>>,
     begun: Instant,
-    ended: Arc<AtomicBool>,
+    ended: AtomicBool,
 }
 
 /// A flow's socket; its thread ends when this is dropped.
+#[derive(Debug)]
 struct Flow {
     socket: UdpSocket,
     ended: Arc<AtomicBool>,
@@ -103,8 +73,72 @@ impl Drop for Flow {
     }
 }
 
-impl Work {
-    fn run(&mut self, news: &Events) {
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Release);
+        locked(&self.shared.sockets).clear();
+    }
+}
+
+impl Relay {
+    /// Starts to listen.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn start(news: Arc<Events>, device: DeviceHandle, to: &SyncSender<Event>) -> std::io::Result<Relay> {
+        let shared = Arc::new(Shared {
+            servers: Mutex::default(),
+            device,
+            events: to.clone(),
+            handover: Mutex::default(),
+            sockets: Mutex::default(),
+            begun: Instant::now(),
+            ended: AtomicBool::new(false),
+        });
+        let work = shared.clone();
+        std::thread::Builder::new().name("clients".into()).spawn(move || work.run(&news))?;
+        Ok(Relay { shared })
+    }
+
+    /// Where the other servers are from now on.
+    pub fn set_servers(&self, servers: Servers) {
+        *locked(&self.shared.servers) = servers;
+    }
+
+    /// Whether clients that are with others are to go on through here for as long as they like.
+    pub fn set_draining(&self, is_draining: bool) {
+        let mut handover = locked(&self.shared.handover);
+        handover.set_draining(is_draining);
+        locked(&self.shared.sockets).retain(|source, _| handover.has(*source));
+    }
+
+    /// How many clients come through here that are with others.
+    pub fn led(&self) -> usize {
+        locked(&self.shared.handover).led()
+    }
+
+    /// Whether an address is another entry server's, so that a client there comes through that one.
+    pub fn is_servers(&self, address: IpAddr) -> bool {
+        locked(&self.shared.servers).others.values().any(|other| *other == address)
+    }
+
+    /// Lets the entry server at `owner`, a link address, speak with a client through here. Returns the UDP port of the own link
+    /// address at which it can; none if there is no room for more.
+    pub fn lead(&self, source: SocketAddr, local: Option<IpAddr>, owner: IpAddr) -> Option<u16> {
+        let servers = self.shared.servers();
+        let (number, _) = servers.others.iter().find(|(_, address)| **address == owner)?;
+        let passing = locked(&self.shared.handover).lead(source, local, *number, self.shared.now());
+        if passing == Passing::Begin {
+            self.shared.begin(&servers, SocketAddr::new(owner, servers.port), source).ok()?;
+        }
+        let sockets = locked(&self.shared.sockets);
+        let flow = sockets.get(&source).filter(|_| passing != Passing::Drop)?;
+        Some(flow.socket.local_addr().ok()?.port())
+    }
+}
+
+impl Shared {
+    fn run(self: &Arc<Self>, news: &Events) {
         while !self.ended.load(Ordering::Acquire) {
             match news.wait(NOTICE) {
                 Some(DeviceEvent::HandshakeDone { peer, .. }) => {
@@ -120,8 +154,9 @@ impl Work {
                 }
                 _ => {}
             }
-            let gone = self.handover.lock().unwrap_or_else(PoisonError::into_inner).expire(self.now());
-            gone.iter().for_each(|source| drop(self.sockets.remove(source)));
+            let gone = locked(&self.handover).expire(self.now());
+            let mut sockets = locked(&self.sockets);
+            gone.iter().for_each(|source| drop(sockets.remove(source)));
         }
     }
 
@@ -130,45 +165,35 @@ impl Work {
     }
 
     fn servers(&self) -> Servers {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.servers).clone()
     }
 
     /// A datagram that another server can open.
-    fn pass(&mut self, owner: u8, source: SocketAddr, local: Option<IpAddr>, datagram: &[u8]) {
+    fn pass(self: &Arc<Self>, owner: u8, source: SocketAddr, local: Option<IpAddr>, datagram: &[u8]) {
         let servers = self.servers();
         let Some(address) = servers.others.get(&owner) else { return };
-        let passing =
-            self.handover.lock().unwrap_or_else(PoisonError::into_inner).pass(source, local, owner, self.now());
-        if passing == Passing::Begin {
-            match self.begin(&servers, SocketAddr::new(*address, servers.port), source) {
-                Ok(flow) => drop(self.sockets.insert(source, flow)),
-                // The client calls by itself when nothing answers.
-                Err(_) => return,
-            }
+        let passing = locked(&self.handover).pass(source, local, owner, self.now());
+        if passing == Passing::Begin && self.begin(&servers, SocketAddr::new(*address, servers.port), source).is_err() {
+            // The client calls by itself when nothing answers.
+            return;
         }
-        if let (Some(flow), true) = (self.sockets.get(&source), passing != Passing::Drop) {
+        if let (Some(flow), true) = (locked(&self.sockets).get(&source), passing != Passing::Drop) {
             let _ = flow.socket.send(datagram);
         }
     }
 
     /// A socket for a flow, and a thread for what the owner answers.
-    fn begin(&self, servers: &Servers, owner: SocketAddr, source: SocketAddr) -> std::io::Result<Flow> {
+    fn begin(self: &Arc<Self>, servers: &Servers, owner: SocketAddr, source: SocketAddr) -> std::io::Result<()> {
         let own = servers.own.ok_or(std::io::ErrorKind::AddrNotAvailable)?;
         let socket = UdpSocket::bind((own, 0))?;
         bind_to_device(&socket, &servers.device)?;
         socket.connect(owner)?;
         socket.set_read_timeout(Some(NOTICE))?;
         let ended = Arc::new(AtomicBool::new(false));
-        let back = Back {
-            socket: socket.try_clone()?,
-            source,
-            device: self.device.clone(),
-            events: self.events.clone(),
-            handover: self.handover.clone(),
-            ended: ended.clone(),
-        };
+        let back = Back { socket: socket.try_clone()?, source, shared: self.clone(), ended: ended.clone() };
         std::thread::Builder::new().name("flow".into()).stack_size(64 << 10).spawn(move || back.run())?;
-        Ok(Flow { socket, ended })
+        locked(&self.sockets).insert(source, Flow { socket, ended });
+        Ok(())
     }
 
     /// A client has sent a packet from here over another server: that server is told who it is.
@@ -186,9 +211,7 @@ impl Work {
 struct Back {
     socket: UdpSocket,
     source: SocketAddr,
-    device: DeviceHandle,
-    events: SyncSender<Event>,
-    handover: Arc<Mutex<Handover>>,
+    shared: Arc<Shared>,
     ended: Arc<AtomicBool>,
 }
 
@@ -198,20 +221,25 @@ impl Back {
         while !self.ended.load(Ordering::Acquire) {
             let Ok(length) = self.socket.recv(&mut buffer) else { continue };
             let answer = &buffer[..length];
-            let mut handover = self.handover.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut handover = locked(&self.shared.handover);
             match Voucher::decode(answer) {
                 Some(voucher) => {
-                    if handover.vouch(self.source) {
+                    if handover.vouch(self.source, self.shared.now()) {
                         let came = Came { client: voucher.client, seen: voucher.seen, source: self.source };
-                        let _ = self.events.try_send(Event::ClientCame(came));
+                        let _ = self.shared.events.try_send(Event::ClientCame(came));
                     }
                 }
                 None => {
                     if let Some(local) = handover.local(self.source) {
-                        let _ = self.device.relay(self.source, local, answer.to_vec());
+                        let _ = self.shared.device.relay(self.source, local, answer.to_vec());
                     }
                 }
             }
         }
     }
+}
+
+/// What a thread that has panicked leaves behind is as good as before: all changes are single steps.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

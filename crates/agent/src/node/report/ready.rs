@@ -34,6 +34,16 @@ impl Ready {
         Ready { port: None, is_draining: false, against: vec![NotReady::OutOfStep], look_at: now }
     }
 
+    /// Whether nothing speaks against taking clients.
+    pub(in crate::node) fn is_ready(&self) -> bool {
+        self.against.is_empty()
+    }
+
+    /// Whether it was asked to take no more clients.
+    pub(in crate::node) fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
     /// No connection is accepted any more.
     pub(in crate::node) fn close(&mut self) {
         self.port = None;
@@ -85,6 +95,7 @@ impl Agent {
         }
         self.ready.is_draining = is_draining;
         self.tell(NodeEvent::Drain(is_draining));
+        self.follow_draining();
         self.ready.look_at = Instant::now();
         self.tend_ready(Instant::now());
         Ok(match (is_draining, self.ready.against.as_slice()) {
@@ -102,6 +113,7 @@ impl Agent {
             is_open: self.ready.port.is_some(),
             is_draining: self.ready.is_draining,
             clients: self.failover.held(),
+            passing: self.led(),
             against: self.ready.against.iter().map(ToString::to_string).collect(),
         })
     }

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod apply;
 pub mod client_watch;
 pub mod doctor;
+pub mod drain;
 pub mod ping;
 pub mod status;
 

@@ -8,7 +8,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use anyhow::bail;
-use wayleave_agent::control::{Health, MemberSnapshot, Request, Response, Snapshot};
+use wayleave_agent::control::{Health, MemberSnapshot, ReadySnapshot, Request, Response, Snapshot};
 
 use super::agent::request;
 use crate::args::StatusArgs;
@@ -81,7 +81,7 @@ fn text(snapshot: &Snapshot) -> String {
                 writeln!(text, "  ready for clients: TCP port {} is open; {} here", ready.port, ready.clients)
             }
             [] => writeln!(text, "  ready for clients, but TCP port {} can't be opened", ready.port),
-            all => writeln!(text, "  not ready for clients ({} here): {}", ready.clients, all.join("; ")),
+            all => writeln!(text, "  not ready for clients ({}): {}", whereabouts(ready), all.join("; ")),
         };
     }
     let rows: Vec<Vec<String>> = snapshot.members.iter().map(row).collect();
@@ -194,4 +194,9 @@ fn units(parts: &[(u64, &str)]) -> String {
     let words: Vec<String> =
         words.map(|(count, unit)| format!("{count} {unit}{}", if *count == 1 { "" } else { "s" })).collect();
     words.join(", ")
+}
+/// How many clients are at a node that is not ready for any.
+fn whereabouts(ready: &ReadySnapshot) -> String {
+    let passing = if ready.passing > 0 { format!(", {} pass through", ready.passing) } else { String::new() };
+    format!("{} here{passing}", ready.clients)
 }

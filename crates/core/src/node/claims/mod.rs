@@ -4,6 +4,7 @@
 //! whose server has changed. Every node has all of them ([`Claims`]), and packets for a client go to its server. What an entry server
 //! itself claims, and when it lets go, is decided in [`server`]; nothing here compares the clocks of two hosts.
 
+pub mod drain;
 pub mod server;
 
 use std::collections::BTreeMap;

@@ -11,12 +11,13 @@
 //! - Until the node has looked around after its start, signs wait: claims made without knowing the others' epochs would lose.
 //!
 //! A server that drains still claims who is with nobody, or makes a new handshake with it, since nobody else serves such a
-//! client; it takes nobody back from another server.
+//! client; it takes nobody back from another server. What it does about those that it holds is decided in [`super::drain`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::Time;
+use super::drain::{self, Drain};
 use crate::limits::{CLAIM_CHECK_S, CLAIM_DRAIN_SILENT_S, CLAIM_REMEMBERED_S, CLAIM_SILENT_S};
 use crate::names::Name;
 
@@ -60,7 +61,8 @@ pub struct Server {
     held: BTreeMap<Name, Heard>,
     /// Signs that wait until the node has looked around.
     waiting: BTreeMap<Name, Sign>,
-    is_draining: bool,
+    /// What has been done about them, if they are to go elsewhere.
+    drain: Option<Drain>,
     /// When silent clients are to be looked for; never while none is held.
     check_at: Option<Time>,
 }
@@ -85,13 +87,32 @@ impl Server {
 
     /// Whether clients are to go elsewhere.
     pub fn is_draining(&self) -> bool {
-        self.is_draining
+        self.drain.is_some()
     }
 
     /// From now on clients are to go elsewhere, or no longer.
     pub fn drain(&mut self, drains: bool, now: Time) {
-        self.is_draining = drains;
+        if drains != self.is_draining() {
+            self.drain = drains.then(Drain::default);
+        }
         self.check_at = self.next_check(now);
+        self.drain.iter_mut().for_each(|drain| drain.note_held(now));
+    }
+
+    /// When clients are to be asked for elsewhere.
+    pub fn drain_wake(&self) -> Time {
+        self.drain.as_ref().map_or(Time::NEVER, Drain::wake)
+    }
+
+    /// Another server has been told where a client is.
+    pub fn note_offered(&mut self, client: &Name) {
+        self.drain.iter_mut().for_each(|drain| drain.note_offered(client));
+    }
+
+    /// What is to be done about clients that are to go elsewhere: to one of these servers, the nearest first.
+    pub fn poll_drain(&mut self, servers: &[Name], now: Time) -> Vec<drain::Step> {
+        let held = self.held.iter().map(|(client, heard)| (client, (!heard.is_remembered).then_some(heard.at)));
+        self.drain.as_mut().map_or_else(Vec::new, |drain| drain.poll(held, servers, now))
     }
 
     /// Keeps a sign until the node has looked around.
@@ -117,7 +138,7 @@ impl Server {
                 }
                 None
             }
-            (Sign::Heard, Holder::Other { is_new }) if is_new || self.is_draining => None,
+            (Sign::Heard, Holder::Other { is_new }) if is_new || self.is_draining() => None,
             (Sign::Here | Sign::Heard, Holder::Other { .. } | Holder::Nobody) => Some(Step::Claim),
         }
     }
@@ -126,6 +147,7 @@ impl Server {
     pub fn hold(&mut self, client: &Name, is_remembered: bool, now: Time) {
         let heard = Heard { at: now, is_remembered };
         self.held.entry(client.clone()).or_insert(heard);
+        self.drain.iter_mut().for_each(|drain| drain.note_held(now));
         let due = self.due(heard).max(now.plus(CHECK));
         self.check_at = Some(self.check_at.map_or(due, |at| at.min(due)));
     }
@@ -159,7 +181,7 @@ impl Server {
     fn due(&self, heard: Heard) -> Time {
         let silence = match heard {
             Heard { is_remembered: true, .. } => CLAIM_REMEMBERED_S,
-            Heard { is_remembered: false, .. } if self.is_draining => CLAIM_DRAIN_SILENT_S,
+            Heard { is_remembered: false, .. } if self.is_draining() => CLAIM_DRAIN_SILENT_S,
             Heard { is_remembered: false, .. } => CLAIM_SILENT_S,
         };
         heard.at.plus(Duration::from_secs(silence))

@@ -99,6 +99,8 @@ impl Exchange {
                 self.spreads[at].handle_summary(reply, &digests, &self.records, most);
                 Vec::new()
             }
+            // Not about what is known.
+            Part::Offer(_) => Vec::new(),
             Part::Records(records) => {
                 self.spreads[at].owe_receipt(number, now);
                 let mut new = Vec::new();

@@ -9,14 +9,18 @@
 //! records  kind 1 | length 1 | (link: origin, other, generation 4, view 1, microseconds 4 if the view has them)
 //!                              (claim: client, server, epoch 4, held 1)
 //! receipts number 2 ...          summary  reply 1 | digest 4 x 64         a name: length 1 | text
+//! offer    client | 4 or 6 | address 4 or 16 | port 2 | label 12 or nothing; or client | 0 | port 2 | label
 //! ```
 //!
 //! Lengths are exact: what has a byte too few or too many is refused as a whole, and nothing of it is used.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::record::{Claim, Record, View};
 use super::records::BUCKETS;
 use crate::limits::EXCHANGE_MESSAGE_BYTES_MAX;
 use crate::names::Name;
+use crate::node::handover::{LABEL_BYTES, Offer, Place};
 
 /// The version that is spoken.
 pub const VERSION: u8 = 1;
@@ -32,6 +36,10 @@ const HEADER_BYTES: usize = 15;
 const PART_RECORDS: u8 = 1;
 const PART_RECEIPTS: u8 = 2;
 const PART_SUMMARY: u8 = 3;
+const PART_OFFER: u8 = 4;
+const PLACE_PORT: u8 = 0;
+const PLACE_V4: u8 = 4;
+const PLACE_V6: u8 = 6;
 const RECORD_LINK: u8 = 1;
 const RECORD_CLAIM: u8 = 2;
 
@@ -72,12 +80,14 @@ pub enum Part {
         /// One for each part of the records.
         digests: Box<[u32; BUCKETS]>,
     },
+    /// A client that the receiver is to call.
+    Offer(Offer),
 }
 
 impl Part {
     /// Whether the other end is to answer a message with it.
     pub fn asks(&self) -> bool {
-        !matches!(self, Part::Receipts(_))
+        !matches!(self, Part::Receipts(_) | Part::Offer(_))
     }
 }
 
@@ -131,11 +141,35 @@ pub fn encode(header: &Header, parts: &[Part]) -> Vec<u8> {
                 let digests = digests.iter().flat_map(|digest| digest.to_be_bytes());
                 (PART_SUMMARY, std::iter::once(u8::from(*reply)).chain(digests).collect())
             }
+            Part::Offer(offer) => (PART_OFFER, offer_bytes(offer)),
         };
         bytes.push(kind);
         bytes.extend((body.len() as u16).to_be_bytes());
         bytes.extend(body);
     }
+    bytes
+}
+
+fn offer_bytes(offer: &Offer) -> Vec<u8> {
+    let name = offer.client.as_str();
+    let mut bytes = vec![name.len() as u8];
+    bytes.extend(name.bytes());
+    let port = match offer.place {
+        Place::Port(port) => {
+            bytes.push(PLACE_PORT);
+            port
+        }
+        Place::At(place) => {
+            bytes.push(if place.is_ipv4() { PLACE_V4 } else { PLACE_V6 });
+            match place.ip() {
+                IpAddr::V4(address) => bytes.extend(address.octets()),
+                IpAddr::V6(address) => bytes.extend(address.octets()),
+            }
+            place.port()
+        }
+    };
+    bytes.extend(port.to_be_bytes());
+    bytes.extend(offer.seen.iter().flatten());
     bytes
 }
 
@@ -188,6 +222,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, WireError> {
             PART_RECORDS => parts.push(Part::Records(body.records(&mut skipped)?)),
             PART_RECEIPTS => parts.push(Part::Receipts(body.receipts()?)),
             PART_SUMMARY => parts.push(body.summary()?),
+            PART_OFFER => parts.push(Part::Offer(body.offer()?)),
             _ => skipped += 1,
         }
     }
@@ -301,5 +336,23 @@ impl<'a> Reader<'a> {
             *digest = self.long()?;
         }
         self.end(Part::Summary { reply, digests })
+    }
+
+    fn offer(&mut self) -> Result<Offer, WireError> {
+        let client = self.name()?;
+        let place = match self.byte()? {
+            PLACE_PORT => Place::Port(self.number()?),
+            PLACE_V4 => Place::At(SocketAddr::new(Ipv4Addr::from(self.array::<4>()?).into(), self.number()?)),
+            PLACE_V6 => Place::At(SocketAddr::new(Ipv6Addr::from(self.array::<16>()?).into(), self.number()?)),
+            _ => return Err(WireError::Value),
+        };
+        let seen = if self.0.is_empty() { None } else { Some(self.array::<LABEL_BYTES>()?) };
+        self.end(Offer { client, place, seen })
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(WireError::Length)?;
+        self.0 = rest;
+        Ok(*taken)
     }
 }

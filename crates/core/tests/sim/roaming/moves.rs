@@ -1,6 +1,7 @@
 //! Clients move while everything else works: how fast everybody knows, and what it costs.
 
 use wayleave_core::node::Event;
+use wayleave_core::node::claims::drain::Way;
 
 use crate::random::Dice;
 use crate::roamers::servers;
@@ -117,24 +118,94 @@ fn a_silent_client_is_let_go_after_a_quarter_of_an_hour_and_not_before() {
 }
 
 #[test]
-fn a_server_that_drains_serves_who_stays_and_lets_go_who_is_silent_and_all_when_it_ends() {
-    let mut world = World::new(servers(3, 3, 6), 6);
+fn a_server_that_drains_is_empty_in_five_seconds_and_who_lives_is_with_the_nearest_that_takes_clients() {
+    for also_drains in [None, Some(0)] {
+        let mut world = World::new(servers(3, 4, 6), 6);
+        let nearest = world.wires.iter().filter(|wire| wire.ends.contains(&2)).min_by_key(|wire| wire.one_way_us);
+        assert_eq!(nearest.map(|wire| wire.ends[0]), Some(0));
+        let with = usize::from(also_drains.is_some());
+        world.run(10 * S);
+        let all = ["c1", "c2", "c3", "c4"].map(|name| world.roamer(name, 5 * S));
+        let [_, hidden, silent, moves] = all;
+        all.into_iter().for_each(|client| world.rove(client, Some(2), 0));
+        world.roamers.all[hidden].is_behind_nat = true;
+        world.run(10 * S);
+        world.rove(silent, None, 0);
+        world.rove(moves, Some(1), 0);
+        world.run(2 * S);
+        also_drains.into_iter().for_each(|other| world.tell(other, Event::Drain(true)));
+        world.tell(2, Event::Drain(true));
+        world.run(5 * S);
+        assert_eq!(world.hosts[2].agent.as_ref().unwrap().held(), 0);
+        for host in 0..3 {
+            let servers = all.map(|client| world.server_of(host, client));
+            assert_eq!(servers, [Some(with), Some(with), None, Some(1)], "as {host} knows");
+        }
+        world.run(60 * S);
+        assert_eq!(all.map(|client| world.server_of(0, client)), [Some(with), Some(with), None, Some(1)]);
+    }
+}
+
+#[test]
+fn only_who_has_a_client_can_give_it_away_and_only_to_who_takes_clients() {
+    let mut world = World::new(servers(3, 2, 9), 9);
     world.run(10 * S);
-    let [stays, silent, moves] = ["c1", "c2", "c3"].map(|name| world.roamer(name, 5 * S));
-    [stays, silent, moves].into_iter().for_each(|client| world.rove(client, Some(2), 0));
+    let [taken, absent] = ["c1", "c2"].map(|name| world.roamer(name, 5 * S));
+    world.rove(taken, Some(2), 0);
     world.run(10 * S);
-    world.tell(2, Event::Drain(true));
+    let mut offered = |from: usize, client: usize, to: usize, declined: u64| {
+        let (to_name, client) = (world.hosts[to].name.clone(), world.roamers.all[client].name.clone());
+        world.hand_over(from, client, to_name, Way::Direct);
+        world.tell(from, Event::Drain(false));
+        world.run(S);
+        assert_eq!(world.hosts[to].agent.as_ref().unwrap().counters().declined, declined, "{from} to {to}");
+        world.server_of(0, taken)
+    };
+    assert_eq!(offered(0, taken, 1, 1), Some(2), "it is not with the one that offers it");
+    assert_eq!(offered(2, absent, 1, 2), Some(2), "it is with nobody");
+    assert_eq!(offered(2, taken, 1, 2), Some(1));
+    world.tell(0, Event::Drain(true));
+    let mut offered_to_draining = |to: usize| {
+        let (to_name, client) = (world.hosts[to].name.clone(), world.roamers.all[taken].name.clone());
+        world.hand_over(1, client, to_name, Way::Direct);
+        world.tell(1, Event::Drain(false));
+        world.run(S);
+        world.hosts[to].agent.as_ref().unwrap().counters().declined
+    };
+    assert_eq!(offered_to_draining(0), 1);
+}
+
+#[test]
+fn a_server_that_drains_alone_serves_who_stays_and_lets_go_who_is_silent() {
+    let mut world = World::new(servers(2, 2, 6), 6);
+    world.run(10 * S);
+    let [stays, silent] = ["c1", "c2"].map(|name| world.roamer(name, 5 * S));
+    [stays, silent].into_iter().for_each(|client| world.rove(client, Some(1), 0));
+    world.run(10 * S);
+    world.kill_host(0);
+    world.run(5 * S);
+    world.tell(1, Event::Drain(true));
     world.rove(silent, None, 0);
-    world.rove(moves, Some(1), 0);
+    let held = |world: &mut World, wait_s: u64| {
+        world.run(wait_s * S);
+        world.hosts[1].agent.as_ref().unwrap().held()
+    };
+    assert_eq!((held(&mut world, 20), held(&mut world, 30)), (2, 1));
+}
+
+#[test]
+fn a_server_that_ends_lets_all_its_clients_go_however_many() {
+    let mut world = World::new(servers(3, 600, 8), 8);
+    world.run(10 * S);
+    for client in 0..600 {
+        let client = world.roamer(&format!("c{}", client + 1), 1_000 * S);
+        world.rove(client, Some(2), 0);
+    }
+    world.run(10 * S);
+    assert_eq!((0..600).filter(|client| world.server_of(0, *client) == Some(2)).count(), 600);
+    world.end(2);
     world.run(S);
-    let held = |world: &World| world.hosts[2].agent.as_ref().unwrap().held();
-    assert_eq!(held(&world), 2);
-    world.run(40 * S);
-    let where_ = |world: &World| [stays, silent, moves].map(|client| world.server_of(0, client));
-    assert_eq!((held(&world), where_(&world)), (1, [Some(2), None, Some(1)]));
-    world.leave(2);
-    world.run(S);
-    assert_eq!(where_(&world), [None, None, Some(1)]);
+    assert_eq!((0..600).filter(|client| world.server_of(0, *client).is_some()).count(), 0);
 }
 
 #[test]

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use wayleave_core::names::Name;
 use wayleave_core::network::Network;
 use wayleave_core::node::Event;
+use wayleave_core::node::claims::drain::Way;
+use wayleave_core::node::handover::{Offer, Place};
 
 use crate::random::{Dice, read};
 use crate::wire::{MS, S};
@@ -54,6 +56,8 @@ pub struct Roamer {
     pub name: Name,
     /// The server that its packets come to.
     pub at: Option<usize>,
+    /// Whether it is behind a NAT that lets in nothing but answers.
+    pub is_behind_nat: bool,
     /// Between two packets of it.
     pub every_us: u64,
     /// Servers that it has a session with, since when.
@@ -96,7 +100,7 @@ impl World {
         self.roamers.owners.push(BTreeSet::new());
         self.roamers.settled_at.push(0);
         self.roamers.claimed_at.push(0);
-        let roamer = Roamer { name, at: None, every_us, sessions: BTreeMap::new(), moves: 0 };
+        let roamer = Roamer { name, at: None, is_behind_nat: false, every_us, sessions: BTreeMap::new(), moves: 0 };
         self.roamers.all.push(roamer);
         number
     }
@@ -136,6 +140,28 @@ impl World {
         }
         let client = self.roamers.all[client].name.clone();
         self.tell(at, if is_new { Event::ClientHere { client } } else { Event::ClientHeard { client } });
+    }
+
+    /// A server is to have another one call a client: its device knows where that is.
+    pub fn hand_over(&mut self, at: usize, client: Name, to: Name, way: Way) {
+        let place = match way {
+            Way::Direct => Place::At(([203, 0, 113, 77], 1234).into()),
+            Way::Relayed => Place::Port(7),
+        };
+        self.hear(at, Event::Offer { to, offer: Offer { client, place, seen: None } });
+    }
+
+    /// A server calls a client that another one offers. Whoever it reaches answers, and sends its packets there from now on.
+    pub fn call_roamer(&mut self, at: usize, offer: &Offer) {
+        let client = self.roamers.numbers[&offer.client];
+        let (now, roamer) = (self.now, &mut self.roamers.all[client]);
+        let is_reached = matches!(offer.place, Place::Port(_)) || !roamer.is_behind_nat;
+        if roamer.at.is_some() && is_reached {
+            roamer.at = Some(at);
+            roamer.sessions.insert(at, now);
+            let seen = 5 * MS + self.dice.roll(60 * MS);
+            self.put(now + seen, What::Sign { at, client, is_new: true });
+        }
     }
 
     /// A host with its device, or its agent, is gone.

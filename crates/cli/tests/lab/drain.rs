@@ -1,0 +1,210 @@
+//! An entry node that is to stop gives its clients away: stock ones, which a load balancer keeps with it for as long as they send.
+//!
+//! Real agents in the lab, a client that runs wireguard-go, behind the lab's anycast address, which pins it to the nearest node.
+
+use std::time::{Duration, Instant};
+
+use crate::desk::{Desk, Ran, WAYLEAVE, can_run};
+use crate::running::Running;
+
+/// Two entry nodes 20 ms apart, and a client near to one.
+const NETWORK: &str = r#"[network]
+name = "drained"
+prefixes = ["10.50.0.0/16"]
+
+[entry]
+endpoint = "198.51.100.1"
+
+[regions.ireland]
+[regions.london]
+
+[nodes.ie]
+region = "ireland"
+entry = true
+platform = "agent"
+address = "10.50.0.1"
+endpoint = "203.0.113.10"
+
+[nodes.ld]
+region = "london"
+entry = true
+platform = "agent"
+address = "10.50.0.2"
+endpoint = "203.0.113.20"
+
+[clients.stock]
+region = "ireland"
+
+[rtt_ms]
+ireland = { london = 20 }
+stock = { ie = 4, ld = 18 }
+"#;
+
+const LD: (&str, &str) = ("ld", "10.50.0.2");
+const IE: (&str, &str) = ("ie", "10.50.0.1");
+
+/// Puts a wireguard-go with the same settings in the place of the client's agent, which is stopped.
+const REPLACE: &str = r#"set -e
+wg showconf wg0 >stock.conf
+ip -o addr show dev wg0 scope global | awk '{print $4}' >stock.addresses
+kill -STOP $1; ip link del wg0
+WG_PROCESS_FOREGROUND=1 wireguard-go $2 >stock.log 2>&1 & echo $! >stock.pid
+for _ in $(seq 100); do wg show $2 >/dev/null 2>&1 && break; sleep 0.1; done
+sed -i '/^ListenPort/d; /^FwMark/d' stock.conf
+wg setconf $2 stock.conf; while read a; do ip addr add $a dev $2; done <stock.addresses
+ip link set $2 mtu 1420 up; ip route add 10.50.0.0/16 dev $2
+ping -q -c 1 -W 10 10.50.0.2
+"#;
+
+/// A lab with a client that runs wireguard-go.
+struct Stocked<'a> {
+    desk: &'a Desk,
+    lab: Running<'a>,
+    interface: String,
+}
+
+impl Drop for Stocked<'_> {
+    fn drop(&mut self) {
+        let pid = std::fs::read_to_string(self.desk.path("stock.pid")).ok();
+        if let Some(pid) = pid.and_then(|pid| pid.trim().parse::<i32>().ok()) {
+            // SAFETY: takes no pointers; the process was started by this test and ends with this call only.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        let _ = std::fs::remove_file(format!("/var/run/wireguard/{}.sock", self.interface));
+    }
+}
+
+impl<'a> Stocked<'a> {
+    fn start(desk: &'a Desk, nat: &str) -> Stocked<'a> {
+        let lab = Running::start(desk, &format!("dr-{nat}"), &format!("network.toml --agents --nat {nat}"));
+        let stocked = Stocked { desk, lab, interface: format!("dr{}{}", std::process::id() % 100_000, &nat[..1]) };
+        let pid = stocked.status("stock")["pid"].to_string();
+        desk.write("replace.sh", REPLACE);
+        stocked.run("stock", &format!("sh replace.sh {pid} {}", stocked.interface));
+        stocked
+    }
+
+    fn run(&self, member: &str, command: &str) -> Ran {
+        self.lab.lab(&format!("exec {member} {command}")).expect(0)
+    }
+
+    fn status(&self, member: &str) -> serde_json::Value {
+        let ran = self.run(member, &format!("{WAYLEAVE} status --json"));
+        serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{ran}"))
+    }
+
+    /// Where the client's WireGuard sends to.
+    fn endpoint(&self) -> String {
+        let ran = self.run("stock", &format!("wg show {} endpoints", self.interface));
+        ran.out.split_whitespace().nth(1).unwrap_or_else(|| panic!("{ran}")).to_owned()
+    }
+
+    /// With whom the client is, as a node knows.
+    fn server(&self, node: &str) -> String {
+        let status = self.status(node);
+        let members = status["members"].as_array().unwrap();
+        let stock = members.iter().find(|member| member["name"] == "stock").unwrap();
+        stock["reason"].as_str().unwrap().to_owned()
+    }
+
+    /// Pings both ways between the client and a node for so many seconds, 20 times a second, while something is done. The longest
+    /// gap of each.
+    fn pings_while(&self, (node, address): (&str, &str), seconds: u32, act: impl FnOnce()) -> [Duration; 2] {
+        let client = self.client_address();
+        let count = seconds * 20;
+        self.desk.write("pings.sh", format!("ping -n -i 0.05 -c {count} -W 2 $1 >$2 2>&1 </dev/null &\nsleep 0.5\n"));
+        self.run("stock", &format!("sh pings.sh {address} out.pings"));
+        self.run(node, &format!("sh pings.sh {client} in.pings"));
+        let begin = Instant::now();
+        act();
+        std::thread::sleep(Duration::from_secs(u64::from(seconds) + 2).saturating_sub(begin.elapsed()));
+        ["out.pings", "in.pings"].map(|file| longest_gap(&self.desk.read(file), count))
+    }
+
+    fn client_address(&self) -> String {
+        let text = self.desk.read("stock.addresses");
+        let v4 = text.lines().find(|line| line.contains("10.50.")).unwrap_or_else(|| panic!("{text}"));
+        v4.split('/').next().unwrap().to_owned()
+    }
+}
+
+/// The longest time between two answers to pings that are sent 20 times a second, from the first to the last.
+fn longest_gap(said: &str, count: u32) -> Duration {
+    let answered = said.lines().filter_map(|line| line.split("icmp_seq=").nth(1)?.split(' ').next()?.parse().ok());
+    let mut answered: Vec<u32> = answered.collect();
+    answered.extend([0, count + 1]);
+    answered.sort_unstable();
+    let gap = answered.windows(2).map(|pair| pair[1] - pair[0] - 1).max().unwrap_or(count);
+    Duration::from_millis(50) * gap
+}
+
+/// Drains the near node while pings go both ways; returns how long that took.
+fn drain(stocked: &Stocked<'_>) -> f64 {
+    let mut took = 0.0;
+    let gaps = stocked.pings_while(LD, 12, || {
+        let ran = stocked.run("ie", &format!("{WAYLEAVE} drain"));
+        let empty = ran.err.lines().find_map(|line| line.strip_prefix("empty after ")?.split(' ').next()?.parse().ok());
+        took = empty.unwrap_or_else(|| panic!("{ran}"));
+    });
+    eprintln!(
+        "empty after {took} s; the client's pings were unanswered for {:?}, those to it for {:?}",
+        gaps[0], gaps[1]
+    );
+    assert!(took < 5.0, "{took}");
+    assert!(gaps.iter().all(|gap| *gap < Duration::from_secs(1)), "{gaps:?}");
+    assert_eq!(
+        (stocked.server("ie").as_str(), stocked.status("ie")["ready"]["clients"].as_u64()),
+        ("with ld", Some(0))
+    );
+    took
+}
+
+#[test]
+fn a_stock_client_that_is_pinned_to_a_drained_server_speaks_with_another_one_and_outlives_the_first() {
+    let test = "a_stock_client_that_is_pinned_to_a_drained_server_speaks_with_another_one_and_outlives_the_first";
+    if !can_run(test, true, &["wireguard-go", "wg", "ip", "ping", "awk"]) {
+        return;
+    }
+    let desk = Desk::with("network.toml", NETWORK);
+    let stocked = Stocked::start(&desk, "none");
+    assert_eq!((stocked.endpoint().as_str(), stocked.server("ld").as_str()), ("198.51.100.1:51821", "with ie"));
+    drain(&stocked);
+    assert_eq!(stocked.endpoint(), "203.0.113.20:51821", "its server's own address");
+    assert_eq!(stocked.status("ie")["ready"]["passing"], 0);
+    // An agent that is told to end does the same, and then its host may go.
+    stocked.run("ie", &format!("{WAYLEAVE} undrain"));
+    let agent = stocked.status("ld")["pid"].to_string();
+    let gaps = stocked.pings_while(IE, 8, || drop(stocked.run("ld", &format!("kill -TERM {agent}"))));
+    eprintln!("ended: unanswered for {gaps:?}");
+    assert!(gaps.iter().all(|gap| *gap < Duration::from_secs(1)), "{gaps:?}");
+    assert_eq!(stocked.server("ld"), "with ie");
+    // The load balancer remembers its flow, so that what this node sends it comes from the shared address again.
+    assert!(["203.0.113.10:51821", "198.51.100.1:51821"].contains(&stocked.endpoint().as_str()));
+    assert_ne!(stocked.status("ld")["pid"].to_string(), agent);
+    let gaps = stocked.pings_while(IE, 4, || drop(stocked.lab.lab("fail node ld").expect(0)));
+    assert!(gaps.iter().all(|gap| *gap < Duration::from_millis(300)), "{gaps:?}");
+}
+
+#[test]
+fn a_stock_client_whose_nat_lets_in_nobody_else_goes_on_through_the_drained_server() {
+    let test = "a_stock_client_whose_nat_lets_in_nobody_else_goes_on_through_the_drained_server";
+    if !can_run(test, true, &["wireguard-go", "wg", "ip", "ping", "awk"]) {
+        return;
+    }
+    let desk = Desk::with("network.toml", NETWORK);
+    let stocked = Stocked::start(&desk, "symmetric");
+    drain(&stocked);
+    assert_eq!(stocked.endpoint(), "198.51.100.1:51821", "it knows nothing of all this");
+    assert_eq!(stocked.status("ie")["ready"]["passing"], 1);
+    // Packets as large as they may be, and after a silence.
+    std::thread::sleep(Duration::from_secs(8));
+    let client = stocked.client_address();
+    let large = stocked.run("ld", &format!("ping -n -c 5 -i 0.2 -s 1392 -M do -W 2 {client}"));
+    assert!(large.out.contains("5 packets transmitted, 5 received"), "{large}");
+    // Taken back, the first one gets whom it carries.
+    let gaps = stocked.pings_while(LD, 6, || {
+        stocked.run("ie", &format!("{WAYLEAVE} undrain"));
+    });
+    assert!(gaps.iter().all(|gap| *gap < Duration::from_secs(1)), "{gaps:?}");
+    assert_eq!(stocked.server("ld"), "with ie");
+}
