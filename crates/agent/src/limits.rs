@@ -60,3 +60,9 @@ pub const BIRD_REPLY_LINES_MAX: usize = 500_000;
 
 /// One line of an answer: the longest have a route's communities, of which a message of BGP's carries some thousand.
 pub const BIRD_LINE_BYTES_MAX: usize = 65_536;
+
+/// Connections over HTTP at a time: so many may be silent; of more, the oldest goes.
+pub const HTTP_CONNECTIONS_MAX: usize = 256;
+
+/// A request over HTTP, with what browsers and proxies add.
+pub const HTTP_REQUEST_BYTES_MAX: usize = 8_192;

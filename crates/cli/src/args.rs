@@ -3,6 +3,7 @@
 //! Only shapes and bounds are here; what a command does with them is in its file. Doc comments are what people read, so
 //! they are written for them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -433,9 +434,24 @@ pub struct AgentArgs {
     /// Remove everything from the host when it ends
     #[arg(long)]
     pub cleanup: bool,
+    /// Where /healthz and /readyz are answered over HTTP: ADDRESS:PORT, or `off`
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:51818", value_parser = http_address)]
+    pub http: HttpAddress,
     /// Write down, line by line, all that links are judged by and what comes of it, to be played again elsewhere; 64 MiB at most
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+}
+
+/// Where the agent answers over HTTP, if anywhere.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpAddress(pub Option<SocketAddr>);
+
+fn http_address(text: &str) -> Result<HttpAddress, String> {
+    if text == "off" {
+        return Ok(HttpAddress(None));
+    }
+    let address = text.parse().map_err(|_| "give an address with a port, such as 127.0.0.1:51818, or `off`")?;
+    Ok(HttpAddress(Some(address)))
 }
 
 #[derive(Debug, Args)]

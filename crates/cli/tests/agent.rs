@@ -69,7 +69,7 @@ fn scenario_with(test: &str, programs: &[&str], script: &str) -> Option<Ran> {
     let mut command = Command::new("timeout");
     let script = format!("{BEGIN}{script}");
     command.args([
-        "60",
+        "120",
         "unshare",
         "--net",
         "--mount",

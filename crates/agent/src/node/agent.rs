@@ -20,7 +20,7 @@ use super::failover::Failover;
 use super::names::Names;
 use super::paths::Paths;
 use super::peers::Peers;
-use super::report::Ready;
+use super::report::{HealthAnswers, Ready};
 use super::{AgentError, Event, Options, Reading, Weight, chain, log, sources};
 use crate::control::server::Asked;
 use crate::limits::{CHANGES_LOGGED_MAX, EVENTS_MAX};
@@ -63,6 +63,7 @@ pub struct Agent {
     pub(super) problems: std::collections::BTreeMap<&'static str, String>,
     pub(super) failover: Failover,
     pub(super) ready: Ready,
+    pub(super) health: HealthAnswers,
     pub(super) events: SyncSender<Event>,
     pub(super) dialler: Dialler,
     /// When to reconcile next, and by how much longer to wait after each failure.
@@ -111,6 +112,7 @@ impl Agent {
             problems: Default::default(),
             failover,
             ready: Ready::new(now),
+            health: HealthAnswers::default(),
             events,
             dialler: Dialler::default(),
             look_at: now,
@@ -244,6 +246,7 @@ impl Agent {
         self.tend_links();
         self.tend_ready(now);
         self.tend_farewell(now);
+        self.note_health(now);
     }
 
     /// Takes a reading in the place of the present one, and brings the host to it as far as the host lets it.

@@ -17,6 +17,7 @@ mod peers;
 mod report;
 mod sources;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,6 +67,8 @@ pub struct Options {
     pub key: KeyFinder,
     /// Whether everything is removed from the host when the agent ends.
     pub cleanup: bool,
+    /// Where `/healthz` and `/readyz` are answered over HTTP, if anywhere.
+    pub http: Option<SocketAddr>,
     /// Where all that links are judged by is written down, if anywhere.
     pub recording: Option<Recording>,
 }
@@ -110,6 +113,9 @@ pub fn run(options: Options, signals: Signals) -> Result<(), AgentError> {
     let (sender, events) = std::sync::mpsc::sync_channel(crate::limits::EVENTS_MAX);
     let mut agent = agent::Agent::start(options, sender.clone())?;
     sources::start(&agent, &sender, signals)?;
+    if let Some(address) = agent.options.http {
+        agent.answer_health(address);
+    }
     agent.live(&events);
     Ok(())
 }

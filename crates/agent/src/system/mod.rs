@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod directory;
+pub mod http;
 pub mod ready_port;
 pub mod signals;
 pub mod systemd;

@@ -28,8 +28,45 @@ public_key = "$(cat laptop.pub)"
 T
 open() { case $1 in a) on b timeout 1 nc -z -w 1 192.0.2.1 51819;; b) on a timeout 1 nc -z -w 1 192.0.2.2 51819;; esac; }
 why() { on $1 "$W" status | grep 'ready for clients'; }
+http() { printf 'GET %s HTTP/1.0\r\n\r\n' $2 | on $1 nc -w 2 127.0.0.1 51818 | tr -d '\r' | sed -n '1p; /^$/,$p' | grep . | tr '\n' '|'; echo; }
 entry() { agent $1 --entry-key entry.key; }
 "#;
+
+#[test]
+fn whoever_asks_over_http_is_told_in_each_case_why_an_entry_node_is_not_ready() {
+    let script = format!(
+        r#"{ENTRIES}
+says() {{ until_true "http a /readyz | grep -q '$1'"; http a /readyz; ! open a || echo "and the port is open"; }}
+entry a; until_true "http a /healthz | grep -q '200 OK'"; echo "== alone"; says 'cut off from the backbone'
+entry b; until_true "http a /readyz | grep -q '200 OK'"; echo "== ready"; http a /readyz; http a /healthz; open a && echo open
+echo "== step"; ip -n b link set vb down; kill -KILL $(cat a.pid); wait $(cat a.pid) || true; entry a; says 'not yet in step'
+ip -n b link set vb up; until_true "http a /readyz | grep -q '200 OK'"
+echo "== drain"; on a "$W" drain 2>/dev/null; says draining; http a /healthz; on a "$W" undrain 2>/dev/null
+until_true "open a"; echo "== device"
+printf 'link del wg-clients\nlink add wg-clients type veth peer name other\n' | ip -n a -batch -; says 'wg-clients is not up'
+ip -n a link del wg-clients; until_true "open a"; echo mended
+echo "== isolated"; ip -n b link set vb down; says 'cut off from the backbone'; ip -n b link set vb up; until_true "open a"
+echo "== end"
+"#
+    );
+    let needed = ["nc", "grep", "sed", "tr"];
+    let Some(ran) = scenario_with("whoever_asks_over_http", &needed, &script) else { return };
+    let ran = ran.expect(0);
+    let says = |name: &str, words: &[&str]| {
+        let lines = part(&ran, name);
+        assert_eq!(lines.len(), words.len(), "{name}: {ran}");
+        for (line, word) in lines.iter().zip(words) {
+            assert!(line.contains(word), "{name}: {line:?} has no {word:?}: {ran}");
+        }
+    };
+    let not_ready = "503 Service Unavailable|";
+    says("alone", &[not_ready]);
+    says("ready", &["HTTP/1.1 200 OK|ok|", "HTTP/1.1 200 OK|ok|", "open"]);
+    says("step", &["503 Service Unavailable|not yet in step"]);
+    says("drain", &["503 Service Unavailable|draining: it was asked to take no more clients|", "200 OK|ok|"]);
+    says("device", &["503 Service Unavailable|wg-clients is not up|", "mended"]);
+    says("isolated", &["503 Service Unavailable|cut off from the backbone: no link with b works|"]);
+}
 
 #[test]
 fn the_health_port_is_open_exactly_while_an_entry_node_is_ready() {

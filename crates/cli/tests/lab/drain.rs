@@ -34,6 +34,7 @@ endpoint = "203.0.113.20"
 
 [clients.stock]
 region = "ireland"
+address = "10.50.9.9"
 
 [rtt_ms]
 ireland = { london = 20 }
@@ -41,46 +42,20 @@ stock = { ie = 4, ld = 18 }
 "#;
 
 const LD: (&str, &str) = ("ld", "10.50.0.2");
+const CLIENT: &str = "10.50.9.9";
 const IE: (&str, &str) = ("ie", "10.50.0.1");
-
-/// Puts a wireguard-go with the same settings in the place of the client's agent, which is stopped.
-const REPLACE: &str = r#"set -e
-wg showconf wg0 >stock.conf
-ip -o addr show dev wg0 scope global | awk '{print $4}' >stock.addresses
-kill -STOP $1; ip link del wg0
-WG_PROCESS_FOREGROUND=1 wireguard-go $2 >stock.log 2>&1 & echo $! >stock.pid
-for _ in $(seq 100); do wg show $2 >/dev/null 2>&1 && break; sleep 0.1; done
-sed -i '/^ListenPort/d; /^FwMark/d' stock.conf
-wg setconf $2 stock.conf; while read a; do ip addr add $a dev $2; done <stock.addresses
-ip link set $2 mtu 1420 up; ip route add 10.50.0.0/16 dev $2
-ping -q -c 1 -W 10 10.50.0.2
-"#;
 
 /// A lab with a client that runs wireguard-go.
 struct Stocked<'a> {
     desk: &'a Desk,
     lab: Running<'a>,
-    interface: String,
-}
-
-impl Drop for Stocked<'_> {
-    fn drop(&mut self) {
-        let pid = std::fs::read_to_string(self.desk.path("stock.pid")).ok();
-        if let Some(pid) = pid.and_then(|pid| pid.trim().parse::<i32>().ok()) {
-            // SAFETY: takes no pointers; the process was started by this test and ends with this call only.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
-        }
-        let _ = std::fs::remove_file(format!("/var/run/wireguard/{}.sock", self.interface));
-    }
 }
 
 impl<'a> Stocked<'a> {
     fn start(desk: &'a Desk, nat: &str) -> Stocked<'a> {
-        let lab = Running::start(desk, &format!("dr-{nat}"), &format!("network.toml --agents --nat {nat}"));
-        let stocked = Stocked { desk, lab, interface: format!("dr{}{}", std::process::id() % 100_000, &nat[..1]) };
-        let pid = stocked.status("stock")["pid"].to_string();
-        desk.write("replace.sh", REPLACE);
-        stocked.run("stock", &format!("sh replace.sh {pid} {}", stocked.interface));
+        let arguments = format!("network.toml --clients wireguard-go --nat {nat}");
+        let stocked = Stocked { desk, lab: Running::start(desk, &format!("dr-{nat}"), &arguments) };
+        stocked.run("stock", "ping -q -c 1 -W 10 10.50.0.2");
         stocked
     }
 
@@ -95,7 +70,7 @@ impl<'a> Stocked<'a> {
 
     /// Where the client's WireGuard sends to.
     fn endpoint(&self) -> String {
-        let ran = self.run("stock", &format!("wg show {} endpoints", self.interface));
+        let ran = self.run("stock", "wg show wg0 endpoints");
         ran.out.split_whitespace().nth(1).unwrap_or_else(|| panic!("{ran}")).to_owned()
     }
 
@@ -110,21 +85,14 @@ impl<'a> Stocked<'a> {
     /// Pings both ways between the client and a node for so many seconds, 20 times a second, while something is done. The longest
     /// gap of each.
     fn pings_while(&self, (node, address): (&str, &str), seconds: u32, act: impl FnOnce()) -> [Duration; 2] {
-        let client = self.client_address();
         let count = seconds * 20;
         self.desk.write("pings.sh", format!("ping -n -i 0.05 -c {count} -W 2 $1 >$2 2>&1 </dev/null &\nsleep 0.5\n"));
         self.run("stock", &format!("sh pings.sh {address} out.pings"));
-        self.run(node, &format!("sh pings.sh {client} in.pings"));
+        self.run(node, &format!("sh pings.sh {CLIENT} in.pings"));
         let begin = Instant::now();
         act();
         std::thread::sleep(Duration::from_secs(u64::from(seconds) + 2).saturating_sub(begin.elapsed()));
         ["out.pings", "in.pings"].map(|file| longest_gap(&self.desk.read(file), count))
-    }
-
-    fn client_address(&self) -> String {
-        let text = self.desk.read("stock.addresses");
-        let v4 = text.lines().find(|line| line.contains("10.50.")).unwrap_or_else(|| panic!("{text}"));
-        v4.split('/').next().unwrap().to_owned()
     }
 }
 
@@ -162,7 +130,7 @@ fn drain(stocked: &Stocked<'_>) -> f64 {
 #[test]
 fn a_stock_client_that_is_pinned_to_a_drained_server_speaks_with_another_one_and_outlives_the_first() {
     let test = "a_stock_client_that_is_pinned_to_a_drained_server_speaks_with_another_one_and_outlives_the_first";
-    if !can_run(test, true, &["wireguard-go", "wg", "ip", "ping", "awk"]) {
+    if !can_run(test, true, &["wireguard-go", "wg", "ip", "ping"]) {
         return;
     }
     let desk = Desk::with("network.toml", NETWORK);
@@ -188,7 +156,7 @@ fn a_stock_client_that_is_pinned_to_a_drained_server_speaks_with_another_one_and
 #[test]
 fn a_stock_client_whose_nat_lets_in_nobody_else_goes_on_through_the_drained_server() {
     let test = "a_stock_client_whose_nat_lets_in_nobody_else_goes_on_through_the_drained_server";
-    if !can_run(test, true, &["wireguard-go", "wg", "ip", "ping", "awk"]) {
+    if !can_run(test, true, &["wireguard-go", "wg", "ip", "ping"]) {
         return;
     }
     let desk = Desk::with("network.toml", NETWORK);
@@ -198,8 +166,7 @@ fn a_stock_client_whose_nat_lets_in_nobody_else_goes_on_through_the_drained_serv
     assert_eq!(stocked.status("ie")["ready"]["passing"], 1);
     // Packets as large as they may be, and after a silence.
     std::thread::sleep(Duration::from_secs(8));
-    let client = stocked.client_address();
-    let large = stocked.run("ld", &format!("ping -n -c 5 -i 0.2 -s 1392 -M do -W 2 {client}"));
+    let large = stocked.run("ld", &format!("ping -n -c 5 -i 0.2 -s 1392 -M do -W 2 {CLIENT}"));
     assert!(large.out.contains("5 packets transmitted, 5 received"), "{large}");
     // Taken back, the first one gets whom it carries.
     let gaps = stocked.pings_while(LD, 6, || {

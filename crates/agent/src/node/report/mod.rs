@@ -2,6 +2,7 @@
 //!
 //! In: the plan, the device's own figures. Out: a [`Snapshot`], which is all that people are shown. Changes nothing.
 
+mod health;
 mod ready;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use wayleave_core::node::{Health as LinkHealth, LinkReport};
 use wayleave_core::plan::{Member, MemberKind, PeerPlan};
 use wayleave_engine::PeerDescription;
 
+pub(super) use health::Health as HealthAnswers;
 pub(super) use ready::Ready;
 
 use super::agent::Agent;

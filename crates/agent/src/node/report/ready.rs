@@ -44,6 +44,11 @@ impl Ready {
         self.is_draining
     }
 
+    /// What speaks against taking clients, in words.
+    pub(super) fn reasons(&self) -> Vec<String> {
+        self.against.iter().map(ToString::to_string).collect()
+    }
+
     /// No connection is accepted any more.
     pub(in crate::node) fn close(&mut self) {
         self.port = None;

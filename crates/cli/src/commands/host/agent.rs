@@ -25,7 +25,7 @@ pub fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     let node = plan.name(super::member(&args.host, plan)?).clone();
     let choice = super::choice(&args.host);
     let recording = args.record.as_deref().map(open_recording).transpose()?;
-    let (cleanup, host) = (args.cleanup, args.host);
+    let (cleanup, http, host) = (args.cleanup, args.http.0, args.host);
     let network = std::path::absolute(&host.network).with_context(|| format!("finding {}", host.network.display()))?;
     let mut first = Some(reading(&network, planned)?);
     let key_host = host;
@@ -33,6 +33,7 @@ pub fn run(args: AgentArgs) -> anyhow::Result<Exit> {
         node,
         choice,
         cleanup,
+        http,
         recording,
         read: Box::new(move |file| match (file, first.take()) {
             (None, Some(reading)) => Ok(reading),

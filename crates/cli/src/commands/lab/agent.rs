@@ -35,6 +35,7 @@ pub fn run(directory: &Path) -> anyhow::Result<Exit> {
         node,
         choice: Choice::Engine,
         cleanup: false,
+        http: None,
         recording,
         read: Box::new(move |file| {
             read(&briefing, file.unwrap_or(&briefing.file)).map_err(|error| format!("{error:#}"))
