@@ -276,8 +276,8 @@ pub const HANDOVER_FLOWS_MAX: usize = 512;
 pub const HANDOVER_FLOWS_PER_S: usize = 256;
 /// Datagrams passed on for a flow that nobody has vouched for: a round trip at 100 packets a second, twice.
 pub const HANDOVER_UNKNOWN_DATAGRAMS_MAX: usize = 64;
-/// Milliseconds between two calls of a client that comes back to a draining server: packets that it was sent through that one may
-/// come after the first call.
+/// Milliseconds between two calls of a client that comes by the same flow again: packets that it was sent through the server that
+/// it left may come after the first call.
 pub const HANDOVER_AGAIN_MS: u64 = 300;
 /// Flows over which nothing has come for so long are forgotten.
 pub const HANDOVER_SILENT_MS: u64 = 3_000;

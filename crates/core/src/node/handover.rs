@@ -145,11 +145,11 @@ impl Handover {
         self.flows.contains_key(&source)
     }
 
-    /// The owner has vouched for a flow. Says whether that is news: then the server is to call the client there. A server that drains
-    /// is to have the owner call it, whenever the client has come back this way.
+    /// The owner has vouched for a flow. Says whether that is news: then the server is to call the client there, and one that drains
+    /// is to have the owner call it. A client that was with the owner again meanwhile comes by the same flow, and is called again.
     pub fn vouch(&mut self, source: SocketAddr, now: Time) -> bool {
         let Some(flow) = self.flows.get_mut(&source) else { return false };
-        let again = |at| self.is_draining && now.since(at) >= Duration::from_millis(HANDOVER_AGAIN_MS);
+        let again = |at| now.since(at) >= Duration::from_millis(HANDOVER_AGAIN_MS);
         let is_news = flow.vouched.is_none_or(again);
         if is_news {
             flow.vouched = Some(now);
@@ -246,6 +246,15 @@ mod tests {
         assert!(handover.vouch(from(1), at(1)));
         assert_eq!(handover.pass(from(1), None, 4, at(1)), Passing::Begin);
         assert!(handover.vouch(from(1), at(1)), "the new owner has not spoken yet");
+    }
+
+    #[test]
+    fn a_client_that_goes_back_to_its_owner_and_comes_again_is_called_again() {
+        let mut handover = Handover::default();
+        assert_eq!(handover.pass(from(1), None, 3, at(0)), Passing::Begin);
+        assert!(handover.vouch(from(1), at(200)));
+        assert_eq!(handover.pass(from(1), None, 3, at(900)), Passing::On, "the flow is still there");
+        assert!(handover.vouch(from(1), at(1_100)));
     }
 
     #[test]
