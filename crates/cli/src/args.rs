@@ -249,6 +249,9 @@ pub struct RenderArgs {
     /// Instead: what security groups of clouds let in for each node, ingress.txt
     #[arg(long, conflicts_with_all = ["members", "platform", "keys"])]
     pub ingress: bool,
+    /// Instead: the half of a foreign router, for its operator: wg-quick, BIRD, FRR, EdgeOS, VyOS
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["members", "platform", "keys"])]
+    pub neighbour: Option<String>,
     /// Put private keys in, from DIR/NAME.key; without it, files read the key on the host when they are used
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,

@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use desk::Desk;
 
 /// Each example and the member whose plan says most.
-const EXAMPLES: [(&str, &str); 8] = [
+const EXAMPLES: [(&str, &str); 9] = [
     ("dn42", "vps"),
+    ("edge-router", "vps"),
     ("edgeproxy", "sin"),
     ("multi-region", "vpn-singapore"),
     ("policy", "git"),
@@ -26,9 +27,11 @@ const EXAMPLES: [(&str, &str); 8] = [
 ];
 
 /// What else is rendered of an example, as options of `wayleave render`.
-const MORE: [(&str, &str); 17] = [
-    ("dn42", "vps --platform commands"),
+const MORE: [(&str, &str); 19] = [
     ("dn42", "--ingress"),
+    ("dn42", "--neighbour home"),
+    ("edge-router", "vps --platform commands"),
+    ("edge-router", "--ingress"),
     ("edgeproxy", "nrt --platform cloud-init"),
     ("edgeproxy", "sin --platform container"),
     ("edgeproxy", "hkg --platform commands"),
@@ -81,6 +84,7 @@ fn rendered(directory: &Path) -> Files {
             assert!(!text.contains("PrivateKey=") && !text.contains("PrivateKey ="), "{}: a key", file.display());
             let own = file.file_name().unwrap().to_str().unwrap();
             let is_wg_quick = own.ends_with(".conf") && !own.starts_with("60-") && !own.contains(".nginx-");
+            let is_wg_quick = is_wg_quick && own != "bird.conf" && !own.starts_with("wgn-");
             files.insert(if is_wg_quick { format!("{name}.conf") } else { format!("{name}-{own}") }, text);
         }
     }

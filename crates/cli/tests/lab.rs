@@ -7,6 +7,8 @@
 
 #[path = "../../lab/tests/bed/mod.rs"]
 mod bed;
+#[path = "lab/bgp.rs"]
+mod bgp;
 #[path = "lab/client_watch.rs"]
 mod client_watch;
 mod desk;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde_json::json;
 use wayleave_core::names::Name;
+use wayleave_core::network::Neighbour;
 use wayleave_core::plan::{Member, Plan, PlanFile, Side, diff};
 use wayleave_core::render;
 
@@ -80,6 +81,25 @@ fn print_diff(plan: &Plan, old: PathBuf) -> anyhow::Result<Exit> {
     Ok(Exit::Differences)
 }
 
+/// A table of neighbours, if there are any.
+fn neighbours(plan: &Plan, all: &[&Neighbour]) {
+    let header = ["neighbour", "node", "asn", "device", "port", "address", "endpoint"].map(|word| (word, Align::Left));
+    let row = |neighbour: &&Neighbour| {
+        vec![
+            neighbour.name.to_string(),
+            plan.network.node(neighbour.node).name.to_string(),
+            neighbour.asn.to_string(),
+            neighbour.device.to_string(),
+            neighbour.port.to_string(),
+            neighbour.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            neighbour.endpoint.as_ref().map_or("dials".to_owned(), ToString::to_string),
+        ]
+    };
+    if !all.is_empty() {
+        print!("\n{}", layout(&header, &all.iter().map(row).collect::<Vec<_>>()));
+    }
+}
+
 fn print_plan(plan: &Plan) {
     let header = [
         ("name", Align::Left),
@@ -118,6 +138,7 @@ fn print_plan(plan: &Plan) {
     };
     let rows: Vec<Vec<String>> = plan.members().map(row).collect();
     print!("{}", layout(&header, &rows));
+    neighbours(plan, &plan.network.neighbours.iter().collect::<Vec<_>>());
     let (nodes, clients) = (plan.network.nodes.len(), plan.network.clients.len());
     eprintln!(
         "{}: generation {}, {}, {}, {}, {}",
@@ -137,6 +158,12 @@ fn print_member(plan: &Plan, member: Member) {
     println!("  device {}, port {}, mtu {}", own.device, own.port.map_or("any".into(), |p| p.to_string()), own.mtu);
     if own.forwards {
         println!("  forwards");
+    }
+    if let Some(bgp) = &own.bgp {
+        println!("  bgp as {}, router id {}, table {}", bgp.asn, bgp.router_id, bgp.table);
+    }
+    if let Member::Node(ix) = member {
+        neighbours(plan, &plan.network.neighbours_of(ix).collect::<Vec<_>>());
     }
     let header =
         [("peer", Align::Left), ("endpoint", Align::Left), ("keepalive", Align::Right), ("allowed", Align::Left)];

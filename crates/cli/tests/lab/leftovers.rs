@@ -68,6 +68,6 @@ fn another_lab_sweeps_up_what_a_killed_one_left() {
     let desk = Desk::with_examples();
     Running::start(&desk, "killed", "two-offices.toml").kill();
     assert!(desk.path("run/lab/killed").exists());
-    desk.wayleave("lab up dn42.toml --once").expect(0);
+    desk.wayleave("lab up edge-router.toml --once").expect(0);
     assert_eq!(fs::read_dir(desk.path("run/lab")).unwrap().count(), 0);
 }

@@ -308,7 +308,7 @@ record! {
 
 record! {
     /// A foreign router with which BGP is spoken. It has a device of its own at its node, into which nothing is routed but what
-    /// BGP says. `wayleave render neighbour` writes its half.
+    /// BGP says. `wayleave render --neighbour` writes its half.
     "neighbour" NeighbourTable {
         /// Which of our nodes it is joined to.
         node: Name = REQUIRED;

@@ -48,6 +48,8 @@ pub struct FirewallWish {
     pub closed: bool,
     /// Whether TCP that it passes on is told what size of segments fits through the tunnel.
     pub clamps_mss: bool,
+    /// Whether neighbours are kept to what they may do.
+    pub guards_neighbours: bool,
 }
 
 /// Some parties.

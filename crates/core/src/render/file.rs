@@ -72,6 +72,14 @@ pub enum RenderError {
         /// For what.
         platform: Platform,
     },
+    /// BGP where nothing sets it up.
+    #[error("{member} speaks BGP, and {} has no files of ours for that; wg-quick has, and the agent needs none", platform.word())]
+    Bgp {
+        /// The member to be rendered.
+        member: Name,
+        /// For what.
+        platform: Platform,
+    },
     /// A router that numbers its devices.
     #[error("{device}, the device of {member}, can't be one of {}: {why}", platform.word())]
     DeviceName {

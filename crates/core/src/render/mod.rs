@@ -21,11 +21,11 @@ pub use drawing::{dot, mermaid};
 pub use file::{KeySource, Recognised, RenderError, RenderedFile, recognised};
 pub use firewall::{firewall_script, nftables_table, service_snippets};
 pub use networkd::networkd;
-pub use others::{ingress, lan_routes, names, option_121};
+pub use others::{ingress, lan_routes, names, neighbour, option_121};
 pub use routers::{edgeos, routeros, vyos};
 pub use script::{cloud_init, commands, container};
 pub use svg::svg;
-pub use wg_quick::wg_quick;
+pub use wg_quick::{neighbour_devices, wg_quick};
 
 use firewall::only_clamps;
 
@@ -43,6 +43,9 @@ pub fn files(
     key: &KeySource<'_>,
     previous: Option<&NodePlan>,
 ) -> Result<Vec<RenderedFile>, RenderError> {
+    if plan.bgp.is_some() && !matches!(platform, Platform::WgQuick | Platform::Agent) {
+        return Err(RenderError::Bgp { member: plan.name.clone(), platform });
+    }
     let file = match platform {
         Platform::Networkd => return networkd(plan, key),
         Platform::WgQuick | Platform::Agent | Platform::App => wg_quick(plan, key),
@@ -53,7 +56,10 @@ pub fn files(
         Platform::Vyos => vyos(plan, key, previous),
         Platform::Routeros => routeros(plan, key, previous),
     };
-    Ok(vec![file?])
+    let mut all = vec![file?];
+    all.extend(neighbour_devices(plan, key)?);
+    all.extend(bird(plan));
+    Ok(all)
 }
 
 /// What goes beside a device's own file: the script of its firewall. Where that would only adapt the size of segments, most

@@ -6,10 +6,10 @@
 
 use zeroize::Zeroizing;
 
-use super::file::{KeySource, Opening, RenderError, RenderedFile, joined, line, public_key};
-use super::firewall::{clamp_commands, only_clamps};
+use super::file::{KeySource, Opening, RenderError, RenderedFile, joined, line, on_device, public_key};
+use super::firewall::{clamp_commands, guards, only_clamps};
 use super::settings::{FORWARDING_V6, keep_routers};
-use crate::plan::{MemberKind, NodePlan, PeerPlan, host};
+use crate::plan::{BgpPlan, MemberKind, NeighbourPlan, NodePlan, PeerPlan, host};
 
 /// Priority of the rule that leads into a table of our own: before the main table's 32766.
 pub(super) const RULE_PRIORITY: u32 = 30_000;
@@ -36,7 +36,8 @@ fn interface(plan: &NodePlan, key: &KeySource<'_>, out: &mut String) -> Result<(
         KeySource::Inline(private) => line(out, format_args!("PrivateKey = {}", *private.reveal())),
         KeySource::File(path) => line(out, format_args!("PostUp = wg set %i private-key {path}")),
     }
-    for address in &plan.addresses {
+    let service = plan.bgp.iter().flat_map(|bgp| &bgp.service_addresses);
+    for address in plan.addresses.iter().chain(service) {
         line(out, format_args!("Address = {}", host(*address)));
     }
     if let Some(port) = plan.port {
@@ -46,15 +47,18 @@ fn interface(plan: &NodePlan, key: &KeySource<'_>, out: &mut String) -> Result<(
     let (v4, v6) = (plan.carries(true), plan.carries(false));
     if let Some(table) = plan.own_table {
         own_table(table, v4, v6, out);
-    } else if plan.routes.is_empty() && (v4 || v6) {
+    } else if plan.routes.is_empty() && !plan.peers.is_empty() && (v4 || v6) {
         line(out, format_args!("# Routes are a routing daemon's.\nTable = off"));
+    }
+    if let Some(bgp) = &plan.bgp {
+        learned(plan, bgp, out);
     }
     if only_clamps(plan) {
         let [set, unset] = clamp_commands(plan);
         line(out, format_args!("# TCP of the sites behind is told what fits through the tunnel."));
         line(out, format_args!("PostUp = {set}\nPreDown = {unset}"));
     }
-    if plan.firewall.is_some() {
+    if plan.firewall.is_some() || guards(plan) {
         line(out, format_args!("PostUp = sh /etc/wireguard/%i.firewall up"));
         line(out, format_args!("PreDown = sh /etc/wireguard/%i.firewall down"));
     }
@@ -93,6 +97,86 @@ fn own_table(table: u32, v4: bool, v6: bool, out: &mut String) {
     if v4 {
         line(out, format_args!("PostUp = sysctl -q -w net.ipv4.conf.all.src_valid_mark=1"));
     }
+}
+
+/// Rules by which the table of what BGP tells is asked after everything in the main table but its default route, and never by
+/// the tunnels' own packets.
+fn learned(plan: &NodePlan, bgp: &BgpPlan, out: &mut String) {
+    let (mark, table) = (bgp.mark, bgp.table);
+    line(out, format_args!("# What BGP tells is in table {table}; BIRD writes it there, see bird.conf."));
+    if plan.own_table.is_none() {
+        line(out, format_args!("FwMark = {mark}"));
+    }
+    let rules = [
+        format!("not fwmark {mark} table main suppress_prefixlength 0 priority {}", RULE_PRIORITY + 50),
+        format!("not fwmark {mark} table {table} priority {}", RULE_PRIORITY + 51),
+    ];
+    for (family, _) in [("-4", plan.carries(true)), ("-6", plan.carries(false))].into_iter().filter(|(_, any)| *any) {
+        for rule in &rules {
+            line(out, format_args!("PostUp = ip {family} rule add {rule}"));
+            line(out, format_args!("PreDown = ip {family} rule del {rule}"));
+        }
+    }
+}
+
+/// Renders the devices of a node's neighbours, a file each.
+///
+/// # Errors
+/// If the private key is not the member's.
+pub fn neighbour_devices(plan: &NodePlan, key: &KeySource<'_>) -> Result<Vec<RenderedFile>, RenderError> {
+    key.check(plan)?;
+    let Some(bgp) = &plan.bgp else { return Ok(Vec::new()) };
+    let file = |neighbour: &NeighbourPlan| {
+        let body = neighbour_device(plan, bgp, neighbour, key);
+        let name = format!("{}.conf", neighbour.device);
+        RenderedFile::new(plan, name, Opening::Header, &body).with_secret(key.is_secret())
+    };
+    Ok(bgp.neighbours.iter().map(file).collect())
+}
+
+/// Nothing is routed into it but the way to the neighbour itself.
+fn neighbour_device(
+    plan: &NodePlan,
+    bgp: &BgpPlan,
+    neighbour: &NeighbourPlan,
+    key: &KeySource<'_>,
+) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(512));
+    line(&mut out, format_args!("[Interface]\n# friendly_name = {}", plan.name));
+    match key {
+        KeySource::Inline(private) => line(&mut out, format_args!("PrivateKey = {}", *private.reveal())),
+        // The node has one key, in the file that is called after its own device.
+        KeySource::File(path) => {
+            line(&mut out, format_args!("PostUp = wg set %i private-key {}", on_device(path, plan)))
+        }
+    }
+    for address in &neighbour.own_addresses {
+        line(&mut out, format_args!("Address = {address}"));
+    }
+    line(
+        &mut out,
+        format_args!("ListenPort = {}\nMTU = {}\nTable = off\nFwMark = {}", neighbour.port, neighbour.mtu, bgp.mark),
+    );
+    if neighbour.own_address(false).is_some() {
+        line(&mut out, format_args!("PreUp = sysctl -q -w net.ipv6.conf.%i.addr_gen_mode=1"));
+    }
+    line(&mut out, format_args!("PostUp = sysctl -q -w net.ipv4.conf.%i.rp_filter=2"));
+    for address in neighbour.beyond() {
+        let family = if address.is_ipv4() { "-4" } else { "-6" };
+        line(&mut out, format_args!("PostUp = ip {family} route add {} dev %i", host(address)));
+    }
+    line(
+        &mut out,
+        format_args!("\n[Peer]\n# friendly_name = {}\nPublicKey = {}", neighbour.name, neighbour.public_key),
+    );
+    if let Some(endpoint) = &neighbour.endpoint {
+        line(&mut out, format_args!("Endpoint = {endpoint}"));
+    }
+    line(&mut out, format_args!("AllowedIPs = 0.0.0.0/0, ::/0"));
+    if let Some(seconds) = neighbour.keepalive_s {
+        line(&mut out, format_args!("PersistentKeepalive = {seconds}"));
+    }
+    out
 }
 
 fn peer(plan: &NodePlan, peer: &PeerPlan, out: &mut String) -> Result<(), RenderError> {

@@ -56,8 +56,18 @@ fn a_third_office_takes_one_stanza() {
 }
 
 #[test]
-fn dn42_is_one_link_with_service_addresses_behind_both_ends() {
+fn dn42_is_a_server_that_reaches_a_large_network_by_a_neighbour_of_its_own_as() {
     let network = example("dn42.toml");
+    let neighbour = &network.neighbours[0];
+    assert_eq!((network.nodes.len(), network.links.len(), network.neighbours.len()), (1, 0, 1));
+    assert_eq!(Some(neighbour.asn), network.bgp.as_ref().map(|bgp| bgp.asn));
+    assert_eq!(neighbour.device.as_str(), "wgn-home");
+    assert_eq!(neighbour.endpoint.as_ref().unwrap().to_string(), "home.example.net:51823");
+}
+
+#[test]
+fn an_edge_router_is_one_link_with_service_addresses_behind_both_ends() {
+    let network = example("edge-router.toml");
     assert_eq!((network.links.len(), network.sites.len()), (1, 2));
     assert_eq!(network.nodes[0].endpoints[0].to_string(), "home.example.net:51823");
 }

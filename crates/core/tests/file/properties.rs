@@ -8,11 +8,12 @@ use wayleave_core::file::load_with;
 use wayleave_core::network::Network;
 use wayleave_core::network::resolve::resolve;
 
-const EXAMPLES: [&str; 5] = [
+const EXAMPLES: [&str; 6] = [
     include_str!("../../../../examples/edgeproxy.toml"),
     include_str!("../../../../examples/multi-region.toml"),
     include_str!("../../../../examples/stock-regions.toml"),
     include_str!("../../../../examples/private-cluster.toml"),
+    include_str!("../../../../examples/edge-router.toml"),
     include_str!("../../../../examples/dn42.toml"),
 ];
 
@@ -30,6 +31,8 @@ fn without_places(mut network: Network) -> Network {
     network.nodes.iter_mut().for_each(|node| node.place = Span::default());
     network.clients.iter_mut().for_each(|client| client.place = Span::default());
     network.sites.iter_mut().for_each(|site| site.place = Span::default());
+    network.neighbours.iter_mut().for_each(|neighbour| neighbour.place = Span::default());
+    network.bgp.iter_mut().for_each(|bgp| bgp.place = Span::default());
     network.entry.iter_mut().for_each(|entry| entry.place = Span::default());
     network
 }

@@ -106,7 +106,8 @@ fn a_half_configured_direct_peer_of_s1_black_holes_what_the_hub_would_carry() {
 
 #[test]
 fn the_network_files_of_all_texts_prove_complete() {
-    for name in ["edgeproxy", "multi-region", "stock-regions", "two-offices", "third-office", "private-cluster", "dn42"]
+    for name in
+        ["edgeproxy", "multi-region", "stock-regions", "two-offices", "third-office", "private-cluster", "edge-router"]
     {
         let network = example(&format!("{name}.toml"));
         let (plan, ..) = plan(network.into(), &Ledger::default(), &LinkStates::default());

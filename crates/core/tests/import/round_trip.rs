@@ -76,7 +76,9 @@ fn check(before: &Plan, files: Vec<File>) -> Result<(), String> {
 
 #[test]
 fn examples_come_back() {
-    for name in ["edgeproxy", "stock-regions", "two-offices", "third-office", "private-cluster", "dn42", "policy"] {
+    for name in
+        ["edgeproxy", "stock-regions", "two-offices", "third-office", "private-cluster", "edge-router", "policy"]
+    {
         for platform in READ {
             // Routers can't keep a tunnel's own packets out of it, as the clouds of this one need.
             let is_router = matches!(platform, Platform::Edgeos | Platform::Vyos | Platform::Routeros);

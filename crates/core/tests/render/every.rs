@@ -50,7 +50,9 @@ fn check(plan: &Plan) {
 
 #[test]
 fn every_example_can_be_rendered_for_every_platform() {
-    for name in ["edgeproxy", "multi-region", "stock-regions", "two-offices", "private-cluster", "dn42", "policy"] {
+    for name in
+        ["edgeproxy", "multi-region", "stock-regions", "two-offices", "private-cluster", "edge-router", "policy"]
+    {
         check(&example(&format!("{name}.toml")));
     }
 }

@@ -91,7 +91,7 @@ proptest! {
 fn the_edgerouter_is_told_what_its_owner_typed() {
     // What the owner's own notes say, but for what the plan decides: addresses of one host, the two service addresses
     // instead of everything, and routes for these.
-    let plan = example("dn42.toml");
+    let plan = example("edge-router.toml");
     let text = text(&told(&plan, "home").unwrap(), Platform::Edgeos, None);
     let peer = "set interfaces wireguard wg67 peer LHv3equY4NyDeLVCY1+P5IrCA23+bYLixB18ehHjzzM=";
     for line in [

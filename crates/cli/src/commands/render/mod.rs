@@ -32,7 +32,7 @@ type Placed = (Option<Name>, RenderedFile);
 
 /// Renders some members to stdout, or some or all of them below a directory; or what is about the whole network.
 pub fn run(args: &RenderArgs) -> anyhow::Result<Exit> {
-    let is_whole = args.routes || args.names || args.ingress;
+    let is_whole = args.routes || args.names || args.ingress || args.neighbour.is_some();
     if args.members.is_empty() && args.output.is_none() && !is_whole {
         let usage = "name a node or client, `wayleave render network.toml NAME`, or a directory for all with -o DIR";
         return Err(files::usage(usage.to_owned()));
@@ -48,7 +48,7 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<Exit> {
     }
     let locking = if args.locked { Locking::Locked } else { Locking::Update };
     files::record(&args.file, &planned, plan, locking)?;
-    let whole = whole(plan, args).into_iter().map(|file| Ok(vec![(None, file)]));
+    let whole = whole(plan, args)?.into_iter().map(|file| Ok(vec![(None, file)]));
     let parts = members.iter().filter(|_| !is_whole).map(|member| {
         let name = plan.name(*member);
         let files = render(plan, *member, earlier.as_ref(), args)?;
@@ -67,11 +67,25 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<Exit> {
 }
 
 /// Files about the whole network.
-fn whole(plan: &Plan, args: &RenderArgs) -> Vec<RenderedFile> {
+fn whole(plan: &Plan, args: &RenderArgs) -> anyhow::Result<Vec<RenderedFile>> {
     let routes = if args.routes { render::lan_routes(plan) } else { Vec::new() };
     let names = if args.names { render::names(plan) } else { Vec::new() };
     let ingress = args.ingress.then(|| render::ingress(plan));
-    routes.into_iter().chain(names).chain(ingress).collect()
+    let half = args.neighbour.as_deref().map(|name| half(plan, name)).transpose()?.unwrap_or_default();
+    Ok(routes.into_iter().chain(names).chain(ingress).chain(half).collect())
+}
+
+/// What the operator of a foreign router is given.
+fn half(plan: &Plan, name: &str) -> anyhow::Result<Vec<RenderedFile>> {
+    let all = &plan.network.neighbours;
+    let Some(neighbour) = all.iter().find(|neighbour| neighbour.name.as_str() == name) else {
+        let meant = files::meant(name, all.iter().map(|neighbour| neighbour.name.as_str()));
+        return Err(files::usage(format!(
+            "there is no neighbour {name} in {}; {meant}see [neighbours]",
+            plan.network.name
+        )));
+    };
+    Ok(render::neighbour(plan, neighbour))
 }
 
 /// What was planned before, where a router is among the members: only routers are told differences.

@@ -56,7 +56,7 @@ pub(super) const STORIES: &[Story] = &[
         means: "BIRD is run by the agent, or beside wg-quick with the rendered `bird.conf`. On other platforms nothing would be set up.",
         hurts: "The node would have neither the neighbours' devices nor their routes.",
         example: "[nodes.home]\nplatform = \"edgeos\"\nbgp = true",
-        mend: "Give the node `platform = \"agent\"` or `\"wg-quick\"`. A router of another make is a neighbour: `wayleave render neighbour` writes its half.",
+        mend: "Give the node `platform = \"agent\"` or `\"wg-quick\"`. A router of another make is a neighbour: `wayleave render --neighbour` writes its half.",
         elsewhere: "",
         seen: "",
     },

@@ -132,6 +132,7 @@ fn rules(
     let wishes = policy::firewalls(context, network, findings);
     network.nodes.iter_mut().zip(wishes).for_each(|(node, wish)| node.firewall = wish);
     clients::entry::check_firewalls(network, findings);
+    bgp::check_firewalls(network, findings);
     network.isolated.extend(policy::silent_pairs(network));
     network.isolated.sort_unstable();
     network.isolated.dedup();

@@ -243,7 +243,9 @@ pub(super) fn firewalls(context: &Context<'_>, network: &Network, findings: &mut
         // The apps have no such thing; routers have, without a firewall of ours.
         let clamps_mss =
             is_gateway[ix.at()] && node.platform != Platform::App && first(given) != Some(FirewallForm::None);
-        FirewallWish { form, wireguard_from: addresses, closed, clamps_mss }
+        // With a table of ours beside whatever else there is; only who wants no firewall at all gets none.
+        let guards_neighbours = capable && first(given) != Some(FirewallForm::None);
+        FirewallWish { form, wireguard_from: addresses, closed, clamps_mss, guards_neighbours }
     };
     network.node_numbers().zip(&context.names.nodes).map(wish).collect()
 }

@@ -56,6 +56,8 @@ pub struct BgpPlan {
     pub nodes: Vec<InternalPlan>,
     /// Its neighbours, sorted by name.
     pub neighbours: Vec<NeighbourPlan>,
+    /// Whether a firewall keeps neighbours to what they may do.
+    pub is_guarded: bool,
 }
 
 /// A session with another node of the network.
@@ -104,6 +106,13 @@ pub struct NeighbourPlan {
     pub line: LineClass,
 }
 
+impl BgpPlan {
+    /// Whether there is anybody to be kept to what he may do.
+    pub fn guards(&self) -> bool {
+        self.is_guarded && !self.neighbours.is_empty()
+    }
+}
+
 impl NeighbourPlan {
     /// Its address of a family, if a session is over it.
     pub fn address(&self, is_v4: bool) -> Option<IpAddr> {
@@ -142,6 +151,7 @@ impl Plan {
             is_reflector: speaker.is_reflector,
             nodes: self.internal(bgp, speaker),
             neighbours: self.network.neighbours_of(node).map(neighbour).collect(),
+            is_guarded: self.network.node(node).firewall.guards_neighbours,
         })
     }
 

@@ -6,6 +6,7 @@
 //! marks them, so that `down` leaves every other rule as it was.
 
 mod iptables;
+mod neighbours;
 mod nftables;
 mod script;
 mod services;
@@ -18,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::RenderedFile;
 use crate::network::{FirewallForm, PortRange};
-use crate::plan::{Firewall, NodePlan};
+use crate::plan::{BgpPlan, Firewall, NodePlan};
 
 pub use nftables::table as nftables_table;
 pub use services::service_snippets;
@@ -27,7 +28,7 @@ pub use services::service_snippets;
 /// planned.
 pub fn firewall_script(plan: &NodePlan) -> Option<RenderedFile> {
     let body = match &plan.firewall {
-        None if plan.clamps_mss => script::clamp(plan),
+        None if plan.clamps_mss || guards(plan) => script::clamp(plan),
         None => return None,
         Some(firewall) => match firewall.form {
             FirewallForm::None => return None,
@@ -42,7 +43,12 @@ pub fn firewall_script(plan: &NodePlan) -> Option<RenderedFile> {
 
 /// Whether nothing but the size of segments is to be set, which takes one command instead of a script.
 pub(super) fn only_clamps(plan: &NodePlan) -> bool {
-    plan.firewall.is_none() && plan.clamps_mss
+    plan.firewall.is_none() && plan.clamps_mss && !guards(plan)
+}
+
+/// Whether it keeps neighbours to what they may do.
+pub(super) fn guards(plan: &NodePlan) -> bool {
+    plan.bgp.as_ref().is_some_and(BgpPlan::guards)
 }
 
 /// One `nft` command each that sets and removes the table, where it only adapts the size of segments.
@@ -68,6 +74,11 @@ fn devices(plan: &NodePlan) -> impl Iterator<Item = &str> {
     std::iter::once(&plan.device).chain(plan.entry.iter().map(|entry| &entry.device)).map(|device| device.as_str())
 }
 
+/// These, and those of neighbours.
+fn all_devices(plan: &NodePlan) -> impl Iterator<Item = &str> {
+    devices(plan).chain(plan.neighbours().iter().map(|neighbour| neighbour.device.as_str()))
+}
+
 /// What marks rules of ours in chains of others.
 fn mark(plan: &NodePlan) -> String {
     format!("wayleave {}", plan.device)
@@ -89,6 +100,7 @@ fn outside_openings(plan: &NodePlan, firewall: &Firewall) -> Vec<(&'static str, 
     if let Some(port) = plan.port {
         openings.push(("udp", (port, port), Vec::new()));
     }
+    openings.extend(plan.neighbours().iter().map(|one| ("udp", (one.port, one.port), Vec::new())));
     if let Some(entry) = &plan.entry {
         openings.push(("udp", (entry.port, entry.port), Vec::new()));
         openings.push(("tcp", (entry.ready_port, entry.ready_port), Vec::new()));

@@ -5,11 +5,11 @@
 
 use ipnet::IpNet;
 
-use super::{line, of_family, plain};
+use super::{line, neighbours, of_family, plain};
 use crate::network::{PortRange, Ports};
-use crate::plan::{Firewall, NodePlan};
+use crate::plan::{BgpPlan, Firewall, NodePlan};
 
-const ICMP: &str = "meta l4proto { icmp, ipv6-icmp }";
+pub(super) const ICMP: &str = "meta l4proto { icmp, ipv6-icmp }";
 
 /// The table's name: one per device, so that several networks share a host.
 pub(super) fn name(plan: &NodePlan) -> String {
@@ -18,7 +18,8 @@ pub(super) fn name(plan: &NodePlan) -> String {
 
 /// The table, with what removes an earlier one first; nothing if the plan has nothing for it.
 pub fn table(plan: &NodePlan) -> String {
-    if plan.firewall.is_none() && !plan.clamps_mss {
+    let guards = plan.bgp.as_ref().is_some_and(BgpPlan::guards);
+    if plan.firewall.is_none() && !plan.clamps_mss && !guards {
         return String::new();
     }
     let (name, devices) = (name(plan), devices(plan));
@@ -29,6 +30,7 @@ pub fn table(plan: &NodePlan) -> String {
     if let Some(firewall) = &plan.firewall {
         guard(plan, firewall, &mut out);
     }
+    neighbours::chains(plan, &mut out);
     if plan.clamps_mss {
         chain("mss", "type filter hook forward priority mangle", &mut out);
         for rule in clamps(&devices) {
@@ -47,7 +49,12 @@ pub(super) fn clamps(devices: &str) -> [String; 2] {
 
 /// The overlay's devices on the host, as interface names are matched.
 pub(super) fn devices(plan: &NodePlan) -> String {
-    match super::devices(plan).map(|device| format!("\"{device}\"")).collect::<Vec<_>>().as_slice() {
+    names(super::devices(plan))
+}
+
+/// Devices as interface names are matched.
+pub(super) fn names<'a>(devices: impl Iterator<Item = &'a str>) -> String {
+    match devices.map(|device| format!("\"{device}\"")).collect::<Vec<_>>().as_slice() {
         [one] => one.clone(),
         several => format!("{{ {} }}", several.join(", ")),
     }
@@ -78,7 +85,7 @@ fn guard(plan: &NodePlan, firewall: &Firewall, out: &mut String) {
     }
 }
 
-fn chain(name: &str, hook: &str, out: &mut String) {
+pub(super) fn chain(name: &str, hook: &str, out: &mut String) {
     line(out, format_args!("\tchain {name} {{\n\t\t{hook}; policy accept;"));
 }
 
@@ -116,14 +123,18 @@ fn prerouting(plan: &NodePlan, firewall: &Firewall, devices: &str, out: &mut Str
 
 /// What does not come through the overlay.
 fn outside(plan: &NodePlan, firewall: &Firewall, out: &mut String) {
-    let own: Vec<String> = super::devices(plan).map(|device| format!("\"{device}\"")).collect();
-    line(out, format_args!("\t\tiifname {{ \"lo\", {} }} accept", own.join(", ")));
+    let own = names(std::iter::once("lo").chain(super::all_devices(plan)));
+    line(out, format_args!("\t\tiifname {own} accept"));
     line(out, format_args!("\t\tct state established,related accept"));
     line(out, format_args!("\t\tfib daddr type != local accept"));
     if let Some(entry) = &plan.entry {
         // From wherever clients are, and wherever the load balancer asks from.
         line(out, format_args!("\t\tudp dport {} accept comment \"clients\"", entry.port));
         line(out, format_args!("\t\ttcp dport {} accept comment \"readiness\"", entry.ready_port));
+    }
+    for neighbour in plan.neighbours() {
+        let (port, name) = (neighbour.port, &neighbour.name);
+        line(out, format_args!("\t\tudp dport {port} accept comment \"neighbour {name}\""));
     }
     if let (Some(port), Some(from)) = (plan.port, &firewall.wireguard_from) {
         for addresses in sources(from) {
@@ -158,7 +169,7 @@ fn sources(from: &[IpNet]) -> Vec<String> {
 }
 
 /// Matches of addresses, a family each where addresses are matched at all; each ends with a space.
-fn matches(from: Option<&[IpNet]>, to: Option<&[IpNet]>) -> Vec<String> {
+pub(super) fn matches(from: Option<&[IpNet]>, to: Option<&[IpNet]>) -> Vec<String> {
     if from.is_none() && to.is_none() {
         return vec![String::new()];
     }
@@ -188,7 +199,7 @@ fn set(list: &[IpNet]) -> String {
 }
 
 /// Matches of ports, each with a space at its end.
-fn port_matches(ports: &Ports) -> Vec<String> {
+pub(super) fn port_matches(ports: &Ports) -> Vec<String> {
     if ports.is_all() {
         return vec![String::new()];
     }

@@ -6,7 +6,7 @@
 //! moment without rules. Rules of ufw are found by their comment too: ufw does not add a rule that an administrator has
 //! already, and such a rule is not ours to remove.
 
-use super::{devices, mark, nftables, outside_openings};
+use super::{all_devices, mark, nftables, outside_openings};
 use crate::network::PortRange;
 use crate::plan::{Firewall, NodePlan};
 
@@ -21,7 +21,7 @@ pub(super) fn nftables(plan: &NodePlan, firewall: &Firewall) -> String {
         let ports = range_text(range, ':');
         format!("        put \"$command\" INPUT -p {protocol} --dport {ports}\n")
     });
-    let each = |line: &dyn Fn(&str) -> String| devices(plan).map(line).collect();
+    let each = |line: &dyn Fn(&str) -> String| all_devices(plan).map(line).collect();
     let words = [
         ("@DEVICE@", plan.device.to_string()),
         ("@MARK@", mark(plan)),
@@ -39,10 +39,16 @@ pub(super) fn nftables(plan: &NodePlan, firewall: &Firewall) -> String {
     filled(NFTABLES, &words)
 }
 
-/// The script of a host without a firewall of ours that stands before a site: the table, and nothing in others' chains.
+/// The script of a host without a firewall of ours that stands before a site or has neighbours: the table, and nothing in others' chains.
 pub(super) fn clamp(plan: &NodePlan) -> String {
-    let words =
-        [("@DEVICE@", plan.device.to_string()), ("@NAME@", nftables::name(plan)), ("@TABLE@", nftables::table(plan))];
+    let what = match (plan.clamps_mss, super::guards(plan)) {
+        (_, false) => format!("Adapts the size of TCP's segments to {}", plan.device),
+        (false, true) => "Keeps neighbours to BGP and to what they may reach".to_owned(),
+        (true, true) => {
+            format!("Keeps neighbours to what they may reach, and adapts the size of TCP's segments to {}", plan.device)
+        }
+    };
+    let words = [("@WHAT@", what), ("@NAME@", nftables::name(plan)), ("@TABLE@", nftables::table(plan))];
     filled(CLAMP, &words)
 }
 
@@ -59,7 +65,7 @@ pub(super) fn ufw(plan: &NodePlan, firewall: &Firewall) -> String {
         rules.extend(from.iter().map(rule));
     }
     for way in ["prepend allow in", "prepend allow out", "route prepend allow in", "route prepend allow out"] {
-        rules.extend(devices(plan).map(|device| format!("{way} on {device}")));
+        rules.extend(all_devices(plan).map(|device| format!("{way} on {device}")));
     }
     let words = [
         ("@DEVICE@", device.to_owned()),
@@ -80,7 +86,7 @@ fn range_text((first, last): &PortRange, between: char) -> String {
     if first == last { first.to_string() } else { format!("{first}{between}{last}") }
 }
 
-const CLAMP: &str = r#"# Adapts the size of TCP's segments to @DEVICE@: `up` sets it, `down` removes it and nothing else. Both may be repeated.
+const CLAMP: &str = r#"# @WHAT@: `up` sets it, `down` removes it and nothing else. Both may be repeated.
 set -eu
 if ! command -v nft >/dev/null; then
     echo 'this takes nft: install nftables, or set firewall = "iptables" or "none" for this node' >&2

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{Opening, RenderedFile, joined, line};
-use crate::network::{Host, NodeIx, PortRange};
+use crate::network::{Host, Neighbour, NodeIx, PortRange};
 use crate::plan::{Member, Plan, host, merge};
 
 /// A rule: protocol, ports, who may use them, and why.
@@ -37,8 +37,12 @@ pub fn ingress(plan: &Plan) -> RenderedFile {
 
 fn of_node(plan: &Plan, node: NodeIx, out: &mut String) {
     let name = &plan.network.node(node).name;
-    let rules: Vec<Rule> =
-        wireguard(plan, node).into_iter().chain(entry(plan, node)).chain(services(plan, node)).collect();
+    let rules = wireguard(plan, node)
+        .into_iter()
+        .chain(neighbours(plan, node))
+        .chain(entry(plan, node))
+        .chain(services(plan, node));
+    let rules: Vec<Rule> = rules.collect();
     line(out, format_args!("\n# {name}"));
     if rules.is_empty() {
         return line(out, format_args!("# nothing: it dials others and is dialled by nobody"));
@@ -88,6 +92,21 @@ fn wireguard(plan: &Plan, node: NodeIx) -> Option<Rule> {
     let why = if who.len() > NAMED_MAX { format!("{} members dial it", who.len()) } else { joined(&who, ", ") };
     let rule = Rule { protocol: "udp", ports: (port, port), from: merge(from), why };
     (!who.is_empty() && !rule.from.is_empty()).then_some(rule)
+}
+
+/// Neighbours that dial, or are to be heard after a while of silence.
+fn neighbours(plan: &Plan, node: NodeIx) -> Vec<Rule> {
+    let from = |neighbour: &Neighbour| match neighbour.endpoint.as_ref().map(|endpoint| &endpoint.host) {
+        Some(Host::Ip(address)) => vec![host(*address)],
+        _ => anywhere().to_vec(),
+    };
+    let rule = |neighbour: &Neighbour| Rule {
+        protocol: "udp",
+        ports: (neighbour.port, neighbour.port),
+        from: from(neighbour),
+        why: format!("neighbour {}", neighbour.name),
+    };
+    plan.network.neighbours_of(node).filter(|_| plan.network.node(node).is_public()).map(rule).collect()
 }
 
 /// Clients that roam, from wherever they are, and who asks whether the node is ready for them.

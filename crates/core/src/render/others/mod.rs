@@ -4,10 +4,12 @@
 
 mod ingress;
 mod lan;
+mod neighbour;
 mod zones;
 
 pub use ingress::ingress;
 pub use lan::{lan_routes, option_121};
+pub use neighbour::neighbour;
 pub use zones::names;
 
 use super::file::{Opening, RenderedFile, joined, line};

@@ -13,7 +13,7 @@ use crate::check::{Finding, Findings, Meaning, Span};
 use crate::file::written::{BgpTable, NodeTable};
 use crate::limits::RTR_PORT_DEFAULT;
 use crate::names::Name;
-use crate::network::{Bgp, Network, NodeIx, Profile, Roa, Speaker};
+use crate::network::{Bgp, FirewallForm, Network, NodeIx, Profile, Roa, Speaker};
 
 /// AS numbers that nobody may have, with what they are for (RFC 7607, RFC 4893, RFC 7300).
 const RESERVED: [(u32, &str); 4] = [
@@ -61,6 +61,19 @@ pub(super) fn resolve(context: &Context<'_>, network: &mut Network, findings: &m
     if let (Some(bgp), true) = (&network.bgp, table.own.is_none() && !network.neighbours.is_empty()) {
         let finding = Finding::new(Meaning::AnnouncesNothing, bgp.place);
         findings.push(finding.with_fix("Write own = [...], the prefixes that are the network's own."));
+    }
+}
+
+/// Refuses firewalls that stand at one device only.
+pub(super) fn check_firewalls(network: &Network, findings: &mut Findings) {
+    for neighbour in &network.neighbours {
+        let node = network.node(neighbour.node);
+        if node.firewall.form == FirewallForm::Iptables {
+            let problem = "the firewall of its node is set with iptables, which would not cover its device".to_owned();
+            let kind = Meaning::NeighbourUnfit { neighbour: format!("neighbour {}", neighbour.name), problem };
+            let finding = Finding::new(kind, neighbour.place).with_related(node.place, "its node");
+            findings.push(finding.with_fix("Give the node firewall = \"nftables\"."));
+        }
     }
 }
 
