@@ -118,9 +118,9 @@ fn wg_quick_strips_every_rendered_file_of_every_example() {
         for member in fs::read_dir(desk.path(&folder)).unwrap() {
             for file in fs::read_dir(member.unwrap().path()).unwrap() {
                 let path = file.unwrap().path();
-                // Beside the device's file there may be a firewall and snippets of web servers.
+                // Beside the device's file there may be a firewall, snippets of web servers, and what BIRD is told.
                 let name = path.file_name().unwrap().to_str().unwrap();
-                if !name.ends_with(".conf") || name.contains(".nginx-") {
+                if !name.ends_with(".conf") || name.contains(".nginx-") || name == "bird.conf" {
                     continue;
                 }
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -132,6 +132,86 @@ fn wg_quick_strips_every_rendered_file_of_every_example() {
         }
     }
     assert!(stripped >= 30, "only {stripped} files");
+}
+
+/// Neighbours of every kind, origins from files and servers, a reflector; nodes of two families.
+const ROUTERS: &str = r#"[network]
+name = "routers"
+prefixes = ["172.22.132.160/28", "fd42:4242::/64"]
+
+[bgp]
+asn = 4242421869
+own = ["172.22.132.160/27", "fd42:4242::/48"]
+profile = "dn42"
+reflectors = ["a"]
+roa_v4 = "roa4.conf"
+roa_v6 = "roa6.conf"
+rtr = ["192.0.2.9:8323", "rtr.example.org"]
+
+[nodes.a]
+endpoint = "192.0.2.1"
+
+[nodes.b]
+bgp = true
+service_addresses = ["172.22.132.180", "fd42:4242:1::1"]
+
+[neighbours.kioubit-de2]
+node = "a"
+asn = 4242423914
+public_key = "P1FrJ1IpHCFX3Tk/4aFxbrCbD4VDefwHaieVWDWoXx0="
+latency_ms = 12
+bandwidth_mbit = 250
+export = "all"
+
+[neighbours.both]
+node = "a"
+asn = 4242420119
+public_key = "P1FrJ1IpHCFX3Tk/4aFxbrCbD4VDefwHaieVWDWoXx0="
+own_addresses = ["172.22.132.161", "fe80::1869/64"]
+addresses = ["172.20.229.116", "fe80::119"]
+export = "nothing"
+
+[neighbours.six]
+node = "a"
+asn = 64513
+public_key = "P1FrJ1IpHCFX3Tk/4aFxbrCbD4VDefwHaieVWDWoXx0="
+own_addresses = ["fd42:4242:0:1::1/64"]
+addresses = ["fd42:4242:0:1::2"]
+sessions = "v6"
+accept = ["::/0"]
+
+[neighbours.home]
+node = "b"
+asn = 4242421869
+public_key = "P1FrJ1IpHCFX3Tk/4aFxbrCbD4VDefwHaieVWDWoXx0="
+endpoint = "192.0.2.7"
+own_addresses = ["10.132.0.1/30"]
+addresses = ["10.132.0.2"]
+"#;
+
+#[test]
+fn bird_takes_what_it_is_told_of_every_kind_of_neighbour() {
+    if !can_run("bird_takes_what_it_is_told_of_every_kind_of_neighbour", false, &["bird"]) {
+        return;
+    }
+    let desk = Desk::with("network.toml", ROUTERS);
+    desk.wayleave("key make").expect(0);
+    desk.wayleave("check --strict network.toml").expect(0);
+    desk.wayleave("render network.toml -o out").expect(0);
+    desk.write("out/a/roa4.conf", "route 172.20.0.0/24 max 28 as 4242420000;\n");
+    desk.write("out/a/roa6.conf", "route fd42:d42:d42::/48 max 64 as 4242420000;\n");
+    desk.write("out/b/roa4.conf", "");
+    desk.write("out/b/roa6.conf", "");
+    for (node, protocols) in [("a", 8), ("b", 5)] {
+        let ran = desk.program(&format!("bird -p -c out/{node}/bird.conf"), "").expect(0);
+        assert_eq!(ran.err, "", "{ran}");
+        let text = desk.read(&format!("out/{node}/bird.conf"));
+        assert_eq!(text.matches("protocol bgp ").count() + text.matches("protocol rpki ").count(), protocols, "{text}");
+    }
+    // The other side's halves are taken as well.
+    desk.wayleave("render network.toml --neighbour both -o half").expect(0);
+    desk.write("half/router.conf", "router id 192.0.2.7;\nprotocol device {}\ninclude \"both-bird.conf\";\n");
+    desk.program("bird -p -c half/router.conf", "").expect(0);
 }
 
 #[test]

@@ -12,9 +12,14 @@ use wayleave_core::plan::{LinkState, LinkStates, Member};
 
 pub use underlay::{Home, NatChoice, NatPlan, Underlay, UnderlayError};
 
+/// The same network without foreign routers: nobody here plays them.
+pub fn without_neighbours(network: &Network) -> Network {
+    Network { neighbours: Vec::new(), ..network.clone() }
+}
+
 /// The same network with other public keys.
 pub fn with_keys(network: &Network, key: impl Fn(Member) -> PublicKey) -> Network {
-    let mut network = network.clone();
+    let mut network = without_neighbours(network);
     for (at, node) in network.nodes.iter_mut().enumerate() {
         node.public_key = Some(key(Member::Node(NodeIx(at as u32))));
     }

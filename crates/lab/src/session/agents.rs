@@ -18,7 +18,7 @@ use wayleave_core::names::Name;
 use wayleave_core::network::{Host, Network};
 
 use crate::control::Entry;
-use crate::scenario::{NatChoice, Underlay, UnderlayError};
+use crate::scenario::{NatChoice, Underlay, UnderlayError, without_neighbours};
 
 /// Until an agent that has ended is started again.
 const RESTART: Duration = Duration::from_millis(200);
@@ -52,7 +52,7 @@ impl Briefing {
     /// If the underlay can't be laid out.
     pub fn network(&self, network: &Network) -> Result<Network, UnderlayError> {
         let key = |name: &Name| self.public_keys.iter().find(|(owner, _)| owner == name).map(|(_, key)| *key);
-        let mut network = network.clone();
+        let mut network = without_neighbours(network);
         network.nodes.iter_mut().for_each(|node| node.public_key = key(&node.name));
         network.clients.iter_mut().for_each(|client| client.public_key = key(&client.name));
         network.entry.iter_mut().for_each(|entry| entry.public_key = key(&entry.name));

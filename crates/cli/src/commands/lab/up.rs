@@ -70,6 +70,12 @@ pub fn run(args: &LabUpArgs) -> anyhow::Result<Exit> {
     let mut progress = Progress { start: Instant::now(), is_terminal, is_open: false };
     let mut lab = Lab::up(&network, &planned.ledger, &options, &mut |text| progress.step(text))?;
     progress.done(&format!("{} built", count(lab.places().len(), "host")));
+    if !network.neighbours.is_empty() {
+        progress.done(&format!(
+            "{} left out: nobody plays foreign routers here",
+            count(network.neighbours.len(), "neighbour")
+        ));
+    }
     if let Some(words) = runners(args, &lab) {
         progress.done(&words);
     }
