@@ -15,7 +15,7 @@ use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::network::{Endpoint, Host};
 use wayleave_core::plan::{Claims, KeyNeed, LinkStates, Member, NodePlan, Plan, merge, part, plan_now};
 
-use super::clients::{Clients, Farewell};
+use super::clients::{Clients, Farewell, OwnServer};
 use super::failover::Failover;
 use super::names::Names;
 use super::paths::Paths;
@@ -64,6 +64,8 @@ pub struct Agent {
     pub(super) failover: Failover,
     pub(super) ready: Ready,
     pub(super) health: HealthAnswers,
+    /// What this host's packets go to, if it is a client that roams.
+    pub(super) own_server: Option<OwnServer>,
     pub(super) events: SyncSender<Event>,
     pub(super) dialler: Dialler,
     /// When to reconcile next, and by how much longer to wait after each failure.
@@ -113,6 +115,7 @@ impl Agent {
             failover,
             ready: Ready::new(now),
             health: HealthAnswers::default(),
+            own_server: None,
             events,
             dialler: Dialler::default(),
             look_at: now,
@@ -168,6 +171,7 @@ impl Agent {
                 self.clients_wake(),
                 self.ready_wake(),
                 self.farewell_wake(),
+                self.server_wake(),
                 self.back.as_ref().map(|back| back.0),
                 watchdog.map(|interval| now + interval),
             ]
@@ -215,6 +219,7 @@ impl Agent {
             Event::ClientCame(came) => self.handle_came(came),
             Event::ClientConnected { key } => self.handle_connected(key),
             Event::Echoed { tag } => self.handle_echo(tag),
+            Event::ServerAnswered => self.handle_server_echo(),
             Event::Answering(answering) => self.handle_answering(&answering),
             Event::PathsMeasured(measured) => self.handle_paths(measured),
             Event::Asked(Asked { request, answer }) => {
@@ -246,6 +251,7 @@ impl Agent {
         self.tend_links();
         self.tend_ready(now);
         self.tend_farewell(now);
+        self.tend_server(now);
         self.note_health(now);
     }
 

@@ -47,6 +47,8 @@ pub enum Event {
         /// The tag of the request.
         tag: u32,
     },
+    /// The server of this host, a client that roams, has answered an echo request.
+    ServerAnswered,
     /// Which addresses of peers that don't answer have answered an echo request.
     Answering(BTreeSet<IpAddr>),
     /// How large packets may be on the ways to some addresses: by the first hop, and as measured.

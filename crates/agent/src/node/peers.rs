@@ -55,6 +55,12 @@ impl Peers {
         changed
     }
 
+    /// Bytes sent to a peer and received from it, when it was last counted.
+    pub(super) fn counted_bytes(&self, peer: &PeerPlan) -> Option<(u64, u64)> {
+        let counted = self.counted.get(&peer.public_key?)?;
+        Some((counted.tx_bytes, counted.rx_bytes))
+    }
+
     /// How long ago a peer's last handshake was, when it was last counted.
     pub(super) fn handshake_age(&self, peer: &PeerPlan) -> Option<Duration> {
         self.counted.get(&peer.public_key?)?.last_handshake.map(age)

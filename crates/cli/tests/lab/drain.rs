@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::desk::{Desk, Ran, WAYLEAVE, can_run};
 use crate::running::Running;
 
-/// Two entry nodes 20 ms apart, and a client near to one.
+/// Three entry nodes, and a client near to one.
 const NETWORK: &str = r#"[network]
 name = "drained"
 prefixes = ["10.50.0.0/16"]
@@ -17,6 +17,7 @@ endpoint = "198.51.100.1"
 
 [regions.ireland]
 [regions.london]
+[regions.paris]
 
 [nodes.ie]
 region = "ireland"
@@ -32,13 +33,21 @@ platform = "agent"
 address = "10.50.0.2"
 endpoint = "203.0.113.20"
 
+[nodes.pa]
+region = "paris"
+entry = true
+platform = "agent"
+address = "10.50.0.3"
+endpoint = "203.0.113.30"
+
 [clients.stock]
 region = "ireland"
 address = "10.50.9.9"
 
 [rtt_ms]
-ireland = { london = 20 }
-stock = { ie = 4, ld = 18 }
+ireland = { london = 20, paris = 40 }
+london = { paris = 30 }
+stock = { ie = 4, ld = 18, pa = 45 }
 "#;
 
 const LD: (&str, &str) = ("ld", "10.50.0.2");
@@ -53,8 +62,11 @@ struct Stocked<'a> {
 
 impl<'a> Stocked<'a> {
     fn start(desk: &'a Desk, nat: &str) -> Stocked<'a> {
-        let arguments = format!("network.toml --clients wireguard-go --nat {nat}");
-        let stocked = Stocked { desk, lab: Running::start(desk, &format!("dr-{nat}"), &arguments) };
+        Stocked::with(desk, &format!("dr-{nat}"), &format!("--clients wireguard-go --nat {nat}"))
+    }
+
+    fn with(desk: &'a Desk, name: &str, options: &str) -> Stocked<'a> {
+        let stocked = Stocked { desk, lab: Running::start(desk, name, &format!("network.toml {options}")) };
         stocked.run("stock", "ping -q -c 1 -W 10 10.50.0.2");
         stocked
     }
@@ -64,7 +76,8 @@ impl<'a> Stocked<'a> {
     }
 
     fn status(&self, member: &str) -> serde_json::Value {
-        let ran = self.run(member, &format!("{WAYLEAVE} status --json"));
+        // It exits with 4 where somebody is missing.
+        let ran = self.lab.lab(&format!("exec {member} {WAYLEAVE} status --json"));
         serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{ran}"))
     }
 
@@ -98,7 +111,8 @@ impl<'a> Stocked<'a> {
 
 /// The longest time between two answers to pings that are sent 20 times a second, from the first to the last.
 fn longest_gap(said: &str, count: u32) -> Duration {
-    let answered = said.lines().filter_map(|line| line.split("icmp_seq=").nth(1)?.split(' ').next()?.parse().ok());
+    let answered = said.lines().filter(|line| line.contains("bytes from"));
+    let answered = answered.filter_map(|line| line.split("icmp_seq=").nth(1)?.split(' ').next()?.parse().ok());
     let mut answered: Vec<u32> = answered.collect();
     answered.extend([0, count + 1]);
     answered.sort_unstable();
@@ -174,4 +188,30 @@ fn a_stock_client_whose_nat_lets_in_nobody_else_goes_on_through_the_drained_serv
     });
     assert!(gaps.iter().all(|gap| *gap < Duration::from_secs(1)), "{gaps:?}");
     assert_eq!(stocked.server("ld"), "with ie");
+}
+
+#[test]
+fn an_agent_on_a_client_leaves_a_dead_server_that_a_load_balancer_keeps_it_with() {
+    let test = "an_agent_on_a_client_leaves_a_dead_server_that_a_load_balancer_keeps_it_with";
+    if !can_run(test, true, &["wg", "ip", "ping"]) {
+        return;
+    }
+    let desk = Desk::with("network.toml", NETWORK);
+    let lab = Stocked::with(&desk, "dr-agents", "--agents");
+    let port = || lab.run("stock", "wg show wg0 listen-port").out;
+    let before = port();
+    assert_eq!(lab.server("ld"), "with ie");
+    // It learns that the server answers echoes.
+    std::thread::sleep(Duration::from_secs(6));
+    let gaps = lab.pings_while(LD, 14, || drop(lab.lab.lab("fail node ie").expect(0)));
+    eprintln!("without a server for {gaps:?}");
+    let log = desk.read("run/lab/dr-agents/members/stock/agent.log");
+    let silent =
+        log.lines().find_map(|line| line.strip_prefix("no answer for ")?.split(' ').next()?.parse::<f64>().ok());
+    assert!(silent.is_some_and(|silent| silent < 5.0), "{log}");
+    // The load balancer takes up to six seconds to find out, and the agent tries again after three.
+    assert!(gaps.iter().all(|gap| *gap < Duration::from_secs(10)), "{gaps:?}");
+    assert_ne!(port(), before);
+    let here = lab.status("ld");
+    assert_eq!(here["ready"]["clients"], 1, "{here}");
 }

@@ -95,6 +95,19 @@ impl Dialler {
         moved
     }
 
+    /// The addresses of a peer, in the order of preference.
+    pub fn planned(&self, name: &Name) -> &[SocketAddr] {
+        self.0.get(name).map_or(&[], |dial| &dial.planned)
+    }
+
+    /// A peer is dialled at this one of its addresses from now on, since whoever watches it has said so.
+    pub fn choose(&mut self, name: &Name, address: SocketAddr, now: Duration) {
+        let Some(dial) = self.0.get_mut(name) else { return };
+        if let Some(at) = dial.candidates.iter().position(|candidate| *candidate == address) {
+            (dial.at, dial.since) = (at, now);
+        }
+    }
+
     /// Where each peer is to be dialled now.
     pub fn chosen(&self) -> Resolved {
         self.0.iter().map(|(name, dial)| (name.clone(), dial.candidates[dial.at])).collect()
@@ -130,6 +143,19 @@ mod tests {
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn whoever_watches_a_peer_chooses_among_its_addresses() {
+        let mut dialler = Dialler::default();
+        dialler.set(at(0), [(name(), addresses(&[1, 2]))].into_iter());
+        assert_eq!(dialler.planned(&name()), addresses(&[1, 2]));
+        dialler.choose(&name(), addresses(&[2])[0], at(8));
+        assert_eq!(chosen(&dialler), "192.0.2.2:51820");
+        dialler.advance(at(15), |_| false);
+        assert_eq!(chosen(&dialler), "192.0.2.2:51820", "it has its time from then on");
+        dialler.choose(&name(), addresses(&[3])[0], at(16));
+        assert_eq!(chosen(&dialler), "192.0.2.2:51820", "no such address");
     }
 
     #[test]

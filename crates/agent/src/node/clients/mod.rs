@@ -8,6 +8,7 @@
 mod drain;
 mod moves;
 mod relay;
+mod server;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,7 @@ pub(super) use drain::Farewell;
 use drain::Gone;
 use moves::Moves;
 use relay::{Relay, Servers};
+pub(super) use server::OwnServer;
 
 use super::agent::Agent;
 use super::peers::age;
