@@ -6,7 +6,7 @@
 use crate::desk::{Desk, Ran, WAYLEAVE, can_run};
 use crate::rendered::apart;
 
-const PROGRAMS: [&str; 9] = ["unshare", "ip", "wg", "wg-quick", "ping", "bird", "birdc", "nft", "setpriv"];
+const PROGRAMS: [&str; 9] = ["unshare", "ip", "wg", "wg-quick", "ping", "bird", "birdc", "nft", "nc"];
 /// FRR's programs are not in anybody's path.
 const FRR: &str = "/usr/lib/frr/bgpd";
 
@@ -144,4 +144,104 @@ on vps sh -c 'cd out/vps && wg-quick down ./wgn-home.conf && wg-quick down ./wg0
     assert!(part(&ran, "back")[0].contains("src 172.22.132.169"), "{ran}");
     assert_eq!(part(&ran, "withdrawn"), ["0"], "{ran}");
     assert_eq!(part(&ran, "gone").last(), Some(&"same"), "{ran}");
+}
+
+/// A neighbour of another AS that calls, over addresses made of AS numbers: one session over IPv6 for both families. It tells 1,400
+/// IPv4 and 1,300 IPv6 routes that are authorised, and others that nobody may tell.
+const LARGE: &str = r#"
+host vps peer
+wire vps 198.51.100.1/24 peer 198.51.100.2/24
+for n in vps peer; do "$W" key generate -o $n.key > $n.pub; done
+sed "s|@VPS@|$(cat vps.pub)|; s|@PEER@|$(cat peer.pub)|" template.toml > network.toml
+"$W" check --strict network.toml; "$W" render network.toml -o out --key-path $PWD/vps.key >/dev/null; "$W" render network.toml --neighbour peer -o half >/dev/null
+sed "s|YOUR-PRIVATE-KEY|$(cat peer.key)|" half/peer-wg-quick.conf > wgp.conf; chmod 600 wgp.conf; sed 's/wgDEVICE/wgp/' half/peer-bird.conf > half.conf
+awk 'BEGIN { for (i = 0; i < 1400; i++) printf "172.%d.%d.%d/27\n", 20 + int(i / 512), int(i / 2) % 256, i % 2 * 128 }' > valid4
+awk 'BEGIN { for (i = 1; i <= 1300; i++) printf "fd10:%x::/48\n", i }' > valid6
+awk 'BEGIN { for (i = 0; i < 50; i++) printf "172.23.%d.0/27\n", i }' > invalid4; awk 'BEGIN { for (i = 0; i < 50; i++) printf "172.23.%d.64/27\n", i }' > unknown4
+awk 'BEGIN { for (i = 0; i < 50; i++) printf "fd11:%x::/48\n", i }' > invalid6; awk 'BEGIN { for (i = 0; i < 50; i++) printf "fd12:%x::/48\n", i }' > unknown6
+printf '172.22.132.160/27\n172.22.132.176/28\n0.0.0.0/0\n192.168.7.0/24\n8.8.8.0/24\n172.20.0.0/14\n' > never4; printf 'fd42:4242::/48\nfd42:4242:0:7::/64\n::/0\n2001:db8:1::/48\nfd00::/8\n' > never6
+# All that is refused for another reason is authorised, so that this reason is the only one; but for what would authorise all inside it.
+for f in 4 6; do
+    max=$([ $f = 4 ] && echo 32 || echo 64)
+    { cat valid$f never$f | grep -v -e 172.20.0.0/14 -e fd00::/8 -e '^0' -e '^::' | sed "s/.*/route & max $max as 4242420119;/"; sed "s/.*/route & max $max as 4242420120;/" invalid$f; } > out/vps/roa$f.conf
+    { echo "protocol static s$f { ipv$f;"; sed 's/.*/route & unreachable;/' valid$f invalid$f unknown$f never$f; echo '}'; } > told$f.conf
+done
+cat > peer.bird <<T
+router id 172.20.0.1;
+protocol device {}
+protocol kernel { ipv4 { import none; export where source = RTS_BGP; }; }
+include "told4.conf";
+include "told6.conf";
+include "half.conf";
+T
+ip -n peer addr add 172.20.0.1/32 dev lo
+# It says that our prefix is its own, and believes it.
+ip -n vps route add default via 198.51.100.2; ip -n vps route show table main > main; ip -n vps -6 route show table main | grep -v fe80 > main6 || true
+on vps sh -c 'cd out/vps && sed -i "s|/etc/wireguard/%i.firewall|wg0.firewall|" wg0.conf && wg-quick up ./wg0.conf && wg-quick up ./wgn-peer.conf'
+on peer wg-quick up ./wgp.conf; ip -n peer route replace 172.22.132.169/32 dev wgp src 172.20.0.1
+sed -i 's/hold time 180/hold time 9/; s/keepalive time 60/keepalive time 3/' out/vps/bird.conf
+start_bird vps out/vps/bird.conf; start_bird peer
+learned() { ip -n vps -$1 route show table 50980 | grep -c 'dev wgn-peer proto bird' || true; }
+until_true "[ \$(learned 4) -ge 1400 ] && [ \$(learned 6) -ge 1300 ]"
+"#;
+
+/// DN42's rules, with files of route origins.
+const STRICT: &str = r#"[network]
+name = "dn42"
+prefixes = ["172.22.132.168/29", "fd42:4242::/64"]
+
+[bgp]
+asn = 4242421869
+own = ["172.22.132.160/27", "fd42:4242::/48"]
+profile = "dn42"
+roa_v4 = "roa4.conf"
+roa_v6 = "roa6.conf"
+
+[nodes.vps]
+endpoint = "198.51.100.1"
+addresses = ["172.22.132.169", "fd42:4242::1"]
+public_key = "@VPS@"
+
+[neighbours.peer]
+node = "vps"
+asn = 4242420119
+public_key = "@PEER@"
+latency_ms = 12
+bandwidth_mbit = 250
+"#;
+
+#[test]
+fn of_a_table_as_large_as_dn42s_only_what_is_authorised_and_nobodys_own_is_taken() {
+    let script = format!(
+        "{LARGE}{}",
+        r#"
+sleep 1; echo "== learned"; learned 4; learned 6
+for f in 4 6; do ip -n vps -$f route show table 50980 | awk '{ print $1 }' | sort > got; sort valid$f | diff - got > diff$f && echo "exactly the valid" || head -n 5 diff$f; done
+echo "== main"; ip -n vps route show table main | grep -v wg | cmp - main && echo same; { ip -n vps -6 route show table main | grep -v -e fe80 -e wg || true; } | cmp - main6 && echo same
+ip -n vps route get 8.8.8.8 | head -n 1
+echo "== next hop"; ip -n vps route get 172.20.0.1 | head -n 1; on vps ping -q -c 3 -i 0.2 -W 2 172.20.0.1
+echo "== told"; birdc -r -s peer.ctl 'show route protocol as4242421869' | grep -c unicast; birdc -r -s peer.ctl 'show route all 172.22.132.160/27 protocol as4242421869' | grep -o 'community.*'
+echo "== guarded"; on vps nc -l 172.22.132.169 22 & sleep 0.2; on vps nc -z -w 2 172.22.132.169 22 && echo open; on vps nc -l 172.22.132.169 22 & sleep 0.2
+on peer nc -z -w 2 172.22.132.169 22 && echo open || echo closed
+echo "== limit"; sed -i 's/import limit 10000/import limit 500/' out/vps/bird.conf; birdc -s vps.ctl configure > configured; birdc -s vps.ctl 'restart n_peer' >> configured
+until_true "ask vps 'show protocols all n_peer' | grep -i limit.*exceeded"; until_true "[ \$(learned 4) -le 500 ]"
+echo "== hold"; sed -i 's/import limit 500/import limit 10000/' out/vps/bird.conf; birdc -s vps.ctl configure >> configured; birdc -s vps.ctl 'restart n_peer' >> configured
+until_true "[ \$(learned 4) -ge 1400 ]"; begin=$(date +%s); ip -n vps link set upeer down
+until_true "[ \$(learned 4) -eq 0 ]"; echo $(($(date +%s) - begin)); ask vps 'show protocols all n_peer' | grep 'Last error'
+"#
+    );
+    let name = "of_a_table_as_large_as_dn42s_only_what_is_authorised_and_nobodys_own_is_taken";
+    let Some(ran) = scenario(name, &[("template.toml", STRICT)], &script) else { return };
+    let ran = ran.expect(0);
+    assert_eq!(part(&ran, "learned"), ["1400", "1300", "exactly the valid", "exactly the valid"], "{ran}");
+    let main = part(&ran, "main");
+    assert!(main[..2] == ["same", "same"] && main[2].contains("via 198.51.100.2"), "{ran}");
+    assert!(part(&ran, "next hop")[0].contains("via inet6 fe80::119 dev wgn-peer"), "{ran}");
+    assert!(ran.out.contains("3 received, 0% packet loss"), "{ran}");
+    let told = part(&ran, "told");
+    assert_eq!(told[0], "2", "the own prefixes and nothing else: {ran}");
+    assert!(told[1].contains("(64511,3) (64511,24) (64511,34)"), "{ran}");
+    assert_eq!(part(&ran, "guarded"), ["open", "closed"], "for itself and for the neighbour: {ran}");
+    let hold: u64 = part(&ran, "hold")[0].parse().unwrap();
+    assert!((5..=15).contains(&hold), "{ran}");
 }

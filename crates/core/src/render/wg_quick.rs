@@ -134,7 +134,7 @@ pub fn neighbour_devices(plan: &NodePlan, key: &KeySource<'_>) -> Result<Vec<Ren
     Ok(bgp.neighbours.iter().map(file).collect())
 }
 
-/// Nothing is routed into it but the way to the neighbour itself.
+/// Nothing is routed into it but the way to the neighbour itself. WireGuard's devices make no link-local address by themselves.
 fn neighbour_device(
     plan: &NodePlan,
     bgp: &BgpPlan,
@@ -157,9 +157,6 @@ fn neighbour_device(
         &mut out,
         format_args!("ListenPort = {}\nMTU = {}\nTable = off\nFwMark = {}", neighbour.port, neighbour.mtu, bgp.mark),
     );
-    if neighbour.own_address(false).is_some() {
-        line(&mut out, format_args!("PreUp = sysctl -q -w net.ipv6.conf.%i.addr_gen_mode=1"));
-    }
     line(&mut out, format_args!("PostUp = sysctl -q -w net.ipv4.conf.%i.rp_filter=2"));
     for address in neighbour.beyond() {
         let family = if address.is_ipv4() { "-4" } else { "-6" };

@@ -114,6 +114,10 @@ fn with_neighbour(bgp: &BgpPlan, neighbour: &NeighbourPlan, session: &Session, o
             line(out, format_args!("\t\textended next hop yes;"));
         }
         line(out, format_args!("\t\tnext hop self;\n\t\timport keep filtered yes;"));
+        if bgp.roa.covers(is_v4) {
+            // What was told is kept, so that it is judged again when origins change.
+            line(out, format_args!("\t\timport table yes;"));
+        }
         line(out, format_args!("\t\timport limit {} action restart;", neighbour.max_prefixes));
         imports(bgp, neighbour, is_v4, is_internal, out);
         exports(bgp, neighbour, is_v4, out);
