@@ -46,7 +46,7 @@ pub struct Agent {
     pub(super) reading: Reading,
     pub(super) plan: Plan,
     /// Whether link states have changed since the whole plan was made.
-    is_plan_old: bool,
+    pub(super) is_plan_old: bool,
     pub(super) part: NodePlan,
     pub(super) peers: Peers,
     /// The same if all links worked.
@@ -68,8 +68,9 @@ pub struct Agent {
     pub(super) own_server: Option<OwnServer>,
     pub(super) events: SyncSender<Event>,
     pub(super) dialler: Dialler,
-    /// When to reconcile next, and by how much longer to wait after each failure.
+    /// When to reconcile next, how long it took last, and by how much longer to wait after each failure.
     pub(super) look_at: Instant,
+    pub(super) look_took: Duration,
     retry: Duration,
     dial_at: Instant,
     read_at: Option<Instant>,
@@ -119,6 +120,7 @@ impl Agent {
             events,
             dialler: Dialler::default(),
             look_at: now,
+            look_took: Duration::ZERO,
             retry: RETRY_MIN,
             dial_at: now,
             read_at: None,
@@ -329,6 +331,7 @@ impl Agent {
 
     /// Brings the host to the plan.
     pub(super) fn reconcile(&mut self) {
+        let begin = Instant::now();
         let before = std::mem::take(&mut self.wanted);
         let wanted = wanted(&self.part, self.reconciler.backend(), &self.dialler.chosen());
         let mut wanted = self.reconciler.fit(wanted);
@@ -353,6 +356,7 @@ impl Agent {
         }
         let now = Instant::now();
         self.wanted = wanted;
+        self.look_took = now - begin;
         match outcome {
             Ok(()) => {
                 self.failover.is_device_there = true;

@@ -5,7 +5,7 @@
 //! that are here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
@@ -26,19 +26,15 @@ pub fn wanted(plan: &NodePlan, backend: Backend, endpoints: &Resolved) -> HostSt
     let mut state = HostState::default();
     state.devices.insert(plan.device.clone(), device(plan, backend, endpoints));
     state.devices.extend(plan.entry.iter().map(|entry| (entry.device.clone(), clients_device(plan, entry, backend))));
-    let table = plan.own_table.unwrap_or(TABLE_MAIN);
-    let source = |prefix: &IpNet| plan.addresses.iter().find(|a| a.is_ipv4() == prefix.addr().is_ipv4()).copied();
-    let mut route = |device: &DeviceName, table: u32, prefix: IpNet, preferred_source: Option<IpAddr>| {
-        state.routes.insert((table, prefix), Route { device: device.clone(), preferred_source });
-    };
-    for prefix in &plan.routes {
-        route(&plan.device, table, *prefix, source(prefix));
-    }
+    let table = main_or_own_table(plan);
+    state.routes.extend(plan.routes.iter().map(|prefix| ((table, *prefix), route_of(plan, &plan.device, *prefix))));
     for address in plan.peers.iter().filter_map(|peer| peer.link_address) {
-        route(&plan.device, TABLE_MAIN, host(address), plan.link_address);
+        let route = Route { device: plan.device.clone(), preferred_source: plan.link_address };
+        state.routes.insert((TABLE_MAIN, host(address)), route);
     }
     if let Some(entry) = &plan.entry {
-        entry.prefixes().0.into_iter().for_each(|prefix| route(&entry.device, table, prefix, source(&prefix)));
+        let here = entry.prefixes().0.into_iter();
+        state.routes.extend(here.map(|prefix| ((table, prefix), route_of(plan, &entry.device, prefix))));
     }
     let (v4, v6) = (plan.carries(true), plan.carries(false));
     if let Some(table) = plan.own_table {
@@ -52,6 +48,17 @@ pub fn wanted(plan: &NodePlan, backend: Backend, endpoints: &Resolved) -> HostSt
     }
     state.firewalls.extend(firewall_script(plan).map(|file| (plan.device.clone(), undated(&file.text))));
     state
+}
+
+/// The table that a plan's routes are in.
+pub(super) fn main_or_own_table(plan: &NodePlan) -> u32 {
+    plan.own_table.unwrap_or(TABLE_MAIN)
+}
+
+/// The route of a prefix into one of a plan's devices.
+pub(super) fn route_of(plan: &NodePlan, device: &DeviceName, prefix: IpNet) -> Route {
+    let preferred_source = plan.addresses.iter().find(|a| a.is_ipv4() == prefix.addr().is_ipv4()).copied();
+    Route { device: device.clone(), preferred_source }
 }
 
 /// A script without the line that names its generation: the same rules are the same firewall.

@@ -138,6 +138,14 @@ pub(super) struct Owned {
     pub unreachable: usize,
 }
 
+/// Over which peers one node reaches what is behind the others.
+pub(super) struct Carriers {
+    /// By node; none: itself, or nobody does.
+    pub over: Vec<Option<NodeIx>>,
+    /// The hub that has the overlay prefixes as a whole.
+    pub widest: Option<NodeIx>,
+}
+
 impl<'a> Destinations<'a> {
     /// Collects them.
     pub fn new(
@@ -196,20 +204,52 @@ impl<'a> Destinations<'a> {
     fn owned_in(&self, class: usize, members: &[NodeIx], peculiar: &Peculiar) -> Vec<Owned> {
         let ways = self.ways(class);
         let mut shared: BTreeMap<Width, Shared> = BTreeMap::new();
-        let is_hub = self.paths.classes[class].hub.is_some();
         let of_node = |node: &NodeIx| {
-            // A hub relays for those it must not talk to, which addresses alone can't tell apart.
-            let isolated = peculiar.isolated.get(node).filter(|_| !is_hub).map_or(&[][..], Vec::as_slice);
-            let width = match (isolated.is_empty(), is_hub || peculiar.carriers.contains(node)) {
-                (false, _) => Width::Exact,
-                (true, true) => Width::Region,
-                (true, false) => Width::Overlay,
-            };
+            let (isolated, width) = (self.kept_from(*node, peculiar), self.width(*node, peculiar));
             let shared = shared.entry(width).or_insert_with(|| self.shared(&ways, width));
             let local = peculiar.local.get(node).map_or(&[][..], Vec::as_slice);
             self.owned_by(*node, &ways, shared, isolated, local)
         };
         members.iter().map(of_node).collect()
+    }
+
+    /// Over which peers a node reaches what is behind the others: the same decisions as in [`Destinations::owned_at`].
+    pub fn carriers(&self, node: NodeIx) -> Carriers {
+        let (class, peculiar) = (self.paths.class_of[node.at()] as usize, Peculiar::new(self.network, self.states));
+        let ways = self.ways(class);
+        let direct = self.direct(node, &ways);
+        let isolated = self.kept_from(node, &peculiar);
+        let widest = if self.width(node, &peculiar) == Width::Overlay { self.busiest_hub(&ways) } else { None };
+        let over = |to: NodeIx| {
+            if to == node || isolated.contains(&to) {
+                return None;
+            }
+            if direct.binary_search(&to).is_ok() {
+                return Some(to);
+            }
+            match ways.hop(self.paths.class_of[to.at()])? {
+                Hop::Hub(hub) => Some(self.paths.hubs[hub as usize]),
+                Hop::Direct => None,
+            }
+        };
+        let over = self.network.node_numbers().map(over).collect();
+        Carriers { over, widest: widest.map(|hub| self.paths.hubs[hub as usize]) }
+    }
+
+    /// Whom a node must not reach. A hub relays for those it must not talk to, which addresses alone can't tell apart.
+    fn kept_from<'b>(&self, node: NodeIx, peculiar: &'b Peculiar) -> &'b [NodeIx] {
+        let is_hub = self.paths.classes[self.paths.class_of[node.at()] as usize].hub.is_some();
+        peculiar.isolated.get(&node).filter(|_| !is_hub).map_or(&[], Vec::as_slice)
+    }
+
+    /// The widest prefixes that a node may use.
+    fn width(&self, node: NodeIx, peculiar: &Peculiar) -> Width {
+        let is_hub = self.paths.classes[self.paths.class_of[node.at()] as usize].hub.is_some();
+        match (self.kept_from(node, peculiar).is_empty(), is_hub || peculiar.carriers.contains(&node)) {
+            (false, _) => Width::Exact,
+            (true, true) => Width::Region,
+            (true, false) => Width::Overlay,
+        }
     }
 
     fn ways(&self, class: usize) -> Ways {

@@ -4,7 +4,7 @@
 //! the ledger to keep, and findings. A plan is compact inside, since a full mesh of a thousand nodes has a million
 //! peers; [`Plan::of`] unfolds one member's part into a [`NodePlan`] that needs nothing else. After the plan nothing
 //! is left to choose: renderers and the agent only carry it out. [`part`] makes one member's [`NodePlan`] alone, for
-//! nodes that plan again whenever link states change.
+//! nodes that plan again whenever link states change; [`Moves`] follows clients that move without planning anew.
 
 mod addresses;
 mod allowed;
@@ -29,8 +29,8 @@ pub use firewall::{Firewall, FirewallRule, Masquerade, OutsidePorts};
 pub use known::{Claims, LinkState, LinkStates};
 pub use ledger::{LEDGER_VERSION, Ledger, LedgerError};
 pub use node_plan::{
-    BGP_TABLES, BgpPlan, EntryPlan, InternalPlan, KeyNeed, MemberKind, NeighbourPlan, NodePlan, OWN_TABLES, PeerPlan,
-    bgp_table, own_table,
+    BGP_TABLES, BgpPlan, Edits, EntryPlan, InternalPlan, KeyNeed, MemberKind, Moved, Moves, NeighbourPlan, NodePlan,
+    OWN_TABLES, PeerPlan, bgp_table, own_table,
 };
 pub use paths::Paths;
 pub use prefixes::{host, merge};

@@ -6,6 +6,7 @@ mod changes;
 mod doctor;
 mod expected;
 mod model;
+mod moves;
 #[path = "../random/mod.rs"]
 mod random;
 mod steps;

@@ -131,3 +131,36 @@ pub fn random_states(network: &Network, seed: u64) -> LinkStates {
     }
     states
 }
+
+/// A random network in which all nodes with an endpoint are entry nodes, and clients roam between them; none if there are none.
+pub fn random_roaming(seed: u64) -> Option<Arc<Network>> {
+    let mut dice = Dice(seed ^ 0x0a3e);
+    let mut text = network_text(seed);
+    let public: Vec<String> = {
+        let network = read(&text);
+        network.nodes.iter().filter(|node| node.is_public()).map(|node| node.name.to_string()).collect()
+    };
+    let entries: Vec<&String> = public.iter().filter(|_| dice.chance(80)).collect();
+    if entries.len() < 2 {
+        return None;
+    }
+    for entry in entries {
+        text = text
+            .replace(&format!("[nodes.{entry}]\n"), &format!("[nodes.{entry}]\nentry = true\nplatform = \"agent\"\n"));
+    }
+    text.push_str("[entry]\nendpoint = \"203.0.113.1\"\n");
+    for client in 0..2 + dice.roll(30) {
+        let _ = writeln!(text, "[clients.c{client}]");
+        if dice.chance(30) {
+            // Some beside each other, some beside a site.
+            let beside = format!("172.16.{}.0/24", dice.roll(16));
+            let is_free = dice.chance(20) && !text.contains(&beside);
+            let _ =
+                writeln!(text, "prefixes = [\"{}\"]", if is_free { beside } else { format!("172.17.{client}.0/24") });
+        }
+        if dice.chance(20) {
+            let _ = writeln!(text, "via = [\"{}\"]", public[dice.roll(public.len() as u64) as usize]);
+        }
+    }
+    Some(Arc::new(read(&text)))
+}

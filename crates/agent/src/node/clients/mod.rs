@@ -2,10 +2,11 @@
 //!
 //! A session counts once its client has proved that it is there itself: the engine tells of that when it happens, the kernel's
 //! device is asked for it. Who has which client is decided in `core` ([`wayleave_core::node::claims`]); here the device's
-//! signs are passed on, and what was decided is carried out without a look at the host, which a reconciliation makes up for
-//! soon after.
+//! signs are passed on, and what was decided is carried out ([`following`]).
 
 mod drain;
+mod flows;
+mod following;
 mod moves;
 mod relay;
 mod server;
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use wayleave_core::host::{Actual, Backend, diff, wanted};
+use wayleave_core::host::Backend;
 use wayleave_core::keys::PublicKey;
 use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::node::Event as NodeEvent;
@@ -24,6 +25,7 @@ use wayleave_engine::{PeerTraffic, Tai64N};
 
 pub(super) use drain::Farewell;
 use drain::Gone;
+use following::Following;
 use moves::Moves;
 use relay::{Relay, Servers};
 pub(super) use server::OwnServer;
@@ -44,8 +46,6 @@ const LOOK_SHARE: u32 = 20;
 const INITIATION_BYTES: u64 = 148;
 /// What the engine may take to send the last messages.
 const FAREWELL: Duration = Duration::from_millis(50);
-/// Moves are made up for by a reconciliation after this time.
-const MAKE_UP: Duration = Duration::from_secs(1);
 
 /// The clients' device of an entry node, as far as it is known.
 #[derive(Debug, Default)]
@@ -61,6 +61,7 @@ pub(super) struct Clients {
     /// When to look; none: there is no device, or it was never looked at.
     look_at: Option<Instant>,
     pub(super) moves: Moves,
+    following: Following,
 }
 
 impl Clients {
@@ -70,6 +71,7 @@ impl Clients {
         self.by_key = all.filter_map(|peer| Some((peer.public_key?, peer.name.clone()))).collect();
         let by_key = &self.by_key;
         self.counted.retain(|key, _| by_key.contains_key(key));
+        self.following = Following::default();
     }
 
     /// Notes when the device told of somebody.
@@ -155,41 +157,6 @@ impl Agent {
             self.clients.note(std::slice::from_ref(&sign));
             self.tell(sign);
         }
-    }
-
-    /// Clients are with other entry nodes than before: their prefixes move at once.
-    pub(super) fn move_clients(&mut self, changed: Vec<(Name, Option<Name>)>) {
-        let left: Vec<Option<Name>> = changed.iter().map(|(client, _)| self.claims.of(client).cloned()).collect();
-        for (client, server) in &changed {
-            let words = match server {
-                Some(server) if *server == self.part.name => format!("{client} is here"),
-                Some(server) => format!("{client} is with {server}"),
-                None => format!("{client} is with nobody"),
-            };
-            log(Weight::Notice, &words);
-            if self.claims.of(client) == Some(&self.part.name) && server.is_some() {
-                self.note_gone(client);
-            }
-            self.claims.set(client, server.as_ref());
-        }
-        if !self.failover.is_device_there || self.wanted.devices.is_empty() {
-            return;
-        }
-        self.plan_anew();
-        self.let_in(&self.part.clone());
-        let mut next = self.reconciler.fit(wanted(&self.part, self.reconciler.backend(), &self.dialler.chosen()));
-        let before = std::mem::take(&mut self.wanted);
-        self.narrow(&mut next, &before);
-        // Nobody else changes what is ours: a look at the whole host would take longer than the move.
-        let present = Actual { state: before.clone(), ..Actual::default() };
-        let done = diff(&present, &next, Some(&before)).is_ok_and(|changes| self.reconciler.expect(&changes).is_ok());
-        self.wanted = next;
-        for ((client, server), left) in changed.iter().zip(&left).filter(|_| done) {
-            let came = server.as_ref() == Some(&self.part.name);
-            self.clients.moves.handle_followed(client, (left.as_ref(), server.as_ref()), came, monotonic_us());
-        }
-        let make_up = if done { MAKE_UP } else { Duration::ZERO };
-        self.look_at = self.look_at.min(Instant::now() + make_up);
     }
 
     /// A client came here with a session of another server, which has vouched for it: it is called from here. Who drains leaves it

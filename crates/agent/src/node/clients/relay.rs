@@ -1,7 +1,7 @@
 //! Datagrams of clients that have come here with a session of another entry server: passed on to it, and its answers back.
 //!
-//! Works in threads of its own, beside the control loop: one that hears what the engine notices, and one for each flow, with a
-//! socket on the link with the session's owner, where only that server can answer. The owner's engine takes a flow for the
+//! Works in two threads of its own, beside the control loop: one hears what the engine notices, the other what comes back over
+//! the flows ([`super::flows`]), each of which has a socket on the link with the session's owner, where only that server can answer. The owner's engine takes a flow for the
 //! client's new address, so its answers come back by themselves; its agent sees that, and vouches for the client. Then the
 //! control loop is told, and the server calls the client with a handshake of its own: see [`wayleave_core::node::handover`],
 //! which decides.
@@ -19,13 +19,12 @@ use wayleave_core::node::handover::{Handover, Passing, Voucher};
 use wayleave_engine::{DeviceHandle, Event as DeviceEvent, Events};
 
 use super::Came;
+use super::flows::{Flow, Flows};
 use crate::node::Event;
 use crate::node::links::bind_to_device;
 
 /// How soon threads notice that they are not needed any more.
 const NOTICE: Duration = Duration::from_millis(500);
-/// The largest datagram: what a jumbo underlay carries.
-const DATAGRAM_BYTES_MAX: usize = 9_216;
 /// Copies of a voucher: one that is lost costs the client a handshake's timeout.
 const VOUCHER_COPIES: usize = 2;
 
@@ -55,28 +54,16 @@ struct Shared {
     device: DeviceHandle,
     events: SyncSender<Event>,
     handover: Mutex<Handover>,
-    sockets: Mutex<BTreeMap<SocketAddr, Flow>>,
+    flows: Flows,
+    by_source: Mutex<BTreeMap<SocketAddr, Arc<Flow>>>,
     begun: Instant,
     ended: AtomicBool,
-}
-
-/// A flow's socket; its thread ends when this is dropped.
-#[derive(Debug)]
-struct Flow {
-    socket: UdpSocket,
-    ended: Arc<AtomicBool>,
-}
-
-impl Drop for Flow {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Release);
-    }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Release);
-        locked(&self.shared.sockets).clear();
+        self.shared.forget(|_| false);
     }
 }
 
@@ -91,11 +78,14 @@ impl Relay {
             device,
             events: to.clone(),
             handover: Mutex::default(),
-            sockets: Mutex::default(),
+            flows: Flows::new()?,
+            by_source: Mutex::default(),
             begun: Instant::now(),
             ended: AtomicBool::new(false),
         });
         let work = shared.clone();
+        let back = shared.clone();
+        std::thread::Builder::new().name("flows".into()).spawn(move || back.run_back())?;
         std::thread::Builder::new().name("clients".into()).spawn(move || work.run(&news))?;
         Ok(Relay { shared })
     }
@@ -109,7 +99,7 @@ impl Relay {
     pub fn set_draining(&self, is_draining: bool) {
         let mut handover = locked(&self.shared.handover);
         handover.set_draining(is_draining);
-        locked(&self.shared.sockets).retain(|source, _| handover.has(*source));
+        self.shared.forget(|source| handover.has(source));
     }
 
     /// How many clients come through here that are with others.
@@ -131,14 +121,14 @@ impl Relay {
         if passing == Passing::Begin {
             self.shared.begin(&servers, SocketAddr::new(owner, servers.port), source).ok()?;
         }
-        let sockets = locked(&self.shared.sockets);
-        let flow = sockets.get(&source).filter(|_| passing != Passing::Drop)?;
+        let flows = locked(&self.shared.by_source);
+        let flow = flows.get(&source).filter(|_| passing != Passing::Drop)?;
         Some(flow.socket.local_addr().ok()?.port())
     }
 }
 
 impl Shared {
-    fn run(self: &Arc<Self>, news: &Events) {
+    fn run(&self, news: &Events) {
         while !self.ended.load(Ordering::Acquire) {
             match news.wait(NOTICE) {
                 Some(DeviceEvent::HandshakeDone { peer, .. }) => {
@@ -155,8 +145,9 @@ impl Shared {
                 _ => {}
             }
             let gone = locked(&self.handover).expire(self.now());
-            let mut sockets = locked(&self.sockets);
-            gone.iter().for_each(|source| drop(sockets.remove(source)));
+            if !gone.is_empty() {
+                self.forget(|source| !gone.contains(&source));
+            }
         }
     }
 
@@ -169,7 +160,7 @@ impl Shared {
     }
 
     /// A datagram that another server can open.
-    fn pass(self: &Arc<Self>, owner: u8, source: SocketAddr, local: Option<IpAddr>, datagram: &[u8]) {
+    fn pass(&self, owner: u8, source: SocketAddr, local: Option<IpAddr>, datagram: &[u8]) {
         let servers = self.servers();
         let Some(address) = servers.others.get(&owner) else { return };
         let passing = locked(&self.handover).pass(source, local, owner, self.now());
@@ -177,23 +168,33 @@ impl Shared {
             // The client calls by itself when nothing answers.
             return;
         }
-        if let (Some(flow), true) = (locked(&self.sockets).get(&source), passing != Passing::Drop) {
+        if let (Some(flow), true) = (locked(&self.by_source).get(&source), passing != Passing::Drop) {
             let _ = flow.socket.send(datagram);
         }
     }
 
-    /// A socket for a flow, and a thread for what the owner answers.
-    fn begin(self: &Arc<Self>, servers: &Servers, owner: SocketAddr, source: SocketAddr) -> std::io::Result<()> {
+    /// A socket for a flow, in the place of an earlier one from there.
+    fn begin(&self, servers: &Servers, owner: SocketAddr, source: SocketAddr) -> std::io::Result<()> {
         let own = servers.own.ok_or(std::io::ErrorKind::AddrNotAvailable)?;
         let socket = UdpSocket::bind((own, 0))?;
         bind_to_device(&socket, &servers.device)?;
         socket.connect(owner)?;
-        socket.set_read_timeout(Some(NOTICE))?;
-        let ended = Arc::new(AtomicBool::new(false));
-        let back = Back { socket: socket.try_clone()?, source, shared: self.clone(), ended: ended.clone() };
-        std::thread::Builder::new().name("flow".into()).stack_size(64 << 10).spawn(move || back.run())?;
-        locked(&self.sockets).insert(source, Flow { socket, ended });
+        let flow = self.flows.add(source, socket)?;
+        if let Some(before) = locked(&self.by_source).insert(source, flow) {
+            self.flows.remove(&before);
+        }
         Ok(())
+    }
+
+    /// Ends all flows but some.
+    fn forget(&self, stays: impl Fn(SocketAddr) -> bool) {
+        locked(&self.by_source).retain(|source, flow| {
+            let stays = stays(*source);
+            if !stays {
+                self.flows.remove(flow);
+            }
+            stays
+        });
     }
 
     /// A client has sent a packet from here over another server: that server is told who it is.
@@ -205,34 +206,30 @@ impl Shared {
             }
         }
     }
-}
 
-/// The way back of one flow.
-struct Back {
-    socket: UdpSocket,
-    source: SocketAddr,
-    shared: Arc<Shared>,
-    ended: Arc<AtomicBool>,
-}
-
-impl Back {
-    fn run(self) {
-        let mut buffer = [0; DATAGRAM_BYTES_MAX];
+    /// The way back of all flows.
+    fn run_back(&self) {
         while !self.ended.load(Ordering::Acquire) {
-            let Ok(length) = self.socket.recv(&mut buffer) else { continue };
-            let answer = &buffer[..length];
-            let mut handover = locked(&self.shared.handover);
-            match Voucher::decode(answer) {
-                Some(voucher) => {
-                    if handover.vouch(self.source, self.shared.now()) {
-                        let came = Came { client: voucher.client, seen: voucher.seen, source: self.source };
-                        let _ = self.shared.events.try_send(Event::ClientCame(came));
-                    }
+            if self.flows.wait(NOTICE, |flow, answer| self.answer(flow, answer)).is_err() {
+                // Nothing that waiting could mend; but it must not spin.
+                std::thread::sleep(NOTICE);
+            }
+        }
+    }
+
+    /// Something has come from the server that has a flow's session.
+    fn answer(&self, flow: &Flow, answer: &[u8]) {
+        let mut handover = locked(&self.handover);
+        match Voucher::decode(answer) {
+            Some(voucher) => {
+                if handover.vouch(flow.source, self.now()) {
+                    let came = Came { client: voucher.client, seen: voucher.seen, source: flow.source };
+                    let _ = self.events.try_send(Event::ClientCame(came));
                 }
-                None => {
-                    if let Some(local) = handover.local(self.source) {
-                        let _ = self.shared.device.relay(self.source, local, answer.to_vec());
-                    }
+            }
+            None => {
+                if let Some(local) = handover.local(flow.source) {
+                    let _ = self.device.relay(flow.source, local, answer.to_vec());
                 }
             }
         }

@@ -4,6 +4,7 @@
 
 mod bgp;
 mod entry;
+mod moves;
 
 use std::net::IpAddr;
 
@@ -15,6 +16,7 @@ use super::prefixes::merge;
 pub use bgp::{BGP_TABLES, BgpPlan, InternalPlan, NeighbourPlan, bgp_table};
 pub use entry::EntryPlan;
 pub(super) use entry::homes;
+pub use moves::{Edits, Moved, Moves};
 
 use super::{Firewall, Member, Peer, Plan};
 use crate::keys::PublicKey;

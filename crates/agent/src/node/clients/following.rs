@@ -1,0 +1,112 @@
+//! Clients that are with other entry nodes than before: their prefixes move at once, and nothing else is touched.
+//!
+//! What changes in the node's part and on the host is worked out in `core` ([`Moves`], [`follow`]), prefix by prefix, whatever the
+//! number of clients; where that can't be done, or many move at a time, everything is planned anew and compared. Either way there
+//! is no look at the host, which a reconciliation makes up for later: it finds nothing to do.
+
+use std::time::{Duration, Instant};
+
+use wayleave_core::host::{Actual, Change, diff, expected_of, follow, wanted};
+use wayleave_core::names::Name;
+use wayleave_core::plan::Moves;
+
+use super::monotonic_us;
+use crate::node::agent::Agent;
+use crate::node::{Weight, log};
+
+/// Moves are made up for by a reconciliation after this time.
+const MAKE_UP: Duration = Duration::from_secs(1);
+/// A look at the whole host may take this share of the time at most: where there is a move every second, each has one to follow.
+const MAKE_UP_SHARE: u32 = 50;
+/// Clients that move at a time, beyond which planning anew is the cheaper way: at the start, or when a server dies.
+const FOLLOWED_MAX: usize = 256;
+
+/// Whether moves can be followed prefix by prefix.
+#[derive(Debug, Default)]
+pub(super) enum Following {
+    /// Not known yet: the part has just been planned.
+    #[default]
+    Unknown,
+    /// The part has not been planned with the present claims.
+    Behind,
+    /// Prefixes lie so that each move is planned anew, until the file or a link changes.
+    Never,
+    /// By this.
+    By(Box<Moves>),
+}
+
+impl Agent {
+    /// Clients are with other entry nodes than before: their prefixes move at once.
+    pub(in crate::node) fn move_clients(&mut self, changed: Vec<(Name, Option<Name>)>) {
+        let carries = self.failover.is_device_there && !self.wanted.devices.is_empty();
+        if carries && matches!(self.clients.following, Following::Unknown) && changed.len() <= FOLLOWED_MAX {
+            self.clients.following = self.following();
+        }
+        let left: Vec<Option<Name>> = changed.iter().map(|(client, _)| self.claims.of(client).cloned()).collect();
+        for (client, server) in &changed {
+            let words = match server {
+                Some(server) if *server == self.part.name => format!("{client} is here"),
+                Some(server) => format!("{client} is with {server}"),
+                None => format!("{client} is with nobody"),
+            };
+            log(Weight::Notice, &words);
+            if self.claims.of(client) == Some(&self.part.name) && server.is_some() {
+                self.note_gone(client);
+            }
+            self.claims.set(client, server.as_ref());
+        }
+        if !carries {
+            self.clients.following = Following::Behind;
+            return;
+        }
+        let changes = self.follow_moves(&changed).or_else(|| self.plan_moves());
+        let done = changes.is_some_and(|changes| self.reconciler.expect(&changes).is_ok());
+        for ((client, server), left) in changed.iter().zip(&left).filter(|_| done) {
+            let came = server.as_ref() == Some(&self.part.name);
+            self.clients.moves.handle_followed(client, (left.as_ref(), server.as_ref()), came, monotonic_us());
+        }
+        let make_up = if done { MAKE_UP.max(self.look_took * MAKE_UP_SHARE) } else { Duration::ZERO };
+        self.look_at = self.look_at.min(Instant::now() + make_up);
+    }
+
+    /// What is to be known for that. The part is planned with the present states and claims.
+    fn following(&self) -> Following {
+        let (network, ledger) = (self.reading.network.clone(), &self.reading.ledger);
+        let known = (&self.states, &self.claims);
+        let moves = Moves::new(network, ledger, known, &self.part, &self.intended.routes);
+        moves.map_or(Following::Never, |moves| Following::By(Box::new(moves)))
+    }
+
+    /// The changes of single prefixes; none if they can't be told.
+    fn follow_moves(&mut self, changed: &[(Name, Option<Name>)]) -> Option<Vec<Change>> {
+        let Following::By(moves) = &mut self.clients.following else { return None };
+        if changed.len() > FOLLOWED_MAX {
+            return None;
+        }
+        let moved = moves.follow(&mut self.part, changed)?;
+        let network = &self.reading.network;
+        let is_relay = |name: &Name| network.find_node(name).is_some_and(|node| network.node(node).hub);
+        let mut changes = expected_of(&self.wanted, &self.part, &moved, is_relay);
+        changes.extend(follow(&mut self.wanted, &self.part, &moved)?);
+        self.is_plan_old = true;
+        Some(changes)
+    }
+
+    /// The changes that planning everything anew leads to.
+    fn plan_moves(&mut self) -> Option<Vec<Change>> {
+        let is_never = matches!(self.clients.following, Following::Never);
+        self.plan_anew();
+        if is_never {
+            self.clients.following = Following::Never;
+        }
+        self.let_in(&self.part.clone());
+        let mut next = self.reconciler.fit(wanted(&self.part, self.reconciler.backend(), &self.dialler.chosen()));
+        let before = std::mem::take(&mut self.wanted);
+        self.narrow(&mut next, &before);
+        // Nobody else changes what is ours: a look at the whole host would take longer than the move.
+        let present = Actual { state: before.clone(), ..Actual::default() };
+        let changes = diff(&present, &next, Some(&before)).ok();
+        self.wanted = next;
+        changes
+    }
+}
