@@ -2,14 +2,15 @@
 //!
 //! An enum and not a trait: there are two, and there will not be a third. The engine's devices live in this process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use wayleave_core::host::Backend;
 use wayleave_engine::{
-    ConfigureDevice, Device, DeviceDescription, DeviceOptions, Events, PeerDescription, PeerTraffic, Tun,
+    ConfigureDevice, ConfigurePeer, Device, DeviceDescription, DeviceOptions, Events, PeerTraffic, PublicKey, Tun,
 };
 
 use super::HostError;
@@ -18,6 +19,9 @@ use crate::netlink::{Netlink, NetlinkError, WireGuard};
 /// How long packets of a path that was left are still taken, and those of one that will be: two spreads of news through the
 /// network and the longest way. The kernel's WireGuard has no such thing, and drops what is under way when a path changes.
 const SOURCE_GRACE: Duration = Duration::from_secs(2);
+
+/// The key of a peer that is there for a moment only; nobody has its private half.
+const PASSING: PublicKey = PublicKey(*b"wayleave: a peer that goes again");
 
 /// Which back end to use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -115,7 +119,7 @@ impl Devices {
     pub(super) fn traffic_news(&mut self, name: &str) -> Result<Vec<PeerTraffic>, HostError> {
         match self {
             // It has no way to ask for less than everything.
-            Devices::Kernel(kernel) => Ok(kernel.describe(name)?.peers.iter().map(traffic).collect()),
+            Devices::Kernel(kernel) => Ok(kernel.traffic(name)?),
             Devices::Engine(engines) => {
                 let device = engines.devices.get(name).ok_or_else(|| HostError::NoDevice { device: name.into() })?;
                 device.traffic_news().map_err(|source| HostError::Engine { device: name.into(), source })
@@ -144,8 +148,7 @@ impl Devices {
         match self {
             Devices::Kernel(kernel) => match kernel.configure(name, change) {
                 Err(error) if cannot_take_single_prefixes(&error, change) => {
-                    let whole = whole_lists(change, &kernel.describe(name)?);
-                    Ok(kernel.configure(name, &whole)?)
+                    Ok(kernel.configure(name, &taken_by_another(change))?)
                 }
                 result => Ok(result?),
             },
@@ -165,27 +168,41 @@ impl Devices {
     }
 }
 
-fn traffic(peer: &PeerDescription) -> PeerTraffic {
-    let PeerDescription { public_key, last_handshake, rx_bytes, tx_bytes, .. } = *peer;
-    PeerTraffic { public_key, last_handshake, rx_bytes, tx_bytes }
-}
-
 /// Kernels before 6.16 know no flag that takes one prefix away.
 fn cannot_take_single_prefixes(error: &NetlinkError, change: &ConfigureDevice) -> bool {
     let takes = change.peers.iter().any(|peer| !peer.remove_allowed_ips.is_empty());
     takes && matches!(error.errno(), Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 
-/// The same change, with each peer's whole list of prefixes where one is taken away.
-fn whole_lists(change: &ConfigureDevice, present: &DeviceDescription) -> ConfigureDevice {
+/// The same change, with prefixes that are taken away given to a peer that goes at once and takes them along. To give the peer
+/// that has them the rest of its list anew would leave it without for a moment, and take long where there are thousands.
+fn taken_by_another(change: &ConfigureDevice) -> ConfigureDevice {
     let mut change = change.clone();
-    for peer in change.peers.iter_mut().filter(|peer| !peer.remove_allowed_ips.is_empty()) {
-        let has = present.peers.iter().find(|found| found.public_key == peer.public_key);
-        let kept = has.into_iter().flat_map(|found| &found.allowed_ips);
-        let kept: Vec<_> = kept.filter(|prefix| !peer.remove_allowed_ips.contains(prefix)).copied().collect();
-        peer.allowed_ips.extend(kept);
-        peer.remove_allowed_ips.clear();
-        peer.replace_allowed_ips = true;
-    }
+    let given: HashSet<IpNet> = change.peers.iter().flat_map(|peer| &peer.allowed_ips).copied().collect();
+    let taken = change.peers.iter_mut().flat_map(|peer| std::mem::take(&mut peer.remove_allowed_ips));
+    let taken: Vec<IpNet> = taken.filter(|prefix| !given.contains(prefix)).collect();
+    change.peers.push(ConfigurePeer { allowed_ips: taken, ..ConfigurePeer::new(PASSING) });
+    change.peers.push(ConfigurePeer { remove: true, ..ConfigurePeer::new(PASSING) });
     change
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_go_with_a_peer_that_goes_unless_somebody_else_gets_them() {
+        let [one, two]: [IpNet; 2] = ["10.0.0.1/32", "10.0.0.2/32"].map(|text| text.parse().unwrap());
+        let peer = |key| ConfigurePeer::new(PublicKey([key; 32]));
+        let give = ConfigurePeer { allowed_ips: vec![two], ..peer(2) };
+        let take = ConfigurePeer { remove_allowed_ips: vec![one, two], ..peer(1) };
+        let change = ConfigureDevice { peers: vec![give.clone(), take], ..ConfigureDevice::default() };
+        let expected = vec![
+            give,
+            peer(1),
+            ConfigurePeer { allowed_ips: vec![one], ..ConfigurePeer::new(PASSING) },
+            ConfigurePeer { remove: true, ..ConfigurePeer::new(PASSING) },
+        ];
+        assert_eq!(format!("{:?}", taken_by_another(&change).peers), format!("{expected:?}"));
+    }
 }

@@ -129,6 +129,14 @@ impl Host {
         self
     }
 
+    /// The address of the socket by which routes are changed; see [`crate::netlink::Watch`].
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn port(&self) -> Result<u32, NetlinkError> {
+        self.netlink.port()
+    }
+
     /// What a device of the engine notices by itself.
     pub fn events(&self, device: &str) -> Option<Arc<wayleave_engine::Events>> {
         self.devices.events(device)

@@ -7,6 +7,7 @@
 mod link;
 mod look;
 mod route;
+mod traffic;
 mod watch;
 mod wireguard;
 
@@ -110,6 +111,16 @@ impl Netlink {
     /// Opens one in the namespace of the calling thread.
     pub fn open() -> Result<Self, NetlinkError> {
         Ok(Self { connection: Connection::open(NETLINK_ROUTE)? })
+    }
+
+    /// The address of its socket: changes that it makes are told to everybody with it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn port(&self) -> Result<u32, NetlinkError> {
+        let mut address = SocketAddr::new(0, 0);
+        self.connection.socket.get_address(&mut address).map_err(NetlinkError::Open)?;
+        Ok(address.port_number())
     }
 
     /// Sends a request and waits for its acknowledgement. A message that comes before it is the answer.

@@ -1,7 +1,7 @@
 //! Being told that links, addresses, routes or rules have changed.
 //!
 //! What exactly has changed is not read: whoever is told looks at the host anew. Routes of other programs are left out, since a
-//! router's table changes all the time.
+//! router's table changes all the time; so are those that the agent itself has changed, which knows of them.
 
 use std::io;
 
@@ -16,6 +16,8 @@ const GROUPS: [u32; 7] = [1, 5, 9, 7, 11, 8, 19];
 const ROUTE_MESSAGES: [u16; 2] = [24, 25];
 /// Bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
+/// Where it has the address of the socket that asked for the change (`nlmsg_pid`).
+const PORT: std::ops::Range<usize> = 12..16;
 /// Where `struct rtmsg` behind it has the protocol.
 const PROTOCOL: usize = HEADER + 5;
 
@@ -24,14 +26,16 @@ const PROTOCOL: usize = HEADER + 5;
 pub struct Watch {
     socket: Socket,
     protocol: u8,
+    own: u32,
 }
 
 impl Watch {
-    /// Listens in the namespace of the calling thread; of routes, only to those of `protocol`.
+    /// Listens in the namespace of the calling thread; of routes, only to those of `protocol` that another socket than that with
+    /// the address `own` has changed.
     ///
     /// # Errors
     /// Without a socket.
-    pub fn open(protocol: u8) -> Result<Watch, NetlinkError> {
+    pub fn open(protocol: u8, own: u32) -> Result<Watch, NetlinkError> {
         let open = || -> io::Result<Socket> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, 0))?;
@@ -44,7 +48,7 @@ impl Watch {
             }
             Ok(socket)
         };
-        Ok(Watch { socket: open().map_err(NetlinkError::Open)?, protocol })
+        Ok(Watch { socket: open().map_err(NetlinkError::Open)?, protocol, own })
     }
 
     /// Waits until something has changed.
@@ -56,7 +60,7 @@ impl Watch {
         loop {
             buffer.clear();
             match self.socket.recv(&mut buffer, 0) {
-                Ok(_) if concerns(&buffer, self.protocol) => return Ok(()),
+                Ok(_) if concerns(&buffer, self.protocol, self.own) => return Ok(()),
                 Ok(_) => {}
                 // News were lost: anything may have changed.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(()),
@@ -67,12 +71,13 @@ impl Watch {
     }
 }
 
-/// Whether any message in a datagram is more than other programs' routes.
-fn concerns(mut datagram: &[u8], protocol: u8) -> bool {
+/// Whether any message in a datagram is more than other programs' routes and what `own` has done to ours.
+fn concerns(mut datagram: &[u8], protocol: u8, own: u32) -> bool {
     while let Some(header) = datagram.get(..HEADER) {
         let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
         let kind = u16::from_ne_bytes([header[4], header[5]]);
-        if !ROUTE_MESSAGES.contains(&kind) || datagram.get(PROTOCOL).is_none_or(|by| *by == protocol) {
+        let is_ours = datagram.get(PROTOCOL).is_none_or(|by| *by == protocol);
+        if !ROUTE_MESSAGES.contains(&kind) || (is_ours && header[PORT] != own.to_ne_bytes()) {
             return true;
         }
         datagram = datagram.get(length.next_multiple_of(4).max(HEADER)..).unwrap_or_default();
@@ -93,12 +98,16 @@ mod tests {
     }
 
     #[test]
-    fn other_programs_routes_are_no_news_and_everything_else_is() {
-        assert!(!concerns(&message(24, 3), 87));
-        assert!(concerns(&message(25, 87), 87));
-        assert!(concerns(&message(16, 0), 87));
-        assert!(concerns(&[message(24, 3), message(24, 87)].concat(), 87));
-        assert!(!concerns(&[], 87));
-        assert!(!concerns(&message(24, 3)[..9], 87));
+    fn other_programs_routes_and_own_doings_are_no_news_and_everything_else_is() {
+        assert!(!concerns(&message(24, 3), 87, 9));
+        assert!(concerns(&message(25, 87), 87, 9));
+        assert!(concerns(&message(16, 0), 87, 9));
+        assert!(concerns(&[message(24, 3), message(24, 87)].concat(), 87, 9));
+        assert!(!concerns(&[], 87, 9));
+        assert!(!concerns(&message(24, 3)[..9], 87, 9));
+        let mut own = message(24, 87);
+        own[PORT].copy_from_slice(&9_u32.to_ne_bytes());
+        assert!(!concerns(&own, 87, 9));
+        assert!(concerns(&[own, message(25, 87)].concat(), 87, 9), "somebody has removed a route of ours");
     }
 }

@@ -19,9 +19,11 @@ use netlink_packet_wireguard::{
 };
 use netlink_sys::protocols::NETLINK_GENERIC;
 use wayleave_engine::{
-    ConfigureDevice, ConfigurePeer, DeviceDescription, PeerDescription, PresharedKey, PrivateKey, PublicKey,
+    ConfigureDevice, ConfigurePeer, DeviceDescription, PeerDescription, PeerTraffic, PresharedKey, PrivateKey,
+    PublicKey,
 };
 
+use super::traffic::Traffic;
 use super::{Attempt, Connection, NLM_F_DUMP, NetlinkError};
 use crate::limits::WIREGUARD_PREFIXES_PER_MESSAGE;
 
@@ -67,6 +69,15 @@ impl WireGuard {
         })?;
         description.peers = peers.into_values().collect();
         Ok(description)
+    }
+
+    /// Counters and handshakes of all peers of a device.
+    pub fn traffic(&mut self, device: &str) -> Result<Vec<PeerTraffic>, NetlinkError> {
+        let (attempt, mut all) = (Attempt::on(device, "read WireGuard's counters"), Vec::new());
+        self.connection.exchange(&attempt, Traffic::of(device, self.family), NLM_F_DUMP, |answer| {
+            all.extend(answer.peers);
+        })?;
+        Ok(all)
     }
 
     /// Changes a device.

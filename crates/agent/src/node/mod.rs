@@ -112,7 +112,7 @@ pub enum AgentError {
 pub fn run(options: Options, signals: Signals) -> Result<(), AgentError> {
     let (sender, events) = std::sync::mpsc::sync_channel(crate::limits::EVENTS_MAX);
     let mut agent = agent::Agent::start(options, sender.clone())?;
-    sources::start(&agent, &sender, signals)?;
+    sources::start(&mut agent, &sender, signals)?;
     if let Some(address) = agent.options.http {
         agent.answer_health(address);
     }

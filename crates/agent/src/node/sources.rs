@@ -18,8 +18,8 @@ use crate::system::watch_files::FileWatch;
 const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// Starts all that last as long as the agent.
-pub fn start(agent: &Agent, events: &SyncSender<Event>, signals: Signals) -> Result<(), AgentError> {
-    let mut kernel = Watch::open(ROUTE_PROTOCOL)?;
+pub fn start(agent: &mut Agent, events: &SyncSender<Event>, signals: Signals) -> Result<(), AgentError> {
+    let mut kernel = Watch::open(ROUTE_PROTOCOL, agent.reconciler.host().port()?)?;
     let socket = agent.socket_path();
     let listener = listen(&socket).map_err(crate::system::directory::refusal("listen at", &socket))?;
     let to = events.clone();
