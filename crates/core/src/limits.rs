@@ -115,11 +115,18 @@ pub const EXCHANGE_RECEIPTS_MAX: usize = EXCHANGE_UNDER_WAY_MAX;
 pub const EXCHANGE_UNDER_WAY_MIN: usize = 4;
 /// The same at most, when one after the other has arrived: 77 kB in a round trip, which a hundred thousand claims need.
 pub const EXCHANGE_UNDER_WAY_MAX: usize = 64;
+/// Records that go out twice when they have been lost: some moves at a time, and never what a node is told that knows little.
+pub const EXCHANGE_TWICE_MAX: usize = 16;
 /// Records up to which a node has them compared with all neighbours at once, if need be: as many as fit in a few round trips.
 /// With more, fifty neighbours would each send everything to a node that starts anew.
 pub const EXCHANGE_COMPARE_ALL_MAX: usize = 1_024;
 /// Milliseconds without news over a link after which it is another one's turn to compare: a round trip and a lost message.
 pub const EXCHANGE_COMPARE_MS: u64 = 1_000;
+/// Milliseconds for which a record counts as news, and the part that it is in is not compared: the longest round trip, and a message
+/// that is sent twice. Two nodes that compare it would each send the other some hundred records for one that is under way.
+pub const EXCHANGE_NEWS_MS: u64 = 1_000;
+/// Records that are news at a time, beyond which everything is compared: who learns very much is being told what it had missed.
+pub const EXCHANGE_NEWS_MAX: usize = 64;
 /// Records that one link has yet to carry, one by one; beyond this a comparison of summaries takes over.
 pub const EXCHANGE_PENDING_MAX: usize = 4_096;
 /// The same for all links of a node together, at some 60 bytes each: with a thousand links, every record is pending a thousand times.

@@ -4,7 +4,7 @@
 //! what is new to a node it passes on at once over all its links that work. A link keeps a set of keys that the other end has yet to be told; they go out in messages of
 //! bounded size, a few at a time, and are put back unless a receipt comes. Every message carries a digest of all records
 //! ([`wire`]); where two nodes' digests stay different, they compare summaries, and each sends what is in the parts that
-//! differ. So a node that was away, or forgot everything, catches up with any neighbour. Whoever sends an old record is
+//! differ, but for what is news and so under way. So a node that was away, or forgot everything, catches up with any neighbour. Whoever sends an old record is
 //! sent the newer one; that is how a node that has started anew hears of its own earlier generations.
 //!
 //! Where there are very many records (clients), a node has summaries compared with one neighbour at a time: one that starts anew
@@ -96,7 +96,7 @@ impl Exchange {
             }
             Part::Summary { reply, digests } => {
                 let most = self.room(true);
-                self.spreads[at].handle_summary(reply, &digests, &self.records, most);
+                self.spreads[at].handle_summary(reply, &digests, &self.records, most, now);
                 Vec::new()
             }
             // Not about what is known.

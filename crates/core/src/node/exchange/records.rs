@@ -5,24 +5,32 @@
 //! time, and don't count in the digests, so that they can't come back from each other's memory.
 //!
 //! Records lie in as many buckets as a summary has digests. What differs is listed bucket by bucket, so that two nodes that
-//! have told each other the half of it differ in the other half only.
+//! have told each other the half of it differ in the other half only. Where few records are news, the parts that they are in are
+//! left out of a comparison: what differs there is under way, and told without one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+use std::time::Duration;
 
 use super::record::{Claim, Key, Record, Value, View, mix};
-use crate::limits::{EXCHANGE_GENERATION_MAX, EXCHANGE_STRANGER_S, EXCHANGE_STRANGERS_MAX};
+use crate::limits::{
+    EXCHANGE_GENERATION_MAX, EXCHANGE_NEWS_MAX, EXCHANGE_NEWS_MS, EXCHANGE_STRANGER_S, EXCHANGE_STRANGERS_MAX,
+};
 use crate::names::Name;
 use crate::node::Time;
 
 /// Digests in a summary.
 pub const BUCKETS: usize = 64;
+/// In the place of a digest: this part is not to be compared.
+const NOT_COMPARED: u32 = u32::MAX;
 
 /// The records of one node.
 #[derive(Debug)]
 pub struct Records {
     known: Vec<Bucket>,
     count: usize,
+    /// The parts in which the last records that were new here lie, and when they came; one more than are waited for.
+    news: VecDeque<(Time, usize)>,
     strangers: BTreeMap<Key, (Entry, Time)>,
 }
 
@@ -56,7 +64,7 @@ pub enum Taken {
 impl Default for Records {
     fn default() -> Records {
         let known = (0..BUCKETS).map(|_| Bucket::default()).collect();
-        Records { known, count: 0, strangers: BTreeMap::new() }
+        Records { known, count: 0, news: VecDeque::new(), strangers: BTreeMap::new() }
     }
 }
 
@@ -77,6 +85,10 @@ impl Records {
         }
         if !known {
             return self.keep_stranger(key, entry, now);
+        }
+        self.news.push_back((now, bucket(hash)));
+        if self.news.len() > EXCHANGE_NEWS_MAX + 1 {
+            self.news.pop_front();
         }
         self.insert(key, entry);
         Taken::New
@@ -121,9 +133,29 @@ impl Records {
         (self.known.iter().fold(0, |sum: u64, bucket| mix(sum.wrapping_add(bucket.digest))) >> 16) as u32
     }
 
-    /// A digest of each part.
-    pub fn summary(&self) -> [u32; BUCKETS] {
-        std::array::from_fn(|at| (self.known[at].digest >> 16) as u32)
+    /// A digest of each part; of those in which there is news no digest, unless there is news everywhere.
+    pub fn summary(&self, now: Time) -> [u32; BUCKETS] {
+        let mut summary = self.digests();
+        let is_new = |at: &Time| now.since(*at) < Duration::from_millis(EXCHANGE_NEWS_MS);
+        if self.news.iter().filter(|(at, _)| is_new(at)).count() <= EXCHANGE_NEWS_MAX {
+            let parts = self.news.iter().filter(|(at, _)| is_new(at)).map(|(_, part)| *part);
+            parts.for_each(|part| summary[part] = NOT_COMPARED);
+        }
+        summary
+    }
+
+    fn digests(&self) -> [u32; BUCKETS] {
+        std::array::from_fn(|at| ((self.known[at].digest >> 16) as u32).min(NOT_COMPARED - 1))
+    }
+
+    /// Which parts differ from somebody else's. Where most of those that are compared do, the other end misses very much, and
+    /// those with news are wanting there as well.
+    fn differences(&self, other: &[u32; BUCKETS], now: Time) -> [bool; BUCKETS] {
+        let (own, all) = (self.summary(now), self.digests());
+        let is_compared = |at: &usize| own[*at] != NOT_COMPARED && other[*at] != NOT_COMPARED;
+        let compared = (0..BUCKETS).filter(is_compared).count();
+        let differing = (0..BUCKETS).filter(is_compared).filter(|at| own[*at] != other[*at]).count();
+        std::array::from_fn(|at| all[at] != other[at] && (2 * differing > compared || is_compared(&at)))
     }
 
     /// The keys of records in the parts in which somebody else's summary differs, part by part; `from` comes first, and
@@ -132,15 +164,16 @@ impl Records {
         &'a self,
         other: &[u32; BUCKETS],
         from: Option<&Key>,
+        now: Time,
     ) -> impl Iterator<Item = &'a Key> + use<'a> {
-        let own = self.summary();
+        let differs = self.differences(other, now);
         let begin = from.map_or(0, |key| bucket(key.hash()));
         let (first, last) = match from.cloned() {
             Some(key) => (Bound::Included(key.clone()), Some((Bound::Unbounded, Bound::Excluded(key)))),
             None => (Bound::Unbounded, None),
         };
         let range = |at: usize, range| self.known[at].entries.range::<Key, _>(range);
-        let differs = |at: &usize| own[*at] != other[*at];
+        let differs = |at: &usize| differs[*at];
         let first = Some(begin).filter(differs).map(|at| range(at, (first, Bound::Unbounded)));
         let last = last.filter(|_| differs(&begin)).map(|before| range(begin, before));
         let others = (begin + 1..BUCKETS).chain(0..begin).filter(differs);
@@ -215,4 +248,51 @@ impl Entry {
 
 fn bucket(hash: u64) -> usize {
     (hash % BUCKETS as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(client: usize, epoch: u32) -> Record {
+        let server = Name::new("s1").unwrap();
+        let client = Name::new(&format!("c{client}")).unwrap();
+        Record::Client { client, epoch, claim: Claim { held: true, server } }
+    }
+
+    /// Records of so many clients, learnt at the beginning.
+    fn records(clients: std::ops::Range<usize>) -> Records {
+        let mut records = Records::default();
+        for client in clients {
+            records.offer(&claim(client, 1), true, Time::default());
+        }
+        records
+    }
+
+    fn differing(here: &Records, there: &Records, now: Time) -> usize {
+        here.differing(&there.summary(now), None, now).count()
+    }
+
+    #[test]
+    fn news_under_way_are_not_compared_until_they_should_have_arrived() {
+        let (mut here, mut there) = (records(0..3_000), records(0..3_000));
+        let (now, later) = (Time::from_us(5_000_000), Time::from_us(7_000_000));
+        for client in 0..5 {
+            here.offer(&claim(client, 2), true, now);
+            there.offer(&claim(client + 100, 2), true, now);
+        }
+        assert_eq!((differing(&here, &there, now), differing(&there, &here, now)), (0, 0));
+        assert!(differing(&here, &there, later) > 200, "what has been lost is found");
+    }
+
+    #[test]
+    fn who_misses_very_much_is_told_everything_however_much_of_it_is_news() {
+        let (mut here, mut there) = (records(0..3_000), records(0..0));
+        let now = Time::from_us(5_000_000);
+        for client in 0..30 {
+            here.offer(&claim(client, 2), true, now);
+            there.offer(&claim(client + 50, 2), true, now);
+        }
+        assert_eq!(differing(&here, &there, now), 3_000);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: keys to tell, receipts, the other end's digest. Out: parts for the next message, news first. A message with records whose
 //! receipt does not come in time is counted lost, its keys are put back, and the time doubles; fewer are under way at a time
-//! then, and more with each receipt. Digests that differ while
+//! then, and more with each receipt. Where only a few records are lost they go out twice, since all others wait for who misses them. Digests that differ while
 //! nothing is under way call for a summary, at growing intervals, since the other end may have another network file.
 
 use std::collections::BTreeSet;
@@ -12,8 +12,8 @@ use super::record::{Key, Record};
 use super::records::{BUCKETS, Records};
 use super::wire::{Part, record_bytes};
 use crate::limits::{
-    EXCHANGE_MESSAGE_BYTES_MAX, EXCHANGE_RECEIPTS_MAX, EXCHANGE_RETRY_MS_MAX, EXCHANGE_UNDER_WAY_MAX,
-    EXCHANGE_UNDER_WAY_MIN, SUMMARY_WAIT_MS_MAX, SUMMARY_WAIT_MS_MIN,
+    EXCHANGE_MESSAGE_BYTES_MAX, EXCHANGE_RECEIPTS_MAX, EXCHANGE_RETRY_MS_MAX, EXCHANGE_TWICE_MAX,
+    EXCHANGE_UNDER_WAY_MAX, EXCHANGE_UNDER_WAY_MIN, SUMMARY_WAIT_MS_MAX, SUMMARY_WAIT_MS_MIN,
 };
 use crate::node::Time;
 
@@ -28,6 +28,8 @@ pub struct Spread {
     news: BTreeSet<Key>,
     /// What a comparison has shown to be wanting there.
     wanting: BTreeSet<Key>,
+    /// News that have been lost once, and go out once more when they have gone out again.
+    again: BTreeSet<Key>,
     /// There was no room for some: summaries are to be compared when there is.
     left_out: bool,
     /// Where the next comparison begins.
@@ -62,6 +64,7 @@ impl Default for Spread {
         Spread {
             news: BTreeSet::new(),
             wanting: BTreeSet::new(),
+            again: BTreeSet::new(),
             left_out: false,
             next: None,
             under_way: Vec::new(),
@@ -93,6 +96,7 @@ impl Spread {
     pub fn drop_key(&mut self, key: &Key) {
         self.news.remove(key);
         self.wanting.remove(key);
+        self.again.remove(key);
     }
 
     /// A message with records has come. While they come, there is no need to ask for more.
@@ -115,9 +119,9 @@ impl Spread {
 
     /// A summary has come: what differs is pending, as far as there is room. Where there is not, the next summary goes on with what
     /// was left out, so that all have their turn.
-    pub fn handle_summary(&mut self, reply: bool, digests: &[u32; BUCKETS], records: &Records, most: usize) {
+    pub fn handle_summary(&mut self, reply: bool, digests: &[u32; BUCKETS], records: &Records, most: usize, now: Time) {
         let from = self.next.take();
-        let mut differing = records.differing(digests, from.as_ref());
+        let mut differing = records.differing(digests, from.as_ref(), now);
         while self.wanting.len() < most
             && let Some(key) = differing.next()
         {
@@ -198,7 +202,7 @@ impl Spread {
         }
         if may_compare && let Some(reply) = self.poll_summary(now) {
             room -= PART_BYTES + 1 + 4 * BUCKETS;
-            parts.push(Part::Summary { reply, digests: Box::new(records.summary()) });
+            parts.push(Part::Summary { reply, digests: Box::new(records.summary(now)) });
         }
         if self.under_way.len() < self.window {
             let batch = self.batch(records, room - PART_BYTES);
@@ -208,6 +212,9 @@ impl Spread {
                 let until = now.plus(patience.min(Duration::from_millis(EXCHANGE_RETRY_MS_MAX)));
                 self.under_way.push(Sent { number, until, keys });
                 parts.push(Part::Records(batch));
+                if self.news.is_empty() {
+                    self.news.append(&mut self.again);
+                }
             }
         }
         if std::mem::take(&mut self.asks) && !parts.iter().any(Part::asks) {
@@ -227,12 +234,17 @@ impl Spread {
         let (lost, under_way): (Vec<Sent>, Vec<Sent>) =
             std::mem::take(&mut self.under_way).into_iter().partition(|sent| sent.until <= now);
         self.under_way = under_way;
-        if !lost.is_empty() {
-            self.losses += 1;
-            self.window = (self.window / 2).max(EXCHANGE_UNDER_WAY_MIN);
+        if lost.is_empty() {
+            return;
+        }
+        self.losses += 1;
+        self.window = (self.window / 2).max(EXCHANGE_UNDER_WAY_MIN);
+        let lost: BTreeSet<Key> = lost.into_iter().flat_map(|sent| sent.keys).collect();
+        if lost.len() <= EXCHANGE_TWICE_MAX {
+            self.again.clone_from(&lost);
         }
         // There was room for them before.
-        self.news.extend(lost.into_iter().flat_map(|sent| sent.keys));
+        self.news.extend(lost);
     }
 
     /// The summary that is to go out, if one is: whether as a reply.
