@@ -1,4 +1,4 @@
-//! Three agents on the kernel's own WireGuard, in an emulated machine whose kernel has one: `scripts/kernel-test` makes it.
+//! Agents beside the kernel's own WireGuard, in an emulated machine whose kernel has one: `scripts/kernel-test` makes it.
 
 use std::process::Command;
 
@@ -9,18 +9,28 @@ const NO_MACHINE: i32 = 77;
 
 #[test]
 fn three_agents_hold_on_the_kernels_own_wireguard() {
-    let test = "three_agents_hold_on_the_kernels_own_wireguard";
+    run("three_agents_hold_on_the_kernels_own_wireguard", "three-nodes.sh", 7);
+}
+
+#[test]
+fn clients_with_the_kernels_wireguard_roam_between_kernels_and_between_engines() {
+    run("clients_with_the_kernels_wireguard_roam_between_kernels_and_between_engines", "roaming.sh", 2);
+}
+
+/// Runs a script in the machine; each of so many parts prints that it is well.
+fn run(test: &str, script: &str, parts: usize) {
     if !can_run(test, false, &["qemu-system-x86_64", "busybox", "nft", "wg", "ip", "ping"]) {
         return;
     }
-    let script = root().join("crates/cli/tests/kernel/three-nodes.sh");
+    let folder = root().join("crates/cli/tests/kernel");
     let mut command = Command::new(root().join("scripts/kernel-test"));
-    let output = command.args(["run", "bash ./three-nodes.sh"]).args([WAYLEAVE.as_ref(), &*script]).output().unwrap();
+    command.arg("run").arg(format!("bash ./{script}")).arg(WAYLEAVE);
+    let output = command.args([folder.join("hosts.sh"), folder.join(script)]).output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{stdout}{stderr}");
     if output.status.code() == Some(NO_MACHINE) {
         return note_not_run(test, stderr.trim());
     }
-    let parts = stdout.lines().filter(|line| line.starts_with("ok: ")).count();
-    assert!(output.status.success() && parts == 7, "{} after {parts} parts of 7", output.status);
+    let well = stdout.lines().filter(|line| line.starts_with("ok: ")).count();
+    assert!(output.status.success() && well == parts, "{} after {well} parts of {parts}", output.status);
 }

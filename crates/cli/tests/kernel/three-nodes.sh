@@ -4,38 +4,7 @@
 # Hosts a, b and c are namespaces on one bridge; c is a hub. Each part prints `ok` and what was seen; whatever does not come about
 # within its time prints the agents' logs and ends with 1.
 set -eu
-W=$PWD/wayleave
-work=$(mktemp -d)
-cd "$work"
-
-on() { local n=$1; shift; WAYLEAVE_RUNTIME_DIR=$work/run-$n nsenter --net=/run/netns/$n "$@"; }
-
-give_up() {
-    echo "FAILED: $1"
-    for n in a b c; do echo "== $n"; on $n "$W" status || true; on $n wg show || true; tail -n 30 $n.log || true; done
-    exit 1
-}
-export WG_COLOR_MODE=never
-
-# Waits until $2... is true, for $1 seconds.
-within() {
-    local seconds=$1 begin=$SECONDS; shift
-    until eval "$*" >/dev/null 2>&1; do
-        ((SECONDS - begin < seconds)) || give_up "not within $seconds s: $*"
-        # Each look starts programs, which costs the emulated processors as much as agents do.
-        sleep 0.5
-    done
-}
-
-agent() {
-    local n=$1; shift
-    (export WAYLEAVE_RUNTIME_DIR=$work/run-$n
-        exec nsenter --net=/run/netns/$n "$W" agent --node $n --private-key $n.key --device kernel "$@") >>$n.log 2>&1 &
-    echo $! >$n.pid
-    within 20 "on $n $W show"
-}
-
-stop() { kill "$(cat $1.pid)"; within 20 "! kill -0 $(cat $1.pid)"; }
+. ./hosts.sh
 
 seen() { ip -n $1 -o link | sed 's/ qlen .*//'; ip -n $1 -o address; ip -n $1 -4 route show table all
     ip -n $1 -6 route show table all; ip -n $1 rule; on $1 cat /proc/sys/net/ipv4/ip_forward; on $1 nft list ruleset; }
@@ -43,21 +12,9 @@ seen() { ip -n $1 -o link | sed 's/ qlen .*//'; ip -n $1 -o address; ip -n $1 -4
 # Whose is the inner address of b at a? The hub's, if nobody has it alone.
 owner_of_b() { on a wg show wg0 allowed-ips | awk '/10\.50\.0\.2\/32/ { own = $1 } /10\.50\.0\.0\/24/ { wide = $1 } END { print own ? own : wide }'; }
 
-ip link add br0 type bridge
-ip link set br0 up
-number=0
 for n in a b c; do
-    number=$((number + 1))
     "$W" key generate -o $n.key >$n.pub
-    ip netns add $n
-    mkdir -p run-$n
-    ip -n $n link set lo up
-    ip link add v$n type veth peer name out netns $n
-    ip link set v$n master br0 up
-    ip -n $n addr add 192.0.2.$number/24 dev out
-    ip -n $n link set out up
-    # Far more than what emulation adds, so that the direct link is the fastest.
-    tc -n $n qdisc add dev out root netem delay 50ms
+    add_host $n 50ms
     cat >>nodes <<T
 [nodes.$n]
 endpoint = "192.0.2.$number"
@@ -69,7 +26,7 @@ done
 within 20 "! ip -n b address | grep -E 'tentative|NO-CARRIER'"
 seen b >before
 
-agent a; agent b; agent c
+agent a kernel; agent b kernel; agent c kernel
 for from in a b c; do
     for to in 1 2 3; do within 30 "on $from /bin/ping -c 1 -W 1 10.50.0.$to"; done
     peers=$(for n in a b c; do [ $n = $from ] || cat $n.pub; done | sort)
@@ -96,7 +53,7 @@ echo "ok: and is used again once it is mended, after $((SECONDS - begin)) s"
 handshakes=$(on a wg show wg0 latest-handshakes | sort)
 on a /bin/ping -q -i 0.2 -c 50 10.50.0.2 >ping.txt & ping=$!
 stop a
-agent a
+agent a kernel
 wait $ping || give_up "pings beside a restart: $(cat ping.txt)"
 grep -q ' 0% packet loss' ping.txt || give_up "pings beside a restart: $(cat ping.txt)"
 [ "$(on a wg show wg0 latest-handshakes | sort)" = "$handshakes" ] || give_up "a restart made other handshakes"

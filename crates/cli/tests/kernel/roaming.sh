@@ -1,0 +1,98 @@
+#!/bin/bash
+# A client with the kernel's own WireGuard that goes from one entry server to another: run in a machine whose kernel has it, with
+# everything below /t (scripts/kernel-test agent).
+#
+# Hosts a and b are entry servers, c is a node that talks to the client, p the client, whose WireGuard is stock and knows nothing of
+# other servers. First a and b have the kernel's WireGuard too: the client is given the other server's address, and all are to send
+# there as soon as the agent has seen the handshake. Then they have the engine, and what the client sends is taken to the other
+# server between two packets: its session goes on. Each part prints `ok` and what was seen; the times are those of an emulated machine.
+set -eu
+. ./hosts.sh
+client=10.50.0.9
+
+"$W" key generate -o entry.key >entry.pub
+for n in a b c p; do
+    "$W" key generate -o $n.key >$n.pub
+    add_host $n 10ms
+    case $n in
+    p) printf '[clients.p]\naddress = "%s"\npublic_key = "%s"\n' $client "$(cat p.pub)" ;;
+    *) printf '[nodes.%s]\nendpoint = "192.0.2.%s"\naddress = "10.50.0.%s"\npublic_key = "%s"\nentry = %s\n' \
+        $n $number $number "$(cat $n.pub)" "$([ $n = c ] && echo false || echo true)" ;;
+    esac >>members
+done
+{
+    printf '[network]\nname = "roaming"\nprefixes = ["10.50.0.0/24"]\nplatform = "agent"\n'
+    printf '[entry]\nendpoint = "192.0.2.1"\npublic_key = "%s"\n' "$(cat entry.pub)"
+    cat members
+    printf '[[links]]\nmesh = ["*"]\n'
+} >network.toml
+within 20 "! ip -n b address | grep -E 'tentative|NO-CARRIER'"
+
+start_servers() {
+    local n
+    for n in a b; do agent $n $1 --entry-key entry.key; done
+    agent c $1
+}
+
+stop_servers() { local n; for n in a b c; do stop $n; on $n "$W" down; done; }
+
+# Where a host sends what is for the client: a node, or nobody.
+sends_to() {
+    local n owner
+    owner=$(on $1 wg show wg0 allowed-ips | awk '/10\.50\.0\.9\/32/ { print $1 }')
+    for n in a b c; do [ "$(cat $n.pub)" != "$owner" ] || echo $n; done
+}
+
+# The client dials host $1, with no session.
+dial() {
+    on p ip link set wgp down
+    on p wg set wgp peer "$(cat entry.pub)" endpoint 192.0.2.$1:51821 allowed-ips 10.50.0.0/24
+    on p ip link set wgp up
+    on p ip route replace 10.50.0.0/24 dev wgp
+}
+
+on p ip link add wgp type wireguard
+on p wg set wgp private-key p.key
+on p ip address add $client dev wgp
+
+start_servers kernel
+dial 1
+within 60 "on p /bin/ping -c 1 -W 1 10.50.0.3"
+within 20 '[ "$(sends_to c)" = a ]'
+for move in 1 2 3 4 5 6; do
+    to=$((move % 2 + 1))
+    dial $to
+    # Handshake, look at the device, news to c, and the packet itself: stamped when the first answers come.
+    begin=$EPOCHREALTIME
+    on p /bin/ping -n -D -i 0.05 -c 3 -w 10 10.50.0.3 >ping.txt || give_up "nothing came back in 10 s: $(cat ping.txt)"
+    sed -n 's/^\[\([0-9.]*\)\].*/\1/p' ping.txt | head -n 1 | awk -v begin=$begin '{ printf "%.0f\n", ($1 - begin) * 1e3 }' >>times
+    server=$([ $to = 1 ] && echo a || echo b) other=$([ $to = 1 ] && echo b || echo a)
+    within 10 "[ \"\$(sends_to c)\$(sends_to $other)\" = $server$server ]"
+done
+times=$(sort -n times | tr '\n' ' ')
+[ "$(sort -n times | tail -n 1)" -lt 5000 ] || give_up "moves took $times ms"
+echo "ok: six moves between the kernel's devices, each answered after ms: $times"
+
+stop_servers
+start_servers engine
+dial 1
+within 60 "on p /bin/ping -c 1 -W 1 10.50.0.3"
+within 20 '[ "$(sends_to c)" = a ]'
+cat >moved.nft <<T
+table ip moved {
+    chain out { type filter hook output priority -300; ip daddr 192.0.2.1 udp dport 51821 ip daddr set 192.0.2.2; }
+    chain in { type filter hook prerouting priority -400; ip saddr 192.0.2.2 udp sport 51821 ip saddr set 192.0.2.1; }
+}
+T
+handshakes=$(on p wg show wgp latest-handshakes)
+on p /bin/ping -n -i 0.2 -c 60 -W 3 10.50.0.3 >ping.txt &
+ping=$!
+sleep 4
+on p nft -f moved.nft
+wait $ping || true
+answered=$(sed -n 's/^60 packets transmitted, \([0-9]*\) .*/\1/p' ping.txt)
+[ "${answered:-0}" -ge 59 ] || give_up "a move between two packets: $(tail -n 3 ping.txt)"
+within 10 '[ "$(sends_to c)$(sends_to a)" = bb ]'
+[ "$(on p wg show wgp latest-handshakes)" != "$handshakes" ] || give_up "the new server has not called the client"
+echo "ok: taken to another engine between two packets, $answered of 60 answered, $(sed -n 's/^rtt //p' ping.txt)"
+stop_servers
