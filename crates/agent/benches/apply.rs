@@ -42,7 +42,7 @@ fn main() {
     // One kind of members only, where what is made is not removed.
     for (what, kind) in kinds.into_iter().take(if once { 1 } else { 2 }) {
         let part = part(kind, peers);
-        let (mut figures, mut theirs): ([Vec<f64>; 6], Vec<f64>) = Default::default();
+        let (mut figures, mut theirs): ([Vec<f64>; 7], Vec<f64>) = Default::default();
         for number in 0..runs {
             let mut compare = || theirs.push(setconf(&part, &folder, !once));
             let is_kernel = backend == Backend::Kernel;
@@ -56,9 +56,9 @@ fn main() {
                 compare();
             }
         }
-        let [wanted, apply, inside, look, prefix, remove] = figures.map(median);
+        let [wanted, apply, inside, look, counters, prefix, remove] = figures.map(median);
         println!(
-            "{what:<28} wanted {wanted:.1}, applied {apply:.1} (peers {inside:.1}), nothing to do {look:.1}, one peer more {prefix:.1}, removed {remove:.1}"
+            "{what:<28} wanted {wanted:.1}, applied {apply:.1} (peers {inside:.1}), nothing to do {look:.1}, counters {counters:.1}, one peer more {prefix:.1}, removed {remove:.1}"
         );
         if !theirs.is_empty() {
             let theirs = median(theirs);
@@ -68,8 +68,8 @@ fn main() {
     let _ = std::fs::remove_dir_all(&folder);
 }
 
-/// From nothing to the plan, of it the peers, another look, one peer less and again more, and everything removed.
-fn run(part: &NodePlan, backend: Backend, folder: &Path, removes: bool) -> [f64; 6] {
+/// From nothing to the plan, of it the peers, another look, the counters, one peer less and again more, and everything removed.
+fn run(part: &NodePlan, backend: Backend, folder: &Path, removes: bool) -> [f64; 7] {
     let begin = Instant::now();
     let all = wanted(part, backend, &Resolved::default());
     let wanted_ms = ms(begin);
@@ -79,7 +79,7 @@ fn run(part: &NodePlan, backend: Backend, folder: &Path, removes: bool) -> [f64;
     let choice = if backend == Backend::Kernel { Choice::Kernel } else { Choice::EngineAt(folder.into()) };
     let mut reconciler = Reconciler::open(&part.network, choice).expect("the namespace is ours");
     reconciler.set_key(part.device.clone(), key());
-    let mut inside = 0.0;
+    let (mut inside, mut counters) = (0.0, 0.0);
     let mut go = |wanted: &HostState, changes: std::ops::Range<usize>| {
         let begin = Instant::now();
         let proposal = reconciler.propose(wanted, None).expect("the namespace is ours");
@@ -93,7 +93,11 @@ fn run(part: &NodePlan, backend: Backend, folder: &Path, removes: bool) -> [f64;
             last = Instant::now();
         };
         reconciler.carry_out(wanted, &proposal, done).expect("the changes are sound");
-        ms(begin)
+        let took = ms(begin);
+        let begin = Instant::now();
+        reconciler.host().traffic_news(part.device.as_str()).expect("the device is there");
+        counters = ms(begin);
+        took
     };
     let apply = go(&all, part.peers.len()..usize::MAX);
     // What is read back is equal to what is wanted: no change is left to be made.
@@ -104,7 +108,7 @@ fn run(part: &NodePlan, backend: Backend, folder: &Path, removes: bool) -> [f64;
     if removes {
         reconciler.remove(|_| {}).expect("it can be removed");
     }
-    [wanted_ms, apply + wanted_ms, inside, look, more, ms(begin)]
+    [wanted_ms, apply + wanted_ms, inside, look, counters, more, ms(begin)]
 }
 
 /// The same peers by the kernel's own tool.

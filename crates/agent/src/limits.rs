@@ -30,6 +30,12 @@ pub const EVENTS_MAX: usize = 1_024;
 /// Changes that are logged one by one; of more, only how many there were.
 pub const CHANGES_LOGGED_MAX: usize = 12;
 
+/// What is read of where clients were when an agent before ended: a hundred thousand of them, at 130 bytes.
+pub const RECALL_BYTES_MAX: u64 = 16 << 20;
+
+/// Clients that are called at a time after a start: their handshakes take the processor some 10 ms.
+pub const RECALLED_AT_A_TIME_MAX: usize = 64;
+
 /// Receive buffer of the pinger: answers of some thousands of targets that arrive while it's not scheduled.
 pub const PING_RECEIVE_BYTES: i32 = 4 << 20;
 

@@ -122,10 +122,10 @@ pub const EXCHANGE_TWICE_MAX: usize = 16;
 pub const EXCHANGE_COMPARE_ALL_MAX: usize = 1_024;
 /// Milliseconds without news over a link after which it is another one's turn to compare: a round trip and a lost message.
 pub const EXCHANGE_COMPARE_MS: u64 = 1_000;
-/// Milliseconds for which a record counts as news, and the part that it is in is not compared: the longest round trip, and a message
+/// Milliseconds for which a claim counts as news, and the part that it is in is not compared: the longest round trip, and a message
 /// that is sent twice. Two nodes that compare it would each send the other some hundred records for one that is under way.
 pub const EXCHANGE_NEWS_MS: u64 = 1_000;
-/// Records that are news at a time, beyond which everything is compared: who learns very much is being told what it had missed.
+/// Claims that are news at a time, beyond which everything is compared: who learns very much is being told what it had missed.
 pub const EXCHANGE_NEWS_MAX: usize = 64;
 /// Records that one link has yet to carry, one by one; beyond this a comparison of summaries takes over.
 pub const EXCHANGE_PENDING_MAX: usize = 4_096;

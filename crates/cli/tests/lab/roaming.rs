@@ -114,3 +114,39 @@ fn move_penang(options: &str) -> u32 {
     assert!(penang.contains("with ie"), "{status}");
     answered
 }
+
+/// The process of a member's agent.
+fn agent_of(desk: &Desk, member: &str) -> i32 {
+    let (run, place) = (desk.path("run").display().to_string(), format!("/{member}"));
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_it = |pid: &i32| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&str> = line.trim_end_matches('\0').split('\0').collect();
+        words.get(1..3) == Some(&["lab", "agent"][..])
+            && words.last().is_some_and(|place_of| place_of.starts_with(&run) && place_of.ends_with(&place))
+    };
+    pids.find(is_it).unwrap_or_else(|| panic!("{member} has no agent"))
+}
+
+#[test]
+fn an_agent_that_starts_again_calls_the_clients_that_were_with_it() {
+    if !can_run("an_agent_that_starts_again_calls_the_clients_that_were_with_it", true, &["ping"]) {
+        return;
+    }
+    let desk = Desk::with("network.toml", NETWORK);
+    let lab = Running::start(&desk, "again", "network.toml --agents");
+    for (signal, how) in [(libc::SIGKILL, "killed"), (libc::SIGTERM, "ended")] {
+        // It is written down a second after it came where a client is.
+        assert!(lab.lab("exec cork ping -c 25 -i 0.1 -W 1 10.50.0.1").out.contains("bytes from"), "{how}");
+        let pid = agent_of(&desk, "ie");
+        // SAFETY: takes no pointers; the process is one of the lab that this test has started.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+        let ran = lab.lab("exec cork ping -c 120 -i 0.1 -W 1 10.50.0.1");
+        let answered = ran.out.lines().find_map(|line| line.strip_prefix("120 packets transmitted, "));
+        let answered: u32 = answered.and_then(|line| line.split(' ').next()?.parse().ok()).unwrap_or(0);
+        eprintln!("{how}: {answered} of 120 pings in twelve seconds answered");
+        // By itself it would notice after fifteen seconds.
+        assert!(answered > 50, "{how}: {ran}");
+    }
+}

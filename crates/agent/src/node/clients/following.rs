@@ -10,9 +10,9 @@ use wayleave_core::host::{Actual, Change, diff, expected_of, follow, wanted};
 use wayleave_core::names::Name;
 use wayleave_core::plan::Moves;
 
-use super::monotonic_us;
 use crate::node::agent::Agent;
 use crate::node::{Weight, log};
+use crate::system::clock::monotonic_us;
 
 /// Moves are made up for by a reconciliation after this time.
 const MAKE_UP: Duration = Duration::from_secs(1);

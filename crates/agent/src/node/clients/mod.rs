@@ -8,6 +8,7 @@ mod drain;
 mod flows;
 mod following;
 mod moves;
+mod recall;
 mod relay;
 mod server;
 
@@ -27,6 +28,7 @@ pub(super) use drain::Farewell;
 use drain::Gone;
 use following::Following;
 use moves::Moves;
+use recall::{CALL_INTERVAL, Recall};
 use relay::{Relay, Servers};
 pub(super) use server::OwnServer;
 
@@ -62,6 +64,7 @@ pub(super) struct Clients {
     look_at: Option<Instant>,
     pub(super) moves: Moves,
     following: Following,
+    recall: Recall,
 }
 
 impl Clients {
@@ -139,12 +142,18 @@ impl Agent {
         let is_first = self.clients.look_at.is_none();
         if is_first {
             self.listen(&device);
+            if self.reconciler.backend() == Backend::Engine {
+                self.clients.recall.begin(self.reconciler.place());
+            }
         }
         let signs = self.clients.count(news, is_first);
         self.clients.note(&signs);
         signs.into_iter().for_each(|sign| self.tell(sign));
+        self.recall_clients(&device);
+        self.keep_clients(&device, now, false);
         let interval = match self.reconciler.backend() {
             Backend::Kernel => LOOK_INTERVAL_KERNEL,
+            Backend::Engine if self.clients.recall.is_waiting() => CALL_INTERVAL,
             Backend::Engine => LOOK_INTERVAL,
         };
         self.clients.look_at = Some(now + interval.max(now.elapsed() * LOOK_SHARE));
@@ -155,6 +164,7 @@ impl Agent {
         if let Some(client) = self.clients.by_key.get(&key).cloned() {
             let sign = NodeEvent::ClientHere { client };
             self.clients.note(std::slice::from_ref(&sign));
+            self.clients.recall.keep_soon();
             self.tell(sign);
         }
     }
@@ -177,6 +187,9 @@ impl Agent {
 
     /// The device goes with the agent: clients that are still here are with nobody, which the others are told before.
     pub(super) fn release_clients(&mut self) {
+        if let Some(device) = self.part.entry.as_ref().map(|entry| entry.device.clone()) {
+            self.keep_clients(&device, Instant::now(), true);
+        }
         self.tell(NodeEvent::Ending);
         self.send_last();
         // The engine sends in threads of its own, which end with it.

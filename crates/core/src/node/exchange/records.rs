@@ -5,8 +5,9 @@
 //! time, and don't count in the digests, so that they can't come back from each other's memory.
 //!
 //! Records lie in as many buckets as a summary has digests. What differs is listed bucket by bucket, so that two nodes that
-//! have told each other the half of it differ in the other half only. Where few records are news, the parts that they are in are
-//! left out of a comparison: what differs there is under way, and told without one.
+//! have told each other the half of it differ in the other half only. Where few claims are news, the parts that they are in are
+//! left out of a comparison: what differs there is under way, and told without one. News of links are seldom, and come with nodes
+//! that are to be told everything.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -29,7 +30,7 @@ const NOT_COMPARED: u32 = u32::MAX;
 pub struct Records {
     known: Vec<Bucket>,
     count: usize,
-    /// The parts in which the last records that were new here lie, and when they came; one more than are waited for.
+    /// The parts in which the last claims that were new here lie, and when they came; one more than are waited for.
     news: VecDeque<(Time, usize)>,
     strangers: BTreeMap<Key, (Entry, Time)>,
 }
@@ -86,7 +87,9 @@ impl Records {
         if !known {
             return self.keep_stranger(key, entry, now);
         }
-        self.news.push_back((now, bucket(hash)));
+        if matches!(key, Key::Client(_)) {
+            self.news.push_back((now, bucket(hash)));
+        }
         if self.news.len() > EXCHANGE_NEWS_MAX + 1 {
             self.news.pop_front();
         }

@@ -12,8 +12,6 @@
 //! offer    client | 4 or 6 | address 4 or 16 | port 2 | label 12 or nothing; or client | 0 | port 2 | label
 //! ```
 //!
-//! A digest of all ones in a summary: this part is not to be compared.
-//!
 //! Lengths are exact: what has a byte too few or too many is refused as a whole, and nothing of it is used.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -79,7 +77,7 @@ pub enum Part {
     Summary {
         /// Whether it answers one, and so wants no answer.
         reply: bool,
-        /// One for each part of the records.
+        /// One for each part of the records; all ones: this part is not to be compared.
         digests: Box<[u32; BUCKETS]>,
     },
     /// A client that the receiver is to call.
