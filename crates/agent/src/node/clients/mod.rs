@@ -147,10 +147,14 @@ impl Agent {
             }
         }
         let signs = self.clients.count(news, is_first);
+        let came = signs.iter().any(|sign| matches!(sign, NodeEvent::ClientHere { .. }));
         self.clients.note(&signs);
         signs.into_iter().for_each(|sign| self.tell(sign));
         self.recall_clients(&device);
         self.keep_clients(&device, now, false);
+        if is_first || came {
+            self.clients.recall.keep_soon();
+        }
         let interval = match self.reconciler.backend() {
             Backend::Kernel => LOOK_INTERVAL_KERNEL,
             Backend::Engine if self.clients.recall.is_waiting() => CALL_INTERVAL,

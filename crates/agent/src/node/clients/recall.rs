@@ -161,10 +161,13 @@ impl Agent {
                 let name = self.clients.by_key.get(key);
                 name.is_some_and(|name| self.claims.of(name).is_none_or(|server| *server == self.part.name))
             };
+            // Who comes through another server is that one's to lead here again.
+            let relay = self.clients.relay.as_ref();
+            let is_led = |at: &SocketAddr| relay.is_some_and(|relay| relay.is_servers(at.ip()));
             let kept = description.peers.iter().filter_map(|peer| {
                 let key = PublicKey::from_bytes(peer.public_key.0);
                 let handshake = peer.last_handshake.filter(|at| age(*at) < SESSION && is_here(&key))?;
-                Some(Kept { key, endpoint: peer.endpoint?, handshake_s: handshake.as_secs() })
+                Some(Kept { key, endpoint: peer.endpoint.filter(|at| !is_led(at))?, handshake_s: handshake.as_secs() })
             });
             let kept = kept.collect();
             self.clients.recall.keep(self.reconciler.place(), kept);
