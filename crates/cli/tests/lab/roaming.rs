@@ -85,7 +85,8 @@ fn a_client_that_is_moved_between_two_packets_there_and_back_and_there_again_los
 
 #[test]
 fn a_client_of_another_make_that_is_moved_there_and_back_and_there_again_loses_one_packet_each_time_at_most() {
-    let test = "a_client_of_another_make_that_is_moved_there_and_back_and_there_again_loses_one_packet_each_time_at_most";
+    let test =
+        "a_client_of_another_make_that_is_moved_there_and_back_and_there_again_loses_one_packet_each_time_at_most";
     if can_run(test, true, &["ping", "nft", "wireguard-go"]) {
         let answered = move_penang("--clients wireguard-go");
         assert!(answered >= 157, "{answered} of 160");
