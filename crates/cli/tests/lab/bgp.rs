@@ -245,3 +245,25 @@ until_true "[ \$(learned 4) -eq 0 ]"; echo $(($(date +%s) - begin)); ask vps 'sh
     let hold: u64 = part(&ran, "hold")[0].parse().unwrap();
     assert!((5..=15).contains(&hold), "{ran}");
 }
+
+#[test]
+fn the_agent_makes_a_neighbours_device_and_leaves_the_host_as_it_was() {
+    let script = r#"
+host vps peer; wire vps 198.51.100.1/24 peer 198.51.100.2/24
+for n in vps peer; do "$W" key generate -o $n.key > $n.pub; done
+sed "s|@VPS@|$(cat vps.pub)|; s|@PEER@|$(cat peer.pub)|; s|^roa.*||; s|^endpoint.*|&\nplatform = \"agent\"\nservice_addresses = [\"172.22.132.180\"]|" template.toml > network.toml
+mkdir run-vps; export WAYLEAVE_RUNTIME_DIR=$PWD/run-vps
+state() { ip -n vps -o link | sed 's/ qlen.*//'; ip -n vps -o address | sed 's/ valid_lft.*//'; ip -n vps rule; ip -n vps -6 rule; ip -n vps route show table all; on vps nft list ruleset; }
+until_true "! ip -n vps address | grep tentative"; state > before
+ip netns exec vps "$W" agent --network network.toml --node vps --private-key vps.key --device engine --cleanup > agent.log 2>&1 & agent=$!
+until_true "on vps $W show"; until_true "on vps $W apply --network network.toml --node vps --dry-run 2>&1 | grep '^0 changes'"
+echo "== up"; ip -n vps -o address show dev wgn-peer | awk '{ print $4 }'; ip -n vps -4 rule | grep -c 'fwmark 0xc724 lookup'
+ip -n vps -o address show dev wg0 | grep -c 172.22.132.180; on vps nft list ruleset | grep -c 'iifname != "wgn-peer" accept'
+echo "== gone"; kill $agent; wait $agent; state > after; diff before after && echo same
+"#;
+    let name = "the_agent_makes_a_neighbours_device_and_leaves_the_host_as_it_was";
+    let Some(ran) = scenario(name, &[("template.toml", STRICT)], script) else { return };
+    let ran = ran.expect(0);
+    assert_eq!(part(&ran, "up"), ["fe80::1869/64", "2", "1", "2"], "{ran}");
+    assert_eq!(part(&ran, "gone"), ["same"], "{ran}");
+}
