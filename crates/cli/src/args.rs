@@ -57,6 +57,10 @@ pub enum Command {
     Status(StatusArgs),
     /// What on this host keeps the plan from working, or may, and what to do about it; exits with 4 if something can't work
     Doctor(DoctorArgs),
+    /// The BGP sessions of this host, worst first, and why one is down; exits with 4 if not all is as intended
+    Bgp(BgpArgs),
+    /// Which way BIRD sends packets to an address, why that way, and what else was possible; exits with 1 if there is none
+    Route(RouteArgs),
     /// Whether somebody in the network answers, how fast, and by which way; exits with 1 if nothing comes back
     Ping(PingArgs),
     /// The WireGuard device of this host's agent, in the words of `wg show`, with names
@@ -476,6 +480,43 @@ pub struct DoctorArgs {
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BgpArgs {
+    /// Which network, if several are on this host
+    pub network: Option<String>,
+    /// Ask a BIRD of anybody's by its control socket, such as /run/bird/bird.ctl, instead of the agent
+    #[arg(long, value_name = "PATH", conflicts_with = "network")]
+    pub socket: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RouteArgs {
+    /// An address
+    pub address: std::net::IpAddr,
+    /// Which network, if several are on this host
+    #[arg(long)]
+    pub network: Option<String>,
+    /// Ask a BIRD of anybody's by its control socket, such as /run/bird/bird.ctl, instead of the agent's
+    #[arg(long, value_name = "PATH", conflicts_with = "network")]
+    pub socket: Option<PathBuf>,
+    /// One of BIRD's tables, instead of those that it looks at by itself
+    #[arg(long, value_name = "TABLE", value_parser = symbol)]
+    pub table: Option<String>,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A name of BIRD's.
+fn symbol(text: &str) -> Result<String, String> {
+    let is_symbol =
+        !text.is_empty() && text.len() <= 64 && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+    is_symbol.then(|| text.to_owned()).ok_or_else(|| "a table's name has letters, digits and underscores".to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -72,6 +72,8 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Agent(args) => commands::host::agent::run(args),
         Command::Status(args) => commands::host::status::run(&args),
         Command::Doctor(args) => commands::host::doctor::run(&args),
+        Command::Bgp(args) => commands::host::bgp::run(&args),
+        Command::Route(args) => commands::host::route::run(&args),
         Command::Ping(args) => commands::host::ping::run(&args),
         Command::Show { network } => commands::host::status::show(network.as_deref()),
         Command::Reload { network } => {

@@ -9,11 +9,13 @@ pub mod protocols;
 pub mod reply;
 pub mod routes;
 mod service;
+mod session;
 mod socket;
 pub mod status;
 mod supervisor;
 
 pub use hands::{Paths, Seen};
 pub use service::{End, Report, Service};
+pub use session::{Tunnel, sessions};
 pub use socket::{Connection, SocketError};
 pub use supervisor::{Mode, Step, Supervisor, Trouble};

@@ -3,6 +3,7 @@
 //! Only the directory's owner may enter it. Messages are versioned and bounded ([`mod@line`]); one request per connection, each connection in
 //! a thread of its own, so that a slow asker holds nobody up. [`Snapshot`] is all that people are ever shown of an agent.
 
+mod bgp;
 pub mod client;
 pub mod line;
 pub mod server;
@@ -17,6 +18,7 @@ use wayleave_core::host::KeyPaths;
 use self::line::Protocol;
 use crate::limits::{CONTROL_REQUEST_BYTES_MAX, CONTROL_RESPONSE_BYTES_MAX};
 
+pub use bgp::{BgpSnapshot, SessionSnapshot};
 pub use snapshot::{DeviceSnapshot, Health, MemberSnapshot, MoveSnapshot, ReadySnapshot, Snapshot};
 
 /// How an agent and the commands talk.

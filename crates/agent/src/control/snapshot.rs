@@ -31,6 +31,9 @@ pub struct Snapshot {
     /// Whether it is ready for clients, on entry nodes that clients roam between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<ReadySnapshot>,
+    /// BGP, on nodes that speak it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bgp: Option<super::BgpSnapshot>,
     /// The node's device.
     pub device: DeviceSnapshot,
     /// Everybody else in the network, worst first.

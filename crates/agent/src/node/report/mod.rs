@@ -57,6 +57,7 @@ impl Agent {
             health: worst.unwrap_or(Health::Fine).min(own_health),
             problems,
             ready: self.ready_snapshot(),
+            bgp: None,
             device: DeviceSnapshot {
                 name: device,
                 backend: self.reconciler.backend().to_string(),

@@ -5,10 +5,12 @@
 
 pub mod agent;
 pub mod apply;
+pub mod bgp;
 pub mod client_watch;
 pub mod doctor;
 pub mod drain;
 pub mod ping;
+pub mod route;
 pub mod status;
 
 use std::os::unix::fs::MetadataExt as _;

@@ -1,0 +1,76 @@
+//! How BGP is on a node, as it crosses the control socket: part of the snapshot, and printed by itself.
+//!
+//! Plain values with units in their names, in a format with a version; what they mean was judged by `bird`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Health;
+
+/// BIRD and its sessions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BgpSnapshot {
+    /// `wayleave.bgp`.
+    pub schema: String,
+    /// The version of this format: 1.
+    pub version: u32,
+    /// `running`, `starting`, `down`, `silent`.
+    pub bird: String,
+    /// BIRD's version.
+    pub bird_version: Option<String>,
+    /// BIRD's router id.
+    pub router_id: Option<String>,
+    /// Its control socket.
+    pub socket: PathBuf,
+    /// What is wrong with BIRD itself, if anything.
+    pub problem: Option<String>,
+    /// All sessions, worst first.
+    pub sessions: Vec<SessionSnapshot>,
+}
+
+impl BgpSnapshot {
+    /// As bad as its worst.
+    pub fn health(&self) -> Health {
+        let worst = self.sessions.iter().map(|session| session.health).filter(|health| *health != Health::Idle).min();
+        let own = if self.problem.is_none() { Health::Fine } else { Health::Degraded };
+        worst.unwrap_or(Health::Fine).min(own)
+    }
+}
+
+/// A BGP session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionSnapshot {
+    /// The neighbour or node; BIRD's name of it where there is no plan.
+    pub name: String,
+    /// BIRD's name of it.
+    pub protocol: String,
+    /// `external` or `internal`.
+    pub kind: String,
+    /// The other side's address.
+    pub address: String,
+    /// The other side's AS number.
+    pub asn: u32,
+    /// The device that it goes over, as far as that is known.
+    pub device: Option<String>,
+    /// Seconds since the last WireGuard handshake with it, where it has a device of its own.
+    pub handshake_age_s: Option<u64>,
+    /// The state, in BGP's words.
+    pub state: String,
+    /// For how many seconds.
+    pub since_s: Option<u64>,
+    /// Routes that came, if BIRD keeps those that it refuses.
+    pub received_routes: Option<u64>,
+    /// Routes that came and were accepted.
+    pub accepted_routes: Option<u64>,
+    /// Routes that were sent.
+    pub exported_routes: Option<u64>,
+    /// Seconds after which the session ends if nothing comes.
+    pub hold_left_s: Option<f64>,
+    /// What went wrong last, in BIRD's words.
+    pub last_error: Option<String>,
+    /// How it is.
+    pub health: Health,
+    /// Why, in a few words.
+    pub reason: String,
+}
