@@ -72,3 +72,12 @@ pub const HTTP_CONNECTIONS_MAX: usize = 256;
 
 /// A request over HTTP, with what browsers and proxies add.
 pub const HTTP_REQUEST_BYTES_MAX: usize = 8_192;
+
+/// Connections to a looking glass at a time: each has a thread, and may ask BIRD something.
+pub const GLASS_CONNECTIONS_MAX: usize = 16;
+
+/// A request to a looking glass with its headers: browsers send some 2 KB.
+pub const GLASS_REQUEST_BYTES_MAX: usize = 16_384;
+
+/// An answer of a looking glass: all protocols of a large router.
+pub const GLASS_ANSWER_BYTES_MAX: usize = 1 << 20;

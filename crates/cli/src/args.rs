@@ -61,6 +61,8 @@ pub enum Command {
     Bgp(BgpArgs),
     /// Which way BIRD sends packets to an address, why that way, and what else was possible; exits with 1 if there is none
     Route(RouteArgs),
+    /// Let others ask this host's BIRD over HTTP, as the front ends of bird-lg do, and change nothing
+    LookingGlass(GlassArgs),
     /// Whether somebody in the network answers, how fast, and by which way; exits with 1 if nothing comes back
     Ping(PingArgs),
     /// The WireGuard device of this host's agent, in the words of `wg show`, with names
@@ -510,6 +512,21 @@ pub struct RouteArgs {
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct GlassArgs {
+    /// Which network, if several are on this host
+    pub network: Option<String>,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
+    pub listen: std::net::SocketAddr,
+    /// Listen at an address that everybody can reach, too
+    #[arg(long)]
+    pub public: bool,
+    /// Ask a BIRD of anybody's by its control socket, such as /run/bird/bird.ctl, instead of the agent's
+    #[arg(long, value_name = "PATH", conflicts_with = "network")]
+    pub socket: Option<PathBuf>,
 }
 
 /// A name of BIRD's.

@@ -74,6 +74,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Doctor(args) => commands::host::doctor::run(&args),
         Command::Bgp(args) => commands::host::bgp::run(&args),
         Command::Route(args) => commands::host::route::run(&args),
+        Command::LookingGlass(args) => commands::host::looking_glass::run(&args),
         Command::Ping(args) => commands::host::ping::run(&args),
         Command::Show { network } => commands::host::status::show(network.as_deref()),
         Command::Reload { network } => {

@@ -7,6 +7,8 @@
 
 #[path = "agent/attack.rs"]
 mod attack;
+#[path = "agent/bgp.rs"]
+mod bgp;
 mod desk;
 #[path = "agent/kernel.rs"]
 mod kernel;
@@ -336,7 +338,7 @@ agent() {
     n=$1; shift
     (export WAYLEAVE_RUNTIME_DIR=$PWD/run-$n; exec nsenter --net=/run/netns/$n unshare -m sh -c \
         'mkdir -p /run/wireguard; mount --bind "wg-'$n'" /run/wireguard; exec setpriv --no-new-privs \
-        --bounding-set=-all,+net_admin,+net_raw "$W" agent "$@"' sh \
+        --bounding-set=-all,+net_admin,+net_raw,+net_bind_service "$W" agent "$@"' sh \
         --node $n --private-key $n.key --device engine "$@") >> $n.log 2>&1 &
     echo $! > $n.pid
     until_true "on $n $W show"
@@ -350,8 +352,8 @@ echo "== rights"; grep CapEff /proc/$(cat b.pid)/status; on b "$W" status | sed 
     let Some(ran) = scenario_with("systemd_takes_the_unit_file", &programs, &script) else { return };
     assert!(part(&ran, "verify").is_empty(), "{ran}");
     let rights = part(&ran, "rights");
-    // CAP_NET_ADMIN is 12, CAP_NET_RAW 13.
-    assert_eq!(rights[0], "CapEff:\t0000000000003000", "{ran}");
+    // CAP_NET_BIND_SERVICE is 10, CAP_NET_ADMIN 12, CAP_NET_RAW 13.
+    assert_eq!(rights[0], "CapEff:\t0000000000003400", "{ran}");
     assert!(rights[1].starts_with("b of two: fine"), "{ran}");
     assert!(rights[2].contains("does not exist"), "{ran}");
 }

@@ -2,8 +2,9 @@
 //!
 //! [`Connection`] asks over its control socket, within bounds; what comes back is taken apart by pure readers ([`reply`],
 //! [`status`], [`protocols`], [`routes`]) that were fed rubbish. [`Supervisor`] decides what is to be done about a BIRD, ours or the
-//! administrator's, and [`Service`] does it in a thread of its own. What BIRD is told is `core`'s to decide and to write.
+//! administrator's, and [`Service`] does it in a thread of its own; [`glass`] lets others ask over HTTP. What BIRD is told is `core`'s to decide and to write.
 
+pub mod glass;
 mod hands;
 pub mod protocols;
 pub mod reply;

@@ -137,6 +137,10 @@ impl Keeper {
             }
             let Some(step) = self.supervisor.poll(self.began.elapsed()) else { break };
             let outcome = self.hands.carry_out(&step);
+            if step == Step::Stop {
+                // Nothing is wanted: nothing is left.
+                self.hands.remove_files();
+            }
             self.supervisor.handle(outcome, self.began.elapsed());
         }
     }

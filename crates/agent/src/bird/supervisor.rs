@@ -49,7 +49,7 @@ pub enum Step {
     Confirm,
     /// Ask how it is.
     Look,
-    /// End it in good order: routes are withdrawn.
+    /// End it in good order, so that it takes its routes back; its files are of no use any more.
     Stop,
     /// End it at once.
     Kill,
@@ -265,6 +265,7 @@ impl Supervisor {
             }
             (Step::Stop, _) => {
                 (self.state, self.in_force, self.silent_since) = (State::Down { retry_at: now }, None, None);
+                (self.stage, self.installed, self.has_file) = (Stage::Written, None, false);
             }
             (Step::Kill, _) => self.fall(now, Duration::ZERO, "BIRD did not answer, and was killed".into()),
             (Step::Check(text), Err(Trouble::Refused(why))) => self.refused = Some((text, why)),

@@ -15,11 +15,11 @@ use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::network::{Endpoint, Host};
 use wayleave_core::plan::{Claims, KeyNeed, LinkStates, Member, NodePlan, Plan, merge, part, plan_now};
 
+use super::bird::Bird;
 use super::clients::{Clients, Farewell, OwnServer};
 use super::failover::Failover;
-use super::names::Names;
 use super::paths::Paths;
-use super::peers::Peers;
+use super::peers::{Names, Peers};
 use super::report::{HealthAnswers, Ready};
 use super::{AgentError, Event, Options, Reading, Weight, chain, log, sources};
 use crate::control::server::Asked;
@@ -57,6 +57,7 @@ pub struct Agent {
     pub(super) clients: Clients,
     pub(super) wanted: HostState,
     pub(super) names: Names,
+    pub(super) bird: Bird,
     pub(super) paths: Paths,
     pub(super) started: Instant,
     /// What is wrong now, by what it is about.
@@ -110,6 +111,7 @@ impl Agent {
             clients: Clients::default(),
             wanted: HostState::default(),
             names: Names::default(),
+            bird: Bird::default(),
             paths: Paths::default(),
             started: now,
             problems: Default::default(),
@@ -224,6 +226,7 @@ impl Agent {
             Event::ServerAnswered => self.handle_server_echo(),
             Event::Answering(answering) => self.handle_answering(&answering),
             Event::PathsMeasured(measured) => self.handle_paths(measured),
+            Event::Bird(report) => self.handle_bird(*report),
             Event::Asked(Asked { request, answer }) => {
                 let response = self.answer(request);
                 // Whoever asked may be gone.
@@ -365,6 +368,7 @@ impl Agent {
                 (self.look_at, self.retry) = (now + again, RETRY_MIN);
                 self.set_problem("host", None);
                 self.measure_paths();
+                self.follow_bird();
             }
             Err(error) => {
                 self.look_at = now + self.retry;
@@ -439,6 +443,7 @@ impl Agent {
         } else {
             self.leave_links();
         }
+        self.end_bird();
         let _ = std::fs::remove_file(self.socket_path());
         if !self.options.cleanup {
             return log(Weight::Notice, "ended; what was set up stays");

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use wayleave_core::keys::PublicKey;
 
 use super::clients::Came;
+use crate::bird::Report;
 use crate::control::server::Asked;
 use crate::ping::PathMtu;
 use crate::system::signals::Signal;
@@ -53,6 +54,8 @@ pub enum Event {
     Answering(BTreeSet<IpAddr>),
     /// How large packets may be on the ways to some addresses: by the first hop, and as measured.
     PathsMeasured(Vec<(IpAddr, Option<u16>, Option<PathMtu>)>),
+    /// How BIRD is.
+    Bird(Box<Report>),
     /// Somebody asks.
     Asked(Asked),
 }

@@ -7,11 +7,11 @@
 
 mod agent;
 mod answer;
+mod bird;
 mod clients;
 mod event;
 mod failover;
 mod links;
-mod names;
 mod paths;
 mod peers;
 mod report;

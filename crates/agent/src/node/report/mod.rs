@@ -18,7 +18,7 @@ pub(super) use ready::Ready;
 
 use super::agent::Agent;
 use super::peers::age;
-use crate::control::{DeviceSnapshot, Health, MemberSnapshot, Snapshot};
+use crate::control::{BgpSnapshot, DeviceSnapshot, Health, MemberSnapshot, Snapshot};
 
 /// The word for a path that is one link.
 const DIRECT: &str = "direct";
@@ -46,6 +46,8 @@ impl Agent {
         let problems: Vec<String> = self.problems.values().cloned().collect();
         let worst = members.iter().map(|member| member.health).filter(|health| *health != Health::Idle).min();
         let own_health = if problems.is_empty() { Health::Fine } else { Health::Degraded };
+        let bgp = self.bgp_snapshot();
+        let bgp_health = bgp.as_ref().map_or(Health::Fine, BgpSnapshot::health);
         Snapshot {
             schema: "wayleave.snapshot".into(),
             version: 1,
@@ -54,10 +56,10 @@ impl Agent {
             generation: self.part.generation,
             pid: std::process::id(),
             uptime_s: self.started.elapsed().as_secs(),
-            health: worst.unwrap_or(Health::Fine).min(own_health),
+            health: worst.unwrap_or(Health::Fine).min(own_health).min(bgp_health),
             problems,
             ready: self.ready_snapshot(),
-            bgp: None,
+            bgp,
             device: DeviceSnapshot {
                 name: device,
                 backend: self.reconciler.backend().to_string(),

@@ -9,6 +9,7 @@ pub mod bgp;
 pub mod client_watch;
 pub mod doctor;
 pub mod drain;
+pub mod looking_glass;
 pub mod ping;
 pub mod route;
 pub mod status;

@@ -9,7 +9,7 @@ use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use super::Event;
+use crate::node::Event;
 
 /// Until the next lookup of a name that has no address, or whose peer does not answer.
 const SOON: Duration = Duration::from_secs(10);

@@ -3,6 +3,8 @@
 //! Peers come by name from the plan, by address with messages and by key from the device. With ten thousand of them none may be
 //! searched for one by one: all three are looked up here.
 
+mod names;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -11,6 +13,8 @@ use wayleave_core::keys::PublicKey;
 use wayleave_core::names::Name;
 use wayleave_core::plan::{NodePlan, PeerPlan};
 use wayleave_engine::PeerTraffic;
+
+pub(super) use names::Names;
 
 /// The places of peers in a node's plan, and their counters.
 #[derive(Debug, Default)]
