@@ -51,6 +51,8 @@ pub enum Devices {
 pub struct Engines {
     devices: BTreeMap<String, Device>,
     folder: Option<PathBuf>,
+    /// Which one each is of several with the same key.
+    numbers: BTreeMap<String, u8>,
 }
 
 impl Devices {
@@ -75,7 +77,7 @@ impl Devices {
     pub(super) fn make(&mut self, netlink: &mut Netlink, name: &str) -> Result<(), HostError> {
         match self {
             Devices::Kernel(_) => Ok(netlink.add_wireguard(name)?),
-            Devices::Engine(Engines { devices, folder }) => {
+            Devices::Engine(Engines { devices, folder, numbers }) => {
                 let tun = Tun::create(name).map_err(|source| HostError::Tun { device: name.into(), source })?;
                 let usual = wayleave_engine::uapi::default_path(name);
                 let socket = folder.as_ref().map_or(usual, |folder| folder.join(format!("{name}.sock")));
@@ -83,10 +85,29 @@ impl Devices {
                 options.timing.source_grace = SOURCE_GRACE;
                 let device =
                     Device::start(options).map_err(|source| HostError::Engine { device: name.into(), source })?;
+                let number = numbers.get(name).copied();
                 devices.insert(name.into(), device);
-                Ok(())
+                self.number(name, number)
             }
         }
+    }
+
+    /// Notes which one a device is of several with the same key, and tells it if it is there. The kernel's can't be told.
+    pub(super) fn set_number(&mut self, name: &str, number: Option<u8>) -> Result<(), HostError> {
+        let Devices::Engine(engines) = self else { return Ok(()) };
+        match number {
+            Some(number) => engines.numbers.insert(name.into(), number),
+            None => engines.numbers.remove(name),
+        };
+        self.number(name, number)
+    }
+
+    fn number(&mut self, name: &str, number: Option<u8>) -> Result<(), HostError> {
+        let is_there = matches!(self, Devices::Engine(engines) if engines.devices.contains_key(name));
+        if number.is_none() || !is_there {
+            return Ok(());
+        }
+        self.configure(name, &ConfigureDevice { number, ..ConfigureDevice::default() })
     }
 
     /// Removes a device.

@@ -178,12 +178,12 @@ impl Host {
         called.transpose().map(drop).map_err(|source| HostError::Engine { device: device.into(), source })
     }
 
-    /// Tells a device of the engine which one it is of several with the same key.
+    /// Which one a device of the engine is of several with the same key: told to it now, and whenever it is made anew.
     ///
     /// # Errors
-    /// If there is no such device.
+    /// If the device has ended.
     pub fn set_number(&mut self, device: &str, number: Option<u8>) -> Result<(), HostError> {
-        self.devices.configure(device, &ConfigureDevice { number, ..ConfigureDevice::default() })
+        self.devices.set_number(device, number)
     }
 
     /// What runs WireGuard here.

@@ -131,6 +131,7 @@ impl Agent {
             farewell: None,
         };
         agent.set_endpoints();
+        agent.follow_servers();
         agent.leave_running_device();
         Ok(agent)
     }

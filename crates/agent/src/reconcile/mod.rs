@@ -80,7 +80,6 @@ impl Reconciler {
     /// If another program has it, or the kernel can't be talked to.
     pub fn open(network: &Name, choice: Choice) -> Result<Reconciler, ReconcileError> {
         let place = place(network);
-        directory::make(&place)?;
         let lock = lock(&place)?.ok_or_else(|| ReconcileError::Busy(network.clone()))?;
         let originals = Originals::load(&place)?;
         let host = Host::open(choice)?.with_firewalls(&place);
@@ -169,11 +168,12 @@ pub fn is_asked(place: &Path) -> bool {
     UnixStream::connect(place.join(SOCKET)).is_ok()
 }
 
-/// Locks a directory. A program that is just ending holds its lock longer than its socket answers: the kernel takes its
-/// interfaces down first, which can take a while on a busy machine.
+/// Makes and locks a directory. A program that is just ending holds its lock longer than its socket answers: the kernel takes its
+/// interfaces down first, which can take a while on a busy machine. It may remove the directory at its end.
 fn lock(place: &Path) -> Result<Option<File>, DirectoryError> {
     let begin = Instant::now();
     loop {
+        directory::make(place)?;
         match directory::lock(place)? {
             None if begin.elapsed() < ENDING_MAX && !is_asked(place) => std::thread::sleep(ENDING_MAX / 100),
             outcome => return Ok(outcome),

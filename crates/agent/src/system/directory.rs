@@ -84,16 +84,21 @@ fn trust(path: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, words))
 }
 
-/// Locks a directory by the file `lock` in it; nothing if somebody else holds the lock.
+/// Locks a directory by the file `lock` in it; nothing if somebody else holds the lock, or is just removing the directory.
 ///
 /// # Errors
 /// What the file system refuses.
 pub fn lock(path: &Path) -> Result<Option<File>, DirectoryError> {
     let file = path.join("lock");
-    let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(refusal("open", &file))?;
+    let lock = match File::options().create(true).truncate(false).write(true).open(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(refusal("open", &file))?,
+    };
     // SAFETY: the descriptor is open; flock touches no memory.
     if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-        return Ok(Some(lock));
+        // Who held it may have removed the file with its directory: a lock on that keeps nobody out.
+        let is_there = lock.metadata().is_ok_and(|lock| lock.nlink() > 0);
+        return Ok(is_there.then_some(lock));
     }
     let error = io::Error::last_os_error();
     if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(refusal("lock", &file)(error)) }
@@ -115,6 +120,20 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, chown};
 
     use super::*;
+
+    #[test]
+    fn a_directory_that_its_holder_removes_is_not_locked_by_who_waited_for_it() {
+        let place = std::env::temp_dir().join(format!("wayleave-lock-{}", std::process::id()));
+        make(&place).unwrap();
+        let held = lock(&place).unwrap().expect("nobody else has it");
+        assert!(lock(&place).unwrap().is_none() && is_locked(&place));
+        fs::remove_dir_all(&place).unwrap();
+        assert!(lock(&place).unwrap().is_none(), "there is none");
+        drop(held);
+        make(&place).unwrap();
+        assert!(lock(&place).unwrap().is_some());
+        fs::remove_dir_all(place).unwrap();
+    }
 
     #[test]
     fn a_directory_that_others_own_or_may_write_is_refused() {

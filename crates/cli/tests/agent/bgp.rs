@@ -126,7 +126,7 @@ for n in b a; do on $n bird -f -c $n.conf -s $n.ctl -P $n.birdpid & until_true "
 fn any_birds_sessions_and_ways_are_told_with_what_is_wrong_and_why_they_are_chosen() {
     let script = r#"
 until_true "on a $W bgp --socket a.ctl | grep 'limited: it sent more'"
-until_true "[ $(on a $W bgp --socket a.ctl | grep -c Established) = 2 ]"
+until_true "[ \$(on a $W bgp --socket a.ctl | grep -c Established) = 2 ]"
 until_true "on a $W route 172.20.1.7 --socket a.ctl | grep second"
 echo "== bgp"; on a "$W" bgp --socket a.ctl || echo "exit $?"
 echo "== route"; on a "$W" route 172.20.1.7 --socket a.ctl

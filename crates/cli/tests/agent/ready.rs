@@ -1,10 +1,11 @@
 //! When an entry node says that it is ready for clients: by a TCP port for health checks, and in words.
 //!
-//! Two entry nodes on one wire. `open NODE` says whether its port accepts a connection, asked from the other's namespace.
+//! Two entry nodes on one wire, and one that is never there. `open NODE` says whether its port accepts a connection, asked from the other's namespace.
 
 use crate::{part, scenario_with};
 
 const ENTRIES: &str = r#"
+"$W" key generate -o c.key > c.pub
 "$W" key generate -o entry.key > entry.pub; "$W" key generate -o laptop.key > laptop.pub
 cat > network.toml <<T
 [network]
@@ -21,6 +22,11 @@ platform = "agent"
 [nodes.b]
 endpoint = "192.0.2.2"
 public_key = "$(cat b.pub)"
+entry = true
+platform = "agent"
+[nodes.c]
+endpoint = "192.0.2.3"
+public_key = "$(cat c.pub)"
 entry = true
 platform = "agent"
 [clients.laptop]
@@ -65,7 +71,7 @@ echo "== end"
     says("step", &["503 Service Unavailable|not yet in step"]);
     says("drain", &["503 Service Unavailable|draining: it was asked to take no more clients|", "200 OK|ok|"]);
     says("device", &["503 Service Unavailable|wg-clients is not up|", "mended"]);
-    says("isolated", &["503 Service Unavailable|cut off from the backbone: no link with b works|"]);
+    says("isolated", &["503 Service Unavailable|cut off from the backbone: no link with b, c works|"]);
 }
 
 #[test]
@@ -108,6 +114,6 @@ echo "== ended"; kill $(cat a.pid); until_true "! open a"; echo closed
     );
     says("forwarding", &["packets of clients are not passed on: can't find the way to"]);
     says("device", &["repaired"]);
-    says("isolated", &["cut off from the backbone: no link with b works"]);
+    says("isolated", &["cut off from the backbone: no link with b, c works"]);
     says("ended", &["closed"]);
 }

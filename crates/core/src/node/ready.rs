@@ -38,7 +38,7 @@ pub enum NotReady {
     /// It does not know yet how the links are.
     #[error("not yet in step with the other nodes")]
     OutOfStep,
-    /// None of the others can be reached.
+    /// None of the others, of which there are several, can be reached.
     #[error("cut off from the backbone: no link with {} works", names(.0))]
     Isolated(Vec<Name>),
     /// Packets end here.
@@ -59,9 +59,11 @@ pub fn against(condition: &Condition) -> Vec<NotReady> {
     all
 }
 
-/// One that works is enough: the others are reached over it. Who has no others is not cut off from them.
+/// One that works is enough: the others are reached over it. Who has no others is not cut off from them; who has only one can't tell
+/// whether that one is dead, and being the last of two it had better go on: if both closed, a load balancer would send clients to
+/// the dead one as well.
 fn isolation(condition: &Condition) -> Option<NotReady> {
-    let is_cut_off = !condition.backbone.is_empty() && condition.backbone.iter().all(|(_, works)| !works);
+    let is_cut_off = condition.backbone.len() > 1 && condition.backbone.iter().all(|(_, works)| !works);
     is_cut_off.then(|| NotReady::Isolated(condition.backbone.iter().map(|(name, _)| name.clone()).collect()))
 }
 
@@ -118,9 +120,10 @@ mod tests {
     }
 
     #[test]
-    fn one_link_of_the_backbone_is_enough_and_who_has_none_needs_none() {
+    fn one_link_of_the_backbone_is_enough_and_the_last_of_two_goes_on() {
         check(|now| now.backbone[0].1 = false, &[]);
         check(|now| now.backbone.clear(), &[]);
+        check(|now| now.backbone = vec![(name("b"), false)], &[]);
     }
 
     #[test]

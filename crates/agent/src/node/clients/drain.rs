@@ -90,7 +90,7 @@ impl Agent {
         }
     }
 
-    fn client_key(&self, client: &Name) -> Option<PublicKey> {
+    pub(super) fn client_key(&self, client: &Name) -> Option<PublicKey> {
         self.part.entry.iter().flat_map(|entry| &entry.peers).find(|peer| peer.name == *client)?.public_key
     }
 

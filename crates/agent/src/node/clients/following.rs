@@ -4,9 +4,11 @@
 //! number of clients; where that can't be done, or many move at a time, everything is planned anew and compared. Either way there
 //! is no look at the host, which a reconciliation makes up for later: it finds nothing to do.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use wayleave_core::host::{Actual, Change, diff, expected_of, follow, wanted};
+use ipnet::IpNet;
+use wayleave_core::host::{Actual, Backend, Change, PeerRef, diff, expected_of, follow, wanted};
 use wayleave_core::names::Name;
 use wayleave_core::plan::Moves;
 
@@ -20,6 +22,9 @@ const MAKE_UP: Duration = Duration::from_secs(1);
 const MAKE_UP_SHARE: u32 = 50;
 /// Clients that move at a time, beyond which planning anew is the cheaper way: at the start, or when a server dies.
 const FOLLOWED_MAX: usize = 256;
+
+/// Prefixes of a network up to which packets that take the detour over a client's earlier server are let in.
+const DETOUR_PREFIXES_MAX: usize = 1_024;
 
 /// Whether moves can be followed prefix by prefix.
 #[derive(Debug, Default)]
@@ -52,6 +57,8 @@ impl Agent {
             log(Weight::Notice, &words);
             if self.claims.of(client) == Some(&self.part.name) && server.is_some() {
                 self.note_gone(client);
+                let left = self.client_key(client).map(|key| (key, Instant::now()));
+                self.clients.left.extend(left);
             }
             self.claims.set(client, server.as_ref());
         }
@@ -59,7 +66,10 @@ impl Agent {
             self.clients.following = Following::Behind;
             return;
         }
+        let came = changed.iter().zip(&left).filter(|((_, server), _)| server.as_ref() == Some(&self.part.name));
+        let detours = self.detours(&came.filter_map(|(_, left)| left.as_ref()).collect());
         let changes = self.follow_moves(&changed).or_else(|| self.plan_moves());
+        let changes = changes.map(|changes| detours.into_iter().chain(changes).collect::<Vec<_>>());
         let done = changes.is_some_and(|changes| self.reconciler.expect(&changes).is_ok());
         for ((client, server), left) in changed.iter().zip(&left).filter(|_| done) {
             let came = server.as_ref() == Some(&self.part.name);
@@ -75,6 +85,20 @@ impl Agent {
         let known = (&self.states, &self.claims);
         let moves = Moves::new(network, ledger, known, &self.part, &self.intended.routes);
         moves.map_or(Following::Never, |moves| Following::By(Box::new(moves)))
+    }
+
+    /// What lets in packets for clients that have just come: who has not heard of it yet sends to the server where they were,
+    /// which passes it on to this one. So for a moment those servers may send from everything, as relays may.
+    fn detours(&self, before: &BTreeSet<&Name>) -> Vec<Change> {
+        if self.reconciler.backend() != Backend::Engine || self.part.routes.len() > DETOUR_PREFIXES_MAX {
+            return Vec::new();
+        }
+        let peers = self.part.peers.iter().filter(|peer| before.contains(&peer.name));
+        let with_key = peers.filter_map(|peer| Some(PeerRef { key: peer.public_key?, name: Some(peer.name.clone()) }));
+        let device = &self.part.device;
+        let expect =
+            |peer: PeerRef, prefix: &IpNet| Change::ExpectPrefix { device: device.clone(), peer, prefix: *prefix };
+        with_key.flat_map(|peer| self.part.routes.iter().map(move |prefix| expect(peer.clone(), prefix))).collect()
     }
 
     /// The changes of single prefixes; none if they can't be told.

@@ -44,6 +44,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL_KERNEL: Duration = Duration::from_millis(200);
 /// A look may take this share of the time at most: with thousands of clients the kernel's device is looked at less often.
 const LOOK_SHARE: u32 = 20;
+/// What came of a client for so long after it has gone to another server was under way: packets that this one passed on, in no
+/// certain order with that one's claim.
+const SPILL: Duration = Duration::from_millis(500);
 /// Length of a handshake initiation (WireGuard whitepaper, section 5.4.2).
 const INITIATION_BYTES: u64 = 148;
 /// What the engine may take to send the last messages.
@@ -54,6 +57,10 @@ const FAREWELL: Duration = Duration::from_millis(50);
 pub(super) struct Clients {
     by_key: HashMap<PublicKey, Name>,
     counted: HashMap<PublicKey, PeerTraffic>,
+    /// When that was.
+    counted_at: Option<Instant>,
+    /// Clients that have gone to another server since, or shortly before.
+    left: HashMap<PublicKey, Instant>,
     /// What hears the engine's device.
     relay: Option<Relay>,
     /// This device's number among the entry nodes, as it was told.
@@ -74,6 +81,7 @@ impl Clients {
         self.by_key = all.filter_map(|peer| Some((peer.public_key?, peer.name.clone()))).collect();
         let by_key = &self.by_key;
         self.counted.retain(|key, _| by_key.contains_key(key));
+        self.left.retain(|key, _| by_key.contains_key(key));
         self.following = Following::default();
     }
 
@@ -88,13 +96,15 @@ impl Clients {
 
     /// The device is made anew, or gone.
     pub(super) fn forget_device(&mut self) {
-        (self.relay, self.number, self.look_at) = (None, None, None);
+        (self.relay, self.look_at, self.counted_at) = (None, None, None);
         self.counted.clear();
+        self.left.clear();
         self.gone.clear();
     }
 
     /// Takes note of what the device has counted, and says what it means. What is there at the first look is not new.
-    fn count(&mut self, news: Vec<PeerTraffic>, is_first: bool) -> Vec<NodeEvent> {
+    fn count(&mut self, news: Vec<PeerTraffic>, is_first: bool, now: Instant) -> Vec<NodeEvent> {
+        let since = self.counted_at.replace(now);
         let mut signs = Vec::new();
         for traffic in news {
             let key = PublicKey::from_bytes(traffic.public_key.0);
@@ -105,12 +115,21 @@ impl Clients {
             if is_first {
                 signs.extend(is_live.then_some(NodeEvent::ClientHeard { client }));
             } else if traffic.last_handshake.is_some() && traffic.last_handshake != had.0 {
-                signs.push(NodeEvent::ClientHere { client });
+                let is_later = self.is_later(&key, since, Duration::ZERO);
+                signs.extend(is_later.then_some(NodeEvent::ClientHere { client }));
             } else if has_spoken(had.1, traffic.rx_bytes) {
-                signs.push(NodeEvent::ClientHeard { client });
+                let is_later = self.is_later(&key, since, SPILL);
+                signs.extend(is_later.then_some(NodeEvent::ClientHeard { client }));
             }
         }
+        self.left.retain(|_, left| since.is_none_or(|since| since < *left + SPILL));
         signs
+    }
+
+    /// Whether all that was counted since then came when a client had been gone to another server for some time: otherwise it may
+    /// be from before, and no sign that it is back.
+    fn is_later(&self, client: &PublicKey, since: Option<Instant>, spill: Duration) -> bool {
+        self.left.get(client).is_none_or(|left| since.is_some_and(|since| since >= *left + spill))
     }
 }
 
@@ -146,7 +165,7 @@ impl Agent {
                 self.clients.recall.begin(self.reconciler.place());
             }
         }
-        let signs = self.clients.count(news, is_first);
+        let signs = self.clients.count(news, is_first, now);
         let came = signs.iter().any(|sign| matches!(sign, NodeEvent::ClientHere { .. }));
         self.clients.note(&signs);
         signs.into_iter().for_each(|sign| self.tell(sign));
@@ -211,10 +230,15 @@ impl Agent {
 
     /// Tells the device which one it is of those that share its key, and the relay where the others are.
     pub(super) fn follow_servers(&mut self) {
-        let (Some(entry), Some(relay)) = (&self.part.entry, &self.clients.relay) else { return };
+        let Some(entry) = &self.part.entry else { return };
         let network = &self.reading.network;
         let numbered = || network.entries().zip(0..DEVICES_PER_KEY_MAX);
         let number = numbered().find(|(ix, _)| network.node(*ix).name == self.part.name).map(|(_, number)| number);
+        // Before there is a device: a session that began without a number is not known at the other servers.
+        if number != self.clients.number && self.reconciler.host().set_number(entry.device.as_str(), number).is_ok() {
+            self.clients.number = number;
+        }
+        let Some(relay) = &self.clients.relay else { return };
         let place = |(ix, number)| -> Option<(u8, IpAddr)> {
             let at = self.peers.named(&network.node(ix).name)?;
             Some((number, self.part.peers[at].link_address?))
@@ -222,12 +246,6 @@ impl Agent {
         let others: BTreeMap<u8, IpAddr> = numbered().filter_map(place).collect();
         let device = self.part.device.as_str().to_owned();
         relay.set_servers(Servers { own: self.part.link_address, device, others, port: entry.port });
-        if number != self.clients.number {
-            let device = entry.device.as_str().to_owned();
-            if self.reconciler.host().set_number(&device, number).is_ok() {
-                self.clients.number = number;
-            }
-        }
     }
 }
 
@@ -257,8 +275,10 @@ mod tests {
         let client = Name::new("laptop").unwrap();
         let mut clients =
             Clients { by_key: HashMap::from([(PublicKey::from_bytes([1; 32]), client)]), ..Clients::default() };
+        let mut now = Instant::now();
         let mut said = |traffic, is_first| {
-            let signs = clients.count(vec![traffic], is_first);
+            now += Duration::from_secs(1);
+            let signs = clients.count(vec![traffic], is_first, now);
             signs.iter().map(|sign| format!("{sign:?}").split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(said(traffic(Some(100), 10), true), ["ClientHeard"]);
@@ -273,5 +293,24 @@ mod tests {
         assert_eq!(said(traffic(Some(100), 20 + 4 * 148 + 32), false), ["ClientHeard"]);
         assert_eq!(said(traffic(Some(1), 30), false), ["ClientHere"]);
         assert_eq!(said(traffic(Some(400), 30), true), [""; 0], "its session is over");
+    }
+
+    #[test]
+    fn what_may_have_come_before_a_client_left_does_not_bring_it_back() {
+        let (client, key) = (Name::new("laptop").unwrap(), PublicKey::from_bytes([1; 32]));
+        let mut clients = Clients { by_key: HashMap::from([(key, client)]), ..Clients::default() };
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        assert_eq!(clients.count(vec![traffic(Some(100), 10)], true, at(0)).len(), 1);
+        // A session that the engine has told of, and then the client goes: both since the last look.
+        clients.left.insert(key, at(900));
+        assert_eq!(clients.count(vec![traffic(Some(1), 5_000)], false, at(1_000)), []);
+        assert_eq!(clients.count(vec![traffic(Some(1), 5_100)], false, at(2_000)), [], "packets were under way");
+        assert_eq!(clients.count(vec![traffic(Some(1), 5_200)], false, at(3_000)).len(), 1, "it is back");
+        assert!(clients.left.is_empty());
+        // A new session after it has gone brings it back at once.
+        clients.left.insert(key, at(3_100));
+        assert_eq!(clients.count(vec![], false, at(3_200)), []);
+        assert_eq!(clients.count(vec![traffic(Some(0), 6_000)], false, at(3_400)).len(), 1);
     }
 }
