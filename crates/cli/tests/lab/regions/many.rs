@@ -187,7 +187,8 @@ impl Servers<'_> {
 
     /// Runs the watch over its server beside a client that is not ours.
     fn watch(&self, client: &str) {
-        let line = format!("exec {WAYLEAVE} client-watch wg0 --ping 10.50.0.11");
+        // It would outlive the lab.
+        let line = format!("exec timeout 60 {WAYLEAVE} client-watch wg0 --ping 10.50.0.11");
         spawn(self.desk, &self.lab, client, &line, "watched");
     }
 }
