@@ -114,6 +114,15 @@ fn whatever_is_rendered_is_told_the_same_when_it_was_read() {
     assert!(to_the_letter <= 40, "{to_the_letter} of 120");
 }
 
+/// Two hosts that only speak by way of two hubs, one of which has a client, on a platform that tells little of ways.
+#[test]
+fn a_network_with_two_hubs_and_a_client_comes_back_from_edgeos() {
+    let network = random::random_network(17_127_027_386_889_758_458);
+    let (plan, files) = rendered_for((*network).clone(), Platform::Edgeos).expect("EdgeOS can be told all of it");
+    let result = check(&plan, files);
+    assert!(result.is_ok(), "{}", result.unwrap_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 140, failure_persistence: None, ..ProptestConfig::default() })]
 

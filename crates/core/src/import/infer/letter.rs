@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::Taken;
 use super::draft::Draft;
 use super::members::World;
-use super::search::{resolved, weighed};
+use super::search::{may_relay, resolved, weighed};
 use super::walk::Tables;
 use crate::import::sources::Read;
 use crate::import::verify::{Aspect, verify};
@@ -31,7 +31,10 @@ pub(super) fn exact(read: &Read, world: &World<'_>, tables: &Tables, taken: &[Ta
     }
     let of = |draft: &Draft| to_the_letter(read, world, tables, taken, draft);
     // Who forwards and is no hub by what packets show may be one that nobody uses.
-    let again = || of(&weighed(tables, draft.clone(), |at| world.forwards(at)));
+    let again = || {
+        let may_relay = may_relay(world, tables, &draft);
+        of(&weighed(tables, draft.clone(), |at| may_relay.contains(&at)))
+    };
     of(&draft).or_else(again).unwrap_or(draft)
 }
 

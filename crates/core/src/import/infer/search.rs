@@ -68,11 +68,12 @@ pub(super) fn best(read: &Read, world: &World<'_>, tables: &Tables, taken: &[Tak
     candidates.iter().for_each(|candidate| toggle_region(&mut all_regions, candidate));
     let mut best = (search.score(&draft), draft);
     search.consider(&mut best, all_regions);
-    search.toggle(world, &candidates, &mut best);
+    let may_relay = may_relay(world, tables, &best.1);
+    search.toggle(&may_relay, &candidates, &mut best);
     // Hubs that were found by trying, and others that forward and nobody uses, tell who is kept apart from whom.
-    let again = weighed(tables, best.1.clone(), |at| world.forwards(at));
+    let again = weighed(tables, best.1.clone(), |at| may_relay.contains(&at));
     if best.0 > 0 && search.consider(&mut best, again) {
-        search.toggle(world, &candidates, &mut best);
+        search.toggle(&may_relay, &candidates, &mut best);
     }
     // Times that make no difference are not worth a reader's while.
     let mut without = best.1.clone();
@@ -104,7 +105,7 @@ impl Search<'_> {
         is_better
     }
 
-    fn toggle(&mut self, world: &World<'_>, candidates: &[Candidate], best: &mut (usize, Draft)) {
+    fn toggle(&mut self, may_relay: &BTreeSet<usize>, candidates: &[Candidate], best: &mut (usize, Draft)) {
         let mut again = true;
         while again && self.plans > 0 && best.0 > 0 {
             again = false;
@@ -114,8 +115,7 @@ impl Search<'_> {
                 again |= self.consider(best, draft);
             }
             for at in best.1.nodes().collect::<Vec<_>>() {
-                let forwards = world.forwards(at);
-                if best.1.members[at].hub || forwards {
+                if best.1.members[at].hub || may_relay.contains(&at) {
                     let mut draft = best.1.clone();
                     draft.members[at].hub ^= true;
                     again |= self.consider(best, draft);
@@ -128,6 +128,19 @@ impl Search<'_> {
             }
         }
     }
+}
+
+/// Nodes that may be hubs though no packet shows it: who forwards, and who is sent prefixes with others' addresses in them.
+/// The second tells of hosts whose files are silent of forwarding, as routers' are.
+pub(super) fn may_relay(world: &World<'_>, tables: &Tables, draft: &Draft) -> BTreeSet<usize> {
+    let holds_others = |prefix: IpNet, owner: usize| {
+        let others = draft.nodes().filter(|at| *at != owner);
+        others.flat_map(|at| &draft.members[at].addresses).any(|address| prefix.contains(address))
+    };
+    let sent: BTreeSet<(IpNet, usize)> =
+        draft.nodes().filter_map(|at| tables.of(at)).flat_map(|table| table.prefixes().collect::<Vec<_>>()).collect();
+    let sent = sent.into_iter().filter(|(prefix, owner)| holds_others(*prefix, *owner)).map(|(_, owner)| owner);
+    sent.chain((0..draft.members.len()).filter(|at| world.forwards(*at))).collect()
 }
 
 fn toggle_region(draft: &mut Draft, candidate: &Candidate) {
