@@ -45,6 +45,8 @@ pub const PING_TARGETS_MAX: usize = 65_536;
 /// Probes sent to one target in one call.
 pub const PING_COUNT_MAX: u32 = 100_000;
 
+/// How long a silent server's endpoints may take to answer a race: a lost packet is sent again after one second, and once more.
+pub const RACE_MAX: std::time::Duration = std::time::Duration::from_millis(3_500);
 /// Ways to endpoints that are measured at a time: each takes a packet of full size, sent at once.
 pub const PATHS_MAX: usize = 256;
 

@@ -343,9 +343,12 @@ pub struct ClientWatchArgs {
     /// An address of the server inside the tunnel that answers echo requests; by default the first of its allowed-ips
     #[arg(long, value_name = "ADDRESS")]
     pub ping: Option<std::net::IpAddr>,
-    /// Where the server is dialled, the preferred one first, tried in turns; by default where it is dialled now
+    /// Where the server is dialled, the preferred one first; several are raced. By default where it is dialled now
     #[arg(long = "endpoint", value_name = "ADDRESS:PORT")]
     pub endpoints: Vec<std::net::SocketAddr>,
+    /// The TCP port that entry nodes open while they take clients: the first endpoint that accepts there is dialled
+    #[arg(long, value_name = "PORT", default_value_t = wayleave_core::limits::READY_PORT_DEFAULT)]
+    pub ready_port: u16,
 }
 
 /// A day, as it was written.

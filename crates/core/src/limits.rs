@@ -108,13 +108,13 @@ pub const IMPORT_DEVICES_MAX: usize = 2_000;
 pub const PORT_CLASSES_MAX: usize = 128;
 /// Bytes of one message of the exchange: with its headers inside an MTU of 1280, so that it is never cut into pieces.
 pub const EXCHANGE_MESSAGE_BYTES_MAX: usize = 1_200;
-/// Receipts in one message; a sender has fewer messages under way.
-pub const EXCHANGE_RECEIPTS_MAX: usize = EXCHANGE_UNDER_WAY_MAX;
-/// Messages with records that one link may have under way at first, and after losses: some 40 records each, and no burst that a
-/// slow line would drop.
-pub const EXCHANGE_UNDER_WAY_MIN: usize = 4;
-/// The same at most, when one after the other has arrived: 77 kB in a round trip, which a hundred thousand claims need.
-pub const EXCHANGE_UNDER_WAY_MAX: usize = 64;
+/// Receipts in one message; they leave with the next one, so that more never wait.
+pub const EXCHANGE_RECEIPTS_MAX: usize = 64;
+/// Messages with records that one link may have under way at first, and after losses: some 60 records each, and no burst that a
+/// slow line would drop (a new TCP connection begins with as many, RFC 6928).
+pub const EXCHANGE_UNDER_WAY_MIN: usize = 10;
+/// The same at most, when one after the other has arrived: 600 kB in a round trip, so that a hundred thousand claims take ten of them.
+pub const EXCHANGE_UNDER_WAY_MAX: usize = 512;
 /// Records that go out twice when they have been lost: some moves at a time, and never what a node is told that knows little.
 pub const EXCHANGE_TWICE_MAX: usize = 16;
 /// Records up to which a node has them compared with all neighbours at once, if need be: as many as fit in a few round trips.
@@ -129,6 +129,9 @@ pub const EXCHANGE_NEWS_MS: u64 = 1_000;
 pub const EXCHANGE_NEWS_MAX: usize = 64;
 /// Records that one link has yet to carry, one by one; beyond this a comparison of summaries takes over.
 pub const EXCHANGE_PENDING_MAX: usize = 4_096;
+/// Records that a comparison may find wanting at a time, if nothing waits on other links: each time costs a round trip, and a hundred
+/// thousand claims are to take few. Some 2 MB.
+pub const EXCHANGE_COMPARED_MAX: usize = 32_768;
 /// The same for all links of a node together, at some 60 bytes each: with a thousand links, every record is pending a thousand times.
 pub const EXCHANGE_PENDING_ALL_MAX: usize = 131_072;
 /// The same for a link over which the other end is not heard, and for each of very many links: a message's worth.
@@ -273,8 +276,12 @@ pub const CLIENT_CHECKS_MAX: u32 = 3;
 pub const CLIENT_CHECKS_MAX_MUTE: u32 = 20;
 /// Milliseconds until a client changes its port a second time: a handshake over the longest way, and a lost packet.
 pub const CLIENT_REBIND_MS: u64 = 3_000;
-/// How often that doubles, up to a minute.
+/// How often that doubles, up to a minute, each time when all endpoints have been dialled.
 pub const CLIENT_REBIND_DOUBLINGS_MAX: u32 = 5;
+/// Milliseconds between two races of a silent server's endpoints: a packet to each of them.
+pub const CLIENT_RACE_MS: u64 = 5_000;
+/// Unanswered echo requests after which the endpoints are raced, so that it is known who lives when the server counts as silent.
+pub const CLIENT_RACE_CHECKS: u32 = 2;
 
 /// Flows of clients that are being handed over at a time, each a socket and a thread of the agent: a server that dies sends its
 /// clients elsewhere within seconds, and a flow lives for one.
@@ -286,6 +293,11 @@ pub const HANDOVER_UNKNOWN_DATAGRAMS_MAX: usize = 64;
 /// Milliseconds between two calls of a client that comes by the same flow again: packets that it was sent through the server that
 /// it left may come after the first call.
 pub const HANDOVER_AGAIN_MS: u64 = 300;
+/// Milliseconds after a call until a client that still uses its old session is called again: the call, or what confirms the new
+/// session to it, was lost. Longer than any round trip, and doubled each time.
+pub const HANDOVER_CALL_MS: u64 = 1_000;
+/// How often that doubles: a client that no call reaches comes by the other server for as long as its session lives.
+pub const HANDOVER_CALL_DOUBLINGS_MAX: u32 = 6;
 /// Flows over which nothing has come for so long are forgotten.
 pub const HANDOVER_SILENT_MS: u64 = 3_000;
 /// The same at a server that drains: a session's life, since only this way leads to a client behind some NATs.

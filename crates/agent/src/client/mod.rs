@@ -8,6 +8,7 @@ mod stock;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -16,7 +17,8 @@ use wayleave_engine::{PeerDescription, PublicKey};
 
 pub use stock::{Stock, StockError, redialled};
 
-use crate::ping::{Echoes, PingError};
+use crate::limits::RACE_MAX;
+use crate::ping::{Echoes, PingError, accepting};
 use crate::system::signals::Signals;
 
 /// Between two looks at the device, in milliseconds: a fraction of what `core` waits for.
@@ -35,6 +37,8 @@ pub struct Options {
     pub ping: Option<IpAddr>,
     /// Where the server is dialled, the preferred one first; none: where it was when the watch began.
     pub endpoints: Vec<SocketAddr>,
+    /// The TCP port that servers open while they are ready: of several endpoints the first that accepts a connection there is dialled.
+    pub ready_port: u16,
 }
 
 /// Why nothing is watched.
@@ -141,6 +145,11 @@ struct Watched {
     server: PeerDescription,
     target: IpAddr,
     endpoints: Vec<SocketAddr>,
+    ready_port: u16,
+    /// What the race that was begun last has to tell.
+    race: Option<Receiver<usize>>,
+    /// The mark of encrypted packets, which must not go into the tunnel.
+    mark: u32,
     lost_at: Option<Duration>,
 }
 
@@ -167,7 +176,8 @@ impl Watched {
             return Err(WatchError::NoEndpoint { interface: interface() });
         }
         let watch = ServerWatch::new(endpoints.len(), now);
-        Ok(Watched { stock, watch, server, target, endpoints, lost_at: None })
+        let (ready_port, mark) = (options.ready_port, device.fwmark);
+        Ok(Watched { stock, watch, server, target, endpoints, ready_port, race: None, mark, lost_at: None })
     }
 
     /// Looks at the device, and does what is due.
@@ -185,8 +195,11 @@ impl Watched {
                 return Err(WatchError::NoPeer { interface, peer });
             }
         }
+        let answered: Vec<usize> = self.race.iter().flat_map(Receiver::try_iter).collect();
+        answered.into_iter().for_each(|endpoint| self.watch.handle_answer(endpoint));
         while let Some(step) = self.watch.poll(now) {
             match step {
+                Step::Race => self.race_endpoints(),
                 // What can't be sent is not answered either.
                 Step::Check => drop(echoes.send(self.target, 0)),
                 Step::Rebind { attempt, endpoint } => {
@@ -200,6 +213,21 @@ impl Watched {
             }
         }
         Ok(())
+    }
+
+    /// Asks all endpoints at once which of them takes clients; what an earlier race had to tell is not waited for any more.
+    fn race_endpoints(&mut self) {
+        let at_ready_port = |endpoint: &SocketAddr| SocketAddr::new(endpoint.ip(), self.ready_port);
+        let targets: Vec<SocketAddr> = self.endpoints.iter().map(at_ready_port).collect();
+        let (tell, told) = channel();
+        let mark = self.mark;
+        let work = move || {
+            accepting(&targets, mark, RACE_MAX, |at| {
+                let _ = tell.send(at);
+            })
+        };
+        // Without a thread they take turns.
+        self.race = std::thread::Builder::new().name("endpoints".into()).spawn(work).is_ok().then_some(told);
     }
 
     fn say_heard(&mut self, heard: Option<u32>, now: Duration, say: &mut dyn FnMut(&str)) {

@@ -178,6 +178,15 @@ impl Host {
         called.transpose().map(drop).map_err(|source| HostError::Engine { device: device.into(), source })
     }
 
+    /// Sends the initiation for a peer to several places at once. Nothing with the kernel's devices, which know one place.
+    ///
+    /// # Errors
+    /// If the device has ended.
+    pub fn race(&mut self, device: &str, peer: PublicKey, places: Vec<SocketAddr>) -> Result<(), HostError> {
+        let raced = self.devices.handle(device).map(|handle| handle.race(&peer, places));
+        raced.transpose().map(drop).map_err(|source| HostError::Engine { device: device.into(), source })
+    }
+
     /// Which one a device of the engine is of several with the same key: told to it now, and whenever it is made anew.
     ///
     /// # Errors

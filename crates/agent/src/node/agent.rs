@@ -225,6 +225,7 @@ impl Agent {
             Event::ClientConnected { key } => self.handle_connected(key),
             Event::Echoed { tag } => self.handle_echo(tag),
             Event::ServerAnswered => self.handle_server_echo(),
+            Event::EndpointAnswered(endpoint) => self.handle_endpoint(endpoint),
             Event::Answering(answering) => self.handle_answering(&answering),
             Event::PathsMeasured(measured) => self.handle_paths(measured),
             Event::Bird(report) => self.handle_bird(*report),

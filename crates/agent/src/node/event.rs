@@ -50,6 +50,8 @@ pub enum Event {
     },
     /// The server of this host, a client that roams, has answered an echo request.
     ServerAnswered,
+    /// An endpoint of that server has accepted a connection.
+    EndpointAnswered(usize),
     /// Which addresses of peers that don't answer have answered an echo request.
     Answering(BTreeSet<IpAddr>),
     /// How large packets may be on the ways to some addresses: by the first hop, and as measured.

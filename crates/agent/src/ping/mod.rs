@@ -4,10 +4,12 @@
 //! and answers carry the time at which the kernel received them, so that a late wake-up of this thread doesn't count. What is
 //! measured is the path, not the machine's load. Results come in the order of the targets.
 
+mod accept;
 mod echo;
 mod path;
 mod socket;
 
+pub use accept::accepting;
 pub use path::{PathMtu, answering, first_hop, path_mtus};
 
 use crate::limits;

@@ -244,7 +244,7 @@ impl Try {
     }
 }
 
-fn set_mark(descriptor: i32, mark: u32) -> io::Result<()> {
+pub(super) fn set_mark(descriptor: i32, mark: u32) -> io::Result<()> {
     if mark == 0 {
         return Ok(());
     }

@@ -72,7 +72,7 @@ fn server(bed: &Bed, address: &str, port_of_health: u16) -> Server {
     let change = ConfigureDevice {
         private_key: Some(key(99)),
         listen_port: Some(51821),
-        peers: vec![peer(1), peer(2)],
+        peers: (1..=4).map(peer).collect(),
         ..ConfigureDevice::default()
     };
     let device = node.namespace.run(|| {
@@ -88,7 +88,7 @@ fn server(bed: &Bed, address: &str, port_of_health: u16) -> Server {
     Server { node, _device: device.unwrap(), _ready: ready }
 }
 
-fn client(bed: &Bed, desk: &Desk, n: u8) -> Client {
+fn client(bed: &Bed, desk: &Desk, n: u8, endpoint: &str) -> Client {
     let node = bed.public(&[&format!("203.0.113.{n}")]);
     let interface = format!("an{}c{n}", std::process::id());
     let mut command = Command::new("wireguard-go");
@@ -103,7 +103,7 @@ fn client(bed: &Bed, desk: &Desk, n: u8) -> Client {
     client.command(&format!("wg set {interface} private-key {}", desk.path(&format!("{n}.key")).display()));
     let public_key = key(99).public_key();
     client.command(&format!(
-        "wg set {interface} peer {public_key} endpoint {ANYCAST} persistent-keepalive 25 allowed-ips 10.50.0.0/16"
+        "wg set {interface} peer {public_key} endpoint {endpoint} persistent-keepalive 25 allowed-ips 10.50.0.0/16"
     ));
     client.command(&format!("ip addr add 10.50.128.{n}/32 dev {interface}"));
     client.command(&format!("ip link set {interface} mtu 1420 up"));
@@ -121,15 +121,73 @@ fn until(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) -> Duratio
 }
 
 /// Starts the watch in a client's namespace and returns when it watches.
-fn watch(client: &Client) -> (Child, BufReader<std::process::ChildStderr>) {
+fn watch(client: &Client, endpoints: &[&str]) -> (Child, BufReader<std::process::ChildStderr>) {
     let mut command = Command::new(WAYLEAVE);
     command.args(["client-watch", &client.interface, "--ping", INSIDE]).stderr(Stdio::piped());
+    command.args(endpoints.iter().flat_map(|endpoint| ["--endpoint", *endpoint]));
     let mut child = client.node.namespace.run(move || command.spawn()).unwrap().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     lines.read_line(&mut line).unwrap();
-    assert!(line.contains("watching 198.51.100.1:51821") && line.contains(INSIDE), "{line}");
+    let first = endpoints.first().unwrap_or(&ANYCAST);
+    assert!(line.contains(&format!("watching {first}")) && line.contains(INSIDE), "{line}");
     (child, lines)
+}
+
+/// Ends a watch, and returns what it has said.
+fn end(watch: &mut Child, lines: &mut BufReader<std::process::ChildStderr>) -> String {
+    // SAFETY: the process is a test's own child, and has not been waited for.
+    assert_eq!(unsafe { libc::kill(watch.id() as i32, libc::SIGTERM) }, 0);
+    assert_eq!(watch.wait().unwrap().code(), Some(0));
+    let mut said = String::new();
+    lines.read_to_string(&mut said).unwrap();
+    said
+}
+
+#[test]
+fn of_several_endpoints_the_one_that_lives_is_dialled_at_once_whoever_is_dead_or_a_black_hole() {
+    let test = "of_several_endpoints_the_one_that_lives_is_dialled_at_once_whoever_is_dead_or_a_black_hole";
+    if !can_run(test, true, &["wireguard-go", "wg", "ip"]) {
+        return;
+    }
+    let Some(bed) = bed(test) else { return };
+    let desk = Desk::new();
+    let (first, last) = (server(&bed, "192.0.2.1", 51819), server(&bed, "192.0.2.2", 51819));
+    // A host without any server refuses, and nobody has the fourth address.
+    let _dead = bed.public(&["192.0.2.3"]);
+    let all = ["192.0.2.1:51821", "192.0.2.3:51821", "192.0.2.4:51821", "192.0.2.2:51821"];
+    let of = |at: &[usize]| at.iter().map(|at| all[*at]).collect::<Vec<&str>>();
+    // Two, three, and all of them, of which the last lives when the first has died.
+    for (n, endpoints) in (1..).zip([of(&[0, 3]), of(&[0, 1, 3]), of(&[0, 1, 2, 3])]) {
+        let client = client(&bed, &desk, n, endpoints[0]);
+        until(Duration::from_secs(15), "the first server answers", || client.node.answers(INSIDE));
+        let (mut watch, mut lines) = watch(&client, &endpoints);
+        std::thread::sleep(Duration::from_secs(2));
+        bed.wire.set_port_up(first.node.port, false).unwrap();
+        let took = until(Duration::from_secs(12), "the last server answers", || client.node.answers(INSIDE));
+        let said = end(&mut watch, &mut lines);
+        bed.wire.set_port_up(first.node.port, true).unwrap();
+        eprintln!("{} endpoints: without a server for {:.1} s", endpoints.len(), took.as_secs_f64());
+        assert!(said.contains("dialling 192.0.2.2:51821 from another port (attempt 1)"), "{said}");
+        assert!(!said.contains("attempt 2"), "{said}");
+        let now = client.command(&format!("wg show {} endpoints", client.interface));
+        assert!(now.contains("192.0.2.2:51821"), "{now}");
+    }
+    // Nobody accepts connections any more, though both servers live: they take turns.
+    let Server { node, _device, _ready } = last;
+    drop(_ready);
+    let endpoints = of(&[0, 2, 3]);
+    let client = client(&bed, &desk, 4, endpoints[0]);
+    until(Duration::from_secs(15), "the first server answers", || client.node.answers(INSIDE));
+    let (mut watch, mut lines) = watch(&client, &endpoints);
+    std::thread::sleep(Duration::from_secs(2));
+    bed.wire.set_port_up(first.node.port, false).unwrap();
+    until(Duration::from_secs(25), "the last server answers", || client.node.answers(INSIDE));
+    let said = end(&mut watch, &mut lines);
+    let at = |words: &str| said.find(words).unwrap_or_else(|| panic!("no {words:?} in {said}"));
+    assert!(at("dialling 192.0.2.1:51821") < at("dialling 192.0.2.4:51821"), "{said}");
+    assert!(at("dialling 192.0.2.4:51821") < at("dialling 192.0.2.2:51821"), "{said}");
+    drop((node, _device));
 }
 
 #[test]
@@ -141,7 +199,7 @@ fn a_stock_client_leaves_a_dead_server_that_its_load_balancer_keeps_it_with() {
     let Some(bed) = bed(test) else { return };
     let desk = Desk::new();
     let (near, far) = (server(&bed, "192.0.2.1", 51819), server(&bed, "192.0.2.2", 51819));
-    let clients = [client(&bed, &desk, 1), client(&bed, &desk, 2)];
+    let clients = [1, 2].map(|n| client(&bed, &desk, n, ANYCAST));
     for client in &clients {
         for (server, ms) in [(&near, 2), (&far, 40)] {
             let model = LinkModel::with_delay(Duration::from_millis(ms));
@@ -172,7 +230,7 @@ fn a_stock_client_leaves_a_dead_server_that_its_load_balancer_keeps_it_with() {
         assert_eq!(server_of(client), Some(near.node.port));
     }
     let before = clients[0].command(&format!("wg show {} dump", clients[0].interface));
-    let (mut watch, mut lines) = watch(&clients[0]);
+    let (mut watch, mut lines) = watch(&clients[0], &[]);
     // It learns that the server answers echoes.
     std::thread::sleep(Duration::from_secs(2));
 
@@ -183,11 +241,7 @@ fn a_stock_client_leaves_a_dead_server_that_its_load_balancer_keeps_it_with() {
     assert!(!clients[1].node.answers(INSIDE), "without the watch a client stays where it is");
     assert_eq!(server_of(&clients[1]), Some(near.node.port));
 
-    // SAFETY: the process is this test's own child, and has not been waited for.
-    assert_eq!(unsafe { libc::kill(watch.id() as i32, libc::SIGTERM) }, 0);
-    assert_eq!(watch.wait().unwrap().code(), Some(0));
-    let mut said = String::new();
-    lines.read_to_string(&mut said).unwrap();
+    let said = end(&mut watch, &mut lines);
     assert!(said.contains("dialling 198.51.100.1:51821 from another port (attempt 1)"), "{said}");
     assert!(said.contains("the server answers again, after "), "{said}");
     let after = clients[0].command(&format!("wg show {} dump", clients[0].interface));

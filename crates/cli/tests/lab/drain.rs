@@ -215,3 +215,32 @@ fn an_agent_on_a_client_leaves_a_dead_server_that_a_load_balancer_keeps_it_with(
     let here = lab.status("ld");
     assert_eq!(here["ready"]["clients"], 1, "{here}");
 }
+
+#[test]
+fn an_agent_on_a_client_with_three_endpoints_is_with_the_living_one_as_soon_as_its_server_counts_as_dead() {
+    let test = "an_agent_on_a_client_with_three_endpoints_is_with_the_living_one_as_soon_as_its_server_counts_as_dead";
+    if !can_run(test, true, &["wg", "ip", "ping"]) {
+        return;
+    }
+    let endpoints = r#"endpoint = ["203.0.113.10", "203.0.113.20", "203.0.113.30"]"#;
+    let desk = Desk::with("network.toml", &NETWORK.replace(r#"endpoint = "198.51.100.1""#, endpoints));
+    let lab = Stocked::with(&desk, "dr-three", "--agents");
+    assert_eq!(lab.server("pa"), "with ie");
+    // It learns that the server answers echoes.
+    std::thread::sleep(Duration::from_secs(6));
+    // A black hole in the place of its server, and another in that of the next endpoint.
+    let gaps = lab.pings_while(("pa", "10.50.0.3"), 12, || {
+        drop(lab.lab.lab("fail node ie").expect(0));
+        drop(lab.lab.lab("fail node ld").expect(0));
+    });
+    eprintln!("without a server for {gaps:?}");
+    assert!(gaps.iter().all(|gap| *gap < Duration::from_secs(6)), "{gaps:?}");
+    let log = desk.read("run/lab/dr-three/members/stock/agent.log");
+    assert!(log.contains("(attempt 1)") && !log.contains("(attempt 2)"), "{log}");
+    assert_eq!((lab.endpoint().as_str(), &lab.status("pa")["ready"]["clients"]), ("203.0.113.30:51821", &1.into()));
+    // It stays there when the others are back.
+    lab.lab.lab("heal node ie").expect(0);
+    lab.lab.lab("heal node ld").expect(0);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(lab.endpoint(), "203.0.113.30:51821");
+}

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::Time;
 use crate::keys::{KEY_BYTES, PublicKey};
 use crate::limits::{
-    HANDOVER_AGAIN_MS, HANDOVER_FLOWS_MAX, HANDOVER_FLOWS_PER_S, HANDOVER_SILENT_MS, HANDOVER_SILENT_MS_DRAINING,
-    HANDOVER_UNKNOWN_DATAGRAMS_MAX,
+    HANDOVER_AGAIN_MS, HANDOVER_CALL_DOUBLINGS_MAX, HANDOVER_CALL_MS, HANDOVER_FLOWS_MAX, HANDOVER_FLOWS_PER_S,
+    HANDOVER_SILENT_MS, HANDOVER_SILENT_MS_DRAINING, HANDOVER_UNKNOWN_DATAGRAMS_MAX,
 };
 use crate::names::Name;
 
@@ -46,7 +46,17 @@ struct Flow {
     unknown: usize,
     /// When somebody vouched for it.
     vouched: Option<Time>,
+    /// The client, once the owner has said who it is, and how often it was called.
+    called: Option<(Voucher, u32)>,
+    /// When it is to be called again if it still comes by this flow.
+    call_at: Time,
     heard: Time,
+}
+
+impl Flow {
+    fn new(owner: u8, local: Option<IpAddr>, now: Time) -> Flow {
+        Flow { owner, local, unknown: 0, vouched: None, called: None, call_at: now, heard: now }
+    }
 }
 
 /// What to do with a datagram.
@@ -108,7 +118,7 @@ impl Handover {
             return Passing::Drop;
         }
         self.begun.1 += 1;
-        self.flows.insert(source, Flow { owner, local, unknown: 1, vouched: None, heard: now });
+        self.flows.insert(source, Flow { unknown: 1, ..Flow::new(owner, local, now) });
         Passing::Begin
     }
 
@@ -122,7 +132,7 @@ impl Handover {
         if self.flows.len() >= HANDOVER_FLOWS_MAX && !self.flows.contains_key(&source) {
             return Passing::Drop;
         }
-        self.flows.insert(source, Flow { owner, local, unknown: 0, vouched: Some(now), heard: now });
+        self.flows.insert(source, Flow { vouched: Some(now), ..Flow::new(owner, local, now) });
         Passing::Begin
     }
 
@@ -147,14 +157,25 @@ impl Handover {
 
     /// The owner has vouched for a flow. Says whether that is news: then the server is to call the client there, and one that drains
     /// is to have the owner call it. A client that was with the owner again meanwhile comes by the same flow, and is called again.
-    pub fn vouch(&mut self, source: SocketAddr, now: Time) -> bool {
+    pub fn vouch(&mut self, source: SocketAddr, voucher: Voucher, now: Time) -> bool {
         let Some(flow) = self.flows.get_mut(&source) else { return false };
         let again = |at| now.since(at) >= Duration::from_millis(HANDOVER_AGAIN_MS);
         let is_news = flow.vouched.is_none_or(again);
         if is_news {
             flow.vouched = Some(now);
+            (flow.called, flow.call_at) = (Some((voucher, 0)), now.plus(Duration::from_millis(HANDOVER_CALL_MS)));
         }
         is_news
+    }
+
+    /// Asked whenever a datagram was passed on: who is to be called again, since a call should have ended that. Either the call was
+    /// lost, or what confirms the new session to the client; until then it goes on with the old one.
+    pub fn call_again(&mut self, source: SocketAddr, now: Time) -> Option<Voucher> {
+        let flow = self.flows.get_mut(&source).filter(|flow| !self.is_draining && now >= flow.call_at)?;
+        let (voucher, calls) = flow.called.as_mut()?;
+        *calls = (*calls + 1).min(HANDOVER_CALL_DOUBLINGS_MAX);
+        flow.call_at = now.plus(Duration::from_millis(HANDOVER_CALL_MS << *calls));
+        Some(*voucher)
     }
 
     /// Where answers of a flow leave from; none if there is no such flow any more.
@@ -211,15 +232,39 @@ mod tests {
         Time::from_us(ms * 1_000)
     }
 
+    fn laptop() -> Voucher {
+        Voucher { client: PublicKey::from_bytes([7; 32]), seen: Some([9; LABEL_BYTES]) }
+    }
+
+    #[test]
+    fn who_goes_on_with_its_old_session_after_a_call_is_called_again_ever_less_often() {
+        let mut handover = Handover::default();
+        assert_eq!(handover.pass(from(1), None, 3, at(0)), Passing::Begin);
+        let called = |handover: &mut Handover, from_ms: u64, to_ms: u64| -> Vec<u64> {
+            let packets = (from_ms..to_ms).step_by(10).filter(|ms| {
+                handover.pass(from(1), None, 3, at(*ms));
+                handover.call_again(from(1), at(*ms)).is_some_and(|voucher| voucher == laptop())
+            });
+            packets.collect()
+        };
+        assert_eq!(called(&mut handover, 0, 500), [0; 0], "nobody knows who it is");
+        assert!(handover.vouch(from(1), laptop(), at(500)));
+        assert_eq!(called(&mut handover, 500, 130_000), [1_500, 3_500, 7_500, 15_500, 31_500, 63_500, 127_500]);
+        assert!(handover.vouch(from(1), laptop(), at(130_000)));
+        handover.set_draining(true);
+        assert_eq!(called(&mut handover, 130_000, 140_000), [0; 0], "who drains leaves it with the other server");
+        assert_eq!(handover.call_again(from(2), at(0)), None);
+    }
+
     #[test]
     fn few_datagrams_pass_before_somebody_vouches_for_them_and_all_after() {
         let mut handover = Handover::default();
         assert_eq!(handover.pass(from(1), None, 3, at(0)), Passing::Begin);
         let passed = (0..100).filter(|ms| handover.pass(from(1), None, 3, at(*ms)) == Passing::On).count();
         assert_eq!(passed, HANDOVER_UNKNOWN_DATAGRAMS_MAX - 1);
-        assert!(handover.vouch(from(1), at(1)));
-        assert!(!handover.vouch(from(1), at(1)), "once");
-        assert!(!handover.vouch(from(2), at(1)), "nobody asked");
+        assert!(handover.vouch(from(1), laptop(), at(1)));
+        assert!(!handover.vouch(from(1), laptop(), at(1)), "once");
+        assert!(!handover.vouch(from(2), laptop(), at(1)), "nobody asked");
         assert_eq!((0..100).filter(|ms| handover.pass(from(1), None, 3, at(*ms)) == Passing::On).count(), 100);
     }
 
@@ -243,18 +288,18 @@ mod tests {
     fn a_flow_that_goes_to_another_owner_begins_anew() {
         let mut handover = Handover::default();
         assert_eq!(handover.pass(from(1), None, 3, at(0)), Passing::Begin);
-        assert!(handover.vouch(from(1), at(1)));
+        assert!(handover.vouch(from(1), laptop(), at(1)));
         assert_eq!(handover.pass(from(1), None, 4, at(1)), Passing::Begin);
-        assert!(handover.vouch(from(1), at(1)), "the new owner has not spoken yet");
+        assert!(handover.vouch(from(1), laptop(), at(1)), "the new owner has not spoken yet");
     }
 
     #[test]
     fn a_client_that_goes_back_to_its_owner_and_comes_again_is_called_again() {
         let mut handover = Handover::default();
         assert_eq!(handover.pass(from(1), None, 3, at(0)), Passing::Begin);
-        assert!(handover.vouch(from(1), at(200)));
+        assert!(handover.vouch(from(1), laptop(), at(200)));
         assert_eq!(handover.pass(from(1), None, 3, at(900)), Passing::On, "the flow is still there");
-        assert!(handover.vouch(from(1), at(1_100)));
+        assert!(handover.vouch(from(1), laptop(), at(1_100)));
     }
 
     #[test]
@@ -265,9 +310,13 @@ mod tests {
         assert_eq!(handover.lead(from(1), None, 3, at(1)), Passing::On);
         assert_eq!(handover.pass(from(2), None, 3, at(1)), Passing::Begin);
         assert!((0..1_000).all(|ms| handover.pass(from(1), None, 3, at(ms)) == Passing::On));
-        assert_eq!((handover.led(), handover.vouch(from(1), at(1))), (1, false), "nobody has to vouch for it");
-        assert!(handover.vouch(from(1), at(999)), "it has come back this way");
-        assert!(!handover.vouch(from(1), at(1_000)));
+        assert_eq!(
+            (handover.led(), handover.vouch(from(1), laptop(), at(1))),
+            (1, false),
+            "nobody has to vouch for it"
+        );
+        assert!(handover.vouch(from(1), laptop(), at(999)), "it has come back this way");
+        assert!(!handover.vouch(from(1), laptop(), at(1_000)));
         assert_eq!(handover.expire(at(60_000)), [from(2)]);
         assert_eq!(handover.expire(at(999 + HANDOVER_SILENT_MS_DRAINING)), [from(1)]);
         assert_eq!(handover.lead(from(1), None, 3, at(0)), Passing::Begin);

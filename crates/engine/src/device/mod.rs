@@ -164,6 +164,7 @@ enum Command {
     News(SyncSender<Vec<PeerTraffic>>),
     Initiate(PublicKey, SyncSender<bool>),
     Call(PublicKey, Option<SocketAddr>, Option<Tai64N>, SyncSender<bool>),
+    Race(PublicKey, Vec<SocketAddr>),
     Place(PublicKey, SyncSender<Option<PeerPlace>>),
     ForgetSessions(PublicKey),
     Relay(Endpoint, Vec<u8>),
@@ -208,6 +209,11 @@ impl DeviceHandle {
     /// peer has seen from such a device: the own one is made later, or the peer would take it for a replay.
     pub fn call(&self, peer: &PublicKey, place: Option<SocketAddr>, seen: Option<Tai64N>) -> Result<bool, DeviceError> {
         self.ask(|reply| Command::Call(*peer, place, seen, reply))
+    }
+
+    /// Sends the initiation for a peer to several places at once: the first that answers is where it is.
+    pub fn race(&self, peer: &PublicKey, places: Vec<SocketAddr>) -> Result<(), DeviceError> {
+        self.send(Command::Race(*peer, places))
     }
 
     /// Where a peer is; none if it is not known, or was never heard.

@@ -166,6 +166,9 @@ impl Worker {
                 Command::Call(peer, place, seen, reply) => {
                     let _ = reply.send(self.tunnel.call(self.clock.now(), &peer, place, seen));
                 }
+                Command::Race(peer, places) => {
+                    self.tunnel.race(self.clock.now(), &peer, &places);
+                }
                 Command::Place(peer, reply) => drop(reply.send(self.tunnel.place(&peer))),
                 Command::ForgetSessions(peer) => self.tunnel.forget_sessions(&peer),
                 Command::Relay(to, datagram) => self.tunnel.relay(to, &datagram),

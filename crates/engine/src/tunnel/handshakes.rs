@@ -15,7 +15,7 @@ use crate::limits::{HANDSHAKES_PER_TURN, INITIATION_INTERVAL_MIN};
 use crate::noise::handshake::{Caller, Initiation, SessionKeys};
 use crate::noise::messages::{COOKIE_REPLY_BYTES, INITIATION_BYTES, Message, RESPONSE_BYTES, u32_at};
 use crate::packet::PacketBuf;
-use crate::time::{Monotonic, Now};
+use crate::time::{Monotonic, Now, Tai64N};
 
 impl Tunnel {
     /// Initiations and responses: those that deserve X25519 wait for it.
@@ -60,6 +60,7 @@ impl Tunnel {
             };
             if initiation.timestamp <= peer.latest_timestamp {
                 shared.out.counters.rx_replayed_handshake += 1;
+                peer.call_instead(now, initiation.timestamp, shared);
                 return false;
             }
             if peer.initiation_accepted.is_some_and(|at| now.monotonic.since(at) < INITIATION_INTERVAL_MIN) {
@@ -146,6 +147,16 @@ impl Tunnel {
 }
 
 impl Peer {
+    /// An initiation was older than what was heard from the peer: a recorded one, or the peer has started again with a clock that is
+    /// behind, and can't be heard until it is called. So it is called where it was, as soon as a handshake may be started again;
+    /// whoever replays gets nothing but that, and a datagram that comes twice not even that. A device that shares its key calls
+    /// nobody so: its peer may be with another one, and would come to this one.
+    fn call_instead(&mut self, now: Now, timestamp: Tai64N, shared: &mut Shared) {
+        if timestamp < self.latest_timestamp && !shared.indices.is_numbered() && self.pending.is_none() {
+            self.send_initiation(now, shared, false);
+        }
+    }
+
     /// Answers an initiation and keeps the new session until the other end uses it.
     fn respond(&mut self, now: Now, initiation: Initiation, shared: &mut Shared) {
         let timestamp = initiation.timestamp;

@@ -131,6 +131,11 @@ impl IndexTable {
         self.meanings.len()
     }
 
+    /// Whether other devices may have the same key.
+    pub fn is_numbered(&self) -> bool {
+        self.numbering.is_some()
+    }
+
     /// From now on indices say whose they are.
     pub fn set_numbering(&mut self, numbering: Option<Numbering>) {
         self.numbering = numbering;

@@ -287,6 +287,25 @@ impl Tunnel {
         true
     }
 
+    /// Sends the initiation that waits for its answer to further places, and a new one if none waits: whoever of them has the peer's
+    /// key and answers first is the peer, and the answers of the others are to nothing. False if there is no such peer.
+    pub fn race(&mut self, now: Now, peer: &PublicKey, places: &[SocketAddr]) -> bool {
+        let Some(&id) = self.by_key.get(peer) else { return false };
+        self.with_peer(id, |peer, shared| {
+            if peer.pending.is_none() {
+                peer.send_initiation(now, shared, false);
+            }
+            let known = peer.endpoint;
+            let Some(message) = peer.pending.as_ref().map(|pending| pending.message) else { return };
+            for place in places.iter().filter(|place| known.is_none_or(|known| known.remote != **place)) {
+                peer.endpoint = Some(Endpoint::from(*place));
+                peer.transmit(PacketBuf::new(&message), shared);
+            }
+            peer.endpoint = known;
+        });
+        true
+    }
+
     /// Where a peer is, and what it may have seen. None if there is no such peer.
     pub fn place(&self, peer: &PublicKey) -> Option<PeerPlace> {
         let peer = self.peers.get(self.by_key.get(peer)?.0 as usize)?.as_ref()?;

@@ -21,6 +21,7 @@ use crate::keys::{PresharedKey, PublicKey};
 use crate::limits::{CALLED_REMINDER, CALLED_SETTLES, SENDING_PAUSE, STAGED_PACKETS_MAX, Timing};
 use crate::noise::cookie::PeerMacs;
 use crate::noise::handshake::{Identity, Initiator, StaticSecret, initiate};
+use crate::noise::messages::INITIATION_BYTES;
 use crate::packet::PacketBuf;
 use crate::time::{Monotonic, Now, Tai64N};
 
@@ -83,6 +84,8 @@ pub struct PendingInitiation {
     pub initiator: Initiator,
     /// The session that answers an initiation of the other end, if one came while this one waited.
     pub crossed_by: Option<u32>,
+    /// What was sent.
+    pub message: [u8; INITIATION_BYTES],
 }
 
 /// A call at an address where a peer may be.
@@ -306,7 +309,7 @@ impl Peer {
         };
         self.macs.sign(now.monotonic, &mut message);
         self.clear_pending(shared);
-        self.pending = Some(Box::new(PendingInitiation { local_index: index, initiator, crossed_by: None }));
+        self.pending = Some(Box::new(PendingInitiation { local_index: index, initiator, crossed_by: None, message }));
         self.note_any_sent(now);
         self.note_traversal(now);
         let jitter = jitter(shared);

@@ -163,7 +163,14 @@ impl Shared {
     fn pass(&self, owner: u8, source: SocketAddr, local: Option<IpAddr>, datagram: &[u8]) {
         let servers = self.servers();
         let Some(address) = servers.others.get(&owner) else { return };
-        let passing = locked(&self.handover).pass(source, local, owner, self.now());
+        let now = self.now();
+        let mut handover = locked(&self.handover);
+        let passing = handover.pass(source, local, owner, now);
+        let again = handover.call_again(source, now);
+        drop(handover);
+        if let Some(Voucher { client, seen }) = again {
+            let _ = self.events.try_send(Event::ClientCame(Came { client, seen, source }));
+        }
         if passing == Passing::Begin && self.begin(&servers, SocketAddr::new(*address, servers.port), source).is_err() {
             // The client calls by itself when nothing answers.
             return;
@@ -222,7 +229,7 @@ impl Shared {
         let mut handover = locked(&self.handover);
         match Voucher::decode(answer) {
             Some(voucher) => {
-                if handover.vouch(flow.source, self.now()) {
+                if handover.vouch(flow.source, voucher, self.now()) {
                     let came = Came { client: voucher.client, seen: voucher.seen, source: flow.source };
                     let _ = self.events.try_send(Event::ClientCame(came));
                 }

@@ -3,6 +3,9 @@
 //! [`wayleave_core::host::ServerWatch`] decides, as for `client-watch`: it is told what the device has counted and which echoes were
 //! answered, and says when to ask and when to dial anew, and at which endpoint. All entry nodes have the address that is asked. The peer is
 //! taken out and put in again, since WireGuard would go on with the old session for fifteen seconds. One thread waits for answers.
+//!
+//! Several endpoints are raced twice: a connection to the port that entry nodes open while they are ready says which to dial, in a thread
+//! for each race; and the engine sends its initiation to all of them, so that the first to answer it is the server.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,7 +17,8 @@ use wayleave_core::plan::{Member, PeerPlan};
 
 use super::super::agent::Agent;
 use super::super::{Event, Weight, chain, log};
-use crate::ping::Echoes;
+use crate::limits::RACE_MAX;
+use crate::ping::{Echoes, accepting};
 
 /// Between two looks at the device: a fraction of what `core` waits for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -30,6 +34,7 @@ pub(in crate::node) struct OwnServer {
     look_at: Instant,
     lost_at: Option<Instant>,
     ended: Arc<AtomicBool>,
+    race_ended: Arc<AtomicBool>,
 }
 
 impl Drop for OwnServer {
@@ -49,6 +54,14 @@ impl Agent {
         let elapsed = self.started.elapsed();
         let heard = self.own_server.as_mut().and_then(|server| server.watch.handle_echo(elapsed));
         self.say_server_heard(heard);
+    }
+
+    /// One of the server's endpoints has accepted a connection.
+    pub(in crate::node) fn handle_endpoint(&mut self, endpoint: usize) {
+        if let Some(server) = &mut self.own_server {
+            server.watch.handle_answer(endpoint);
+            server.look_at = Instant::now();
+        }
     }
 
     /// Looks after the server, if this host is a client that roams, and does what is due.
@@ -112,8 +125,9 @@ impl Agent {
             }
         };
         std::thread::Builder::new().name("server echoes".into()).spawn(listen).ok()?;
+        let race_ended = Arc::new(AtomicBool::new(true));
         let watch = ServerWatch::new(endpoints.len(), self.started.elapsed());
-        Some(OwnServer { watch, echoes, target, endpoints, look_at: Instant::now(), lost_at: None, ended })
+        Some(OwnServer { watch, echoes, target, endpoints, look_at: Instant::now(), lost_at: None, ended, race_ended })
     }
 
     fn step_server(&mut self, step: Step) {
@@ -122,6 +136,7 @@ impl Agent {
         match step {
             // What can't be sent is not answered either.
             Step::Check => drop(server.echoes.send(server.target, 0)),
+            Step::Race => self.race_endpoints(),
             Step::Rebind { attempt, endpoint } => {
                 let silent = server.watch.silent_for(elapsed);
                 server.lost_at.get_or_insert(Instant::now() - silent.min(elapsed));
@@ -132,6 +147,24 @@ impl Agent {
                 );
                 self.redial(endpoint);
             }
+        }
+    }
+
+    /// Asks all endpoints at once which of them takes clients. One race at a time, so that their answers don't mix.
+    fn race_endpoints(&self) {
+        let (Some(server), Some(entry)) = (&self.own_server, &self.plan.network.entry) else { return };
+        if !server.race_ended.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let at_ready_port = |endpoint: &SocketAddr| SocketAddr::new(endpoint.ip(), entry.ready_port);
+        let targets: Vec<SocketAddr> = server.endpoints.iter().map(at_ready_port).collect();
+        let (events, ended, mark) = (self.events.clone(), server.race_ended.clone(), self.part.mark().unwrap_or(0));
+        let work = move || {
+            accepting(&targets, mark, RACE_MAX, |at| drop(events.send(Event::EndpointAnswered(at))));
+            ended.store(true, Ordering::Release);
+        };
+        if std::thread::Builder::new().name("endpoints".into()).spawn(work).is_err() {
+            server.race_ended.store(true, Ordering::Release);
         }
     }
 
@@ -160,10 +193,29 @@ impl Agent {
                 self.look_at = Instant::now();
             }
         }
+        let places = self.own_server.as_ref().map(|server| server.endpoints.clone()).unwrap_or_default();
+        let key = wayleave_engine::PublicKey(*key.as_bytes());
+        if places.len() > 1
+            && let Err(error) = self.reconciler.host().race(device.as_str(), key, places)
+        {
+            log(Weight::Warning, &chain(&error));
+        }
+    }
+
+    /// The one of several endpoints that has answered is where the server is dialled from now on.
+    fn keep_endpoint(&mut self) {
+        let Some(PeerPlan { name, public_key: Some(key), .. }) = self.part.peers.first() else { return };
+        let (name, key) = (name.clone(), wayleave_engine::PublicKey(*key.as_bytes()));
+        let Ok(device) = self.reconciler.host().describe(self.part.device.as_str()) else { return };
+        let found = device.peers.iter().find(|peer| peer.public_key == key).and_then(|peer| peer.endpoint);
+        if let Some(endpoint) = found {
+            self.dialler.choose(&name, endpoint, self.started.elapsed());
+        }
     }
 
     fn say_server_heard(&mut self, heard: Option<u32>) {
         let Some(attempts) = heard else { return };
+        self.keep_endpoint();
         let lost_at = self.own_server.as_mut().and_then(|server| server.lost_at.take());
         let lost = lost_at.map_or(Duration::ZERO, |at| at.elapsed()).as_secs_f64();
         log(Weight::Notice, &format!("the server answers again, after {lost:.1} s and {attempts} change(s) of port"));

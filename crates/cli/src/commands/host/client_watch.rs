@@ -16,7 +16,8 @@ use crate::exit::Exit;
 pub fn run(args: ClientWatchArgs) -> anyhow::Result<Exit> {
     let signals = Signals::block().context("preparing to be interrupted")?;
     let peer = args.peer.map(|key| PublicKey(*key.as_bytes()));
-    let options = Options { interface: args.interface, peer, ping: args.ping, endpoints: args.endpoints };
+    let (ping, endpoints, ready_port) = (args.ping, args.endpoints, args.ready_port);
+    let options = Options { interface: args.interface, peer, ping, endpoints, ready_port };
     let mut say = |line: &str| {
         eprintln!("{line}");
         systemd::notify("READY=1");

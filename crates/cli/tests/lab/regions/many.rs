@@ -32,6 +32,10 @@ const REGIONS: [&str; 12] = [
 /// How soon a dead server's clients are to be withdrawn by all, once its links are declared down.
 const WITHDRAWN_MAX: Duration = Duration::from_secs(1);
 
+/// How soon a server that has started again with a clock ten years back is to find all others: to them its handshakes are replays, and
+/// they call it within the five seconds that lie between two handshakes at least.
+const RESTARTED_MAX: Duration = Duration::from_secs(10);
+
 fn network() -> String {
     let mut text = "[network]\nname = \"many\"\nprefixes = [\"10.50.0.0/16\"]\nplatform = \"agent\"\n\
                     [entry]\nendpoint = \"198.51.100.1\"\n[regions.ireland]\n[regions.singapore]\n[regions.virginia]\n\
@@ -144,7 +148,7 @@ impl Servers<'_> {
             now.pid != snapshot.pid && nodes().all(|node| node.health == Health::Fine)
         };
         while !is_well() {
-            assert!(begin.elapsed() < Duration::from_secs(40), "{server} does not find the others again");
+            assert!(begin.elapsed() < RESTARTED_MAX, "{server} does not find the others again");
             std::thread::sleep(Duration::from_millis(200));
         }
         eprintln!("{server} found all others {:.1} s after it was killed", begin.elapsed().as_secs_f64());
@@ -238,7 +242,7 @@ fn twelve_servers_with_look_alike_addresses_and_wrong_clocks_agree_and_withdraw_
     servers.set_clocks(&[("vpn1", "-10y"), ("vpn10", "+10y"), ("vpn11", "-10y")]);
     servers.travel("ireland", "vpn1");
     // Started with a clock that is behind all that others have heard from it.
-    servers.restart("vpn1");
+    (0..4).for_each(|_| servers.restart("vpn1"));
     servers.travel("singapore", "vpn10");
     servers.travel("ireland", "vpn1");
     assert!(servers.years_ahead("vpn1") < -9.0, "{}", servers.years_ahead("vpn1"));

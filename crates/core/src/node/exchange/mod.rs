@@ -26,8 +26,8 @@ use wire::Part;
 use super::Time;
 use super::surroundings::Surroundings;
 use crate::limits::{
-    EXCHANGE_COMPARE_ALL_MAX, EXCHANGE_COMPARE_MS, EXCHANGE_COVER_LINKS_MIN, EXCHANGE_PENDING_ALL_MAX,
-    EXCHANGE_PENDING_MAX, EXCHANGE_PENDING_MIN,
+    EXCHANGE_COMPARE_ALL_MAX, EXCHANGE_COMPARE_MS, EXCHANGE_COMPARED_MAX, EXCHANGE_COVER_LINKS_MIN,
+    EXCHANGE_PENDING_ALL_MAX, EXCHANGE_PENDING_MAX, EXCHANGE_PENDING_MIN,
 };
 use crate::names::Name;
 
@@ -95,7 +95,7 @@ impl Exchange {
                 Vec::new()
             }
             Part::Summary { reply, digests } => {
-                let most = self.room(true);
+                let most = self.room_to_compare();
                 self.spreads[at].handle_summary(reply, &digests, &self.records, most, now);
                 Vec::new()
             }
@@ -177,6 +177,13 @@ impl Exchange {
     fn room(&self, is_open: bool) -> usize {
         let share = EXCHANGE_PENDING_ALL_MAX / self.spreads.len().max(1);
         if is_open { share.clamp(EXCHANGE_PENDING_MIN, EXCHANGE_PENDING_MAX) } else { EXCHANGE_PENDING_MIN }
+    }
+
+    /// How many records a comparison may find wanting.
+    fn room_to_compare(&self) -> usize {
+        let waiting = self.spreads.iter().map(Spread::wanting).sum();
+        let left = EXCHANGE_PENDING_ALL_MAX.saturating_sub(waiting);
+        left.min(EXCHANGE_COMPARED_MAX).max(self.room(true))
     }
 
     /// When a link next has something to send.

@@ -147,6 +147,11 @@ impl Spread {
         }
     }
 
+    /// How many records a comparison has found wanting that have not gone out yet.
+    pub fn wanting(&self) -> usize {
+        self.wanting.len()
+    }
+
     /// Whether the other end's digest was the own one when it last came.
     pub fn agrees(&self) -> bool {
         self.agrees

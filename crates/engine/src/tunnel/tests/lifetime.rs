@@ -152,6 +152,53 @@ fn a_clock_that_steps_back_does_not_stop_rekeying() {
 }
 
 #[test]
+fn an_end_that_starts_again_with_its_clock_ten_years_back_is_called_within_two_round_trips() {
+    let mut world = taped(9);
+    world.send(0, 1, 1);
+    world.run(s(60));
+    world.ends[0].unix -= s(10 * 365 * 86_400);
+    world.restart(0);
+    world.send(0, 1, 2);
+    world.run(ms(100));
+    assert!(world.got(0, 1, 2), "its own initiation is a replay to the other end, which calls instead");
+    assert_eq!(world.ends[1].tunnel.counters().rx_replayed_handshake, 1);
+    // And again, when its second clock is all that the other end has heard since: that one remembers the first.
+    world.run(s(60));
+    world.restart(0);
+    world.send(0, 1, 3);
+    world.run(ms(100));
+    assert!(world.got(0, 1, 3));
+}
+
+#[test]
+fn who_replays_an_old_initiation_makes_an_end_call_its_peer_once_in_five_seconds_at_most() {
+    let mut world = taped(10);
+    let first_of = |world: &World| {
+        let tape = world.tape.as_deref().unwrap_or_default();
+        tape.iter().find(|flight| is_initiation(&flight.bytes)).map(|flight| flight.bytes.clone()).unwrap()
+    };
+    world.send(0, 1, 1);
+    world.run(s(1));
+    let old = first_of(&world);
+    world.run(s(200));
+    world.send(0, 1, 2);
+    world.run(s(10));
+    let stranger = SocketAddr::from(([203, 0, 113, 9], 9));
+    let before = sent(&world, 1, is_initiation);
+    for _ in 0..1_000 {
+        world.inject(stranger, 1, &old);
+        world.run(ms(20));
+    }
+    let called = sent(&world, 1, is_initiation) - before;
+    assert!((3..=5).contains(&called), "{called} in twenty seconds");
+    let to_stranger = world.tape.iter().flatten().filter(|flight| flight.to == stranger).count();
+    assert_eq!(to_stranger, 0, "nobody but the peer itself hears of it");
+    world.send(1, 0, 3);
+    world.run(s(1));
+    assert!(world.got(1, 0, 3));
+}
+
+#[test]
 fn a_week_on_a_bad_network() {
     let mut world = World::pair(9, Network::BAD);
     let mut sent = 0;

@@ -70,13 +70,14 @@ fn the_other_device_calls_at_once_and_later_than_the_first_whatever_its_clock_sa
     world.ends[1].unix = s(1_000_000_000);
     move_to_the_other(&mut world);
     let mut take_over = |seen: Option<Tai64N>| {
-        let before = world.ends[1].tunnel.counters().handshakes;
         let now = world.now(1);
+        world.tape = Some(Vec::new());
         world.ends[1].tunnel.call(now, &client, None, seen);
         world.run(s(6));
-        world.ends[1].tunnel.counters().handshakes > before
+        let client = world.ends[2].address;
+        world.tape.take().iter().flatten().any(|flight| flight.from == client && flight.bytes[0] == 2)
     };
-    assert!(!take_over(None), "what looks older than what the client knows is a replay to it");
+    assert!(!take_over(None), "what looks older than what the client knows is a replay to it, and not answered");
     assert!(take_over(seen));
     world.send(2, 0, 3);
     world.run(s(1));
@@ -188,4 +189,72 @@ fn a_peer_that_has_answered_a_call_is_there_whatever_is_still_under_way_elsewher
     world.send(2, 0, 9);
     world.run(ms(500));
     assert_eq!(seen_at(&world), Some(world.ends[2].address), "after two seconds it may move again");
+}
+
+#[test]
+fn a_recorded_initiation_makes_no_device_with_a_shared_key_call_anybody() {
+    let mut world = World::new(7, 3, Network::GOOD);
+    let private = world.ends[0].private.clone();
+    world.configure(0, &ConfigureDevice { private_key: Some(private), number: Some(5), ..ConfigureDevice::default() });
+    world.introduce(0, 2);
+    world.introduce(2, 0);
+    world.tape = Some(Vec::new());
+    world.send(2, 0, 1);
+    world.run(s(200));
+    let old =
+        world.tape.iter().flatten().find(|flight| flight.bytes[0] == 1).map(|flight| flight.bytes.clone()).unwrap();
+    world.send(2, 0, 2);
+    world.run(s(100));
+    world.inject(RELAY, 0, &old);
+    world.run(s(20));
+    assert_eq!(world.ends[0].tunnel.counters().rx_replayed_handshake, 1);
+    let from_server = |flight: &&Flight| flight.from == world.ends[0].address && flight.bytes[0] == 1;
+    assert_eq!(world.tape.iter().flatten().filter(from_server).count(), 0, "its peer may be with the other one");
+}
+
+#[test]
+fn of_several_places_where_a_server_may_be_the_first_that_answers_has_the_session() {
+    for (dead, near) in [(0, 1), (1, 0)] {
+        let mut world = World::new(11, 3, Network::GOOD);
+        let private = world.ends[0].private.clone();
+        (world.ends[1].private, world.ends[1].key) = (private.clone(), world.ends[0].key);
+        let key = world.ends[0].key;
+        for (end, number) in [(0, 5), (1, 63)] {
+            let private_key = Some(private.clone());
+            world.configure(end, &ConfigureDevice { private_key, number: Some(number), ..ConfigureDevice::default() });
+            world.introduce(end, 2);
+        }
+        // Its endpoint is a black hole, and so is one of the two.
+        world.introduce(2, 0);
+        let places = [world.ends[0].address, RELAY, world.ends[1].address];
+        let allowed_ips = (0..2).map(|end| IpAddr::V4(inner(end)).into()).collect();
+        let peer = ConfigurePeer { endpoint: Some(RELAY), allowed_ips, ..ConfigurePeer::new(key) };
+        world.configure_peer(2, peer);
+        world.cut = vec![(2, dead)];
+        world.send(2, near, 1);
+        let now = world.now(2);
+        world.ends[2].tunnel.race(now, &key, &places);
+        world.configure(2, &ConfigureDevice::default());
+        world.run(ms(100));
+        assert!(world.got(2, near, 1), "within a round trip and a half");
+        assert_eq!(world.ends[2].tunnel.place(&key).map(|place| place.endpoint), Some(world.ends[near].address));
+    }
+}
+
+#[test]
+fn of_several_servers_that_answer_a_race_only_one_has_the_client() {
+    let mut world = World::new(12, 3, Network::GOOD);
+    let (private, key) = (world.ends[0].private.clone(), world.ends[0].key);
+    (world.ends[1].private, world.ends[1].key) = (private.clone(), key);
+    world.configure(1, &ConfigureDevice { private_key: Some(private), ..ConfigureDevice::default() });
+    (0..2).for_each(|end| world.introduce(end, 2));
+    world.introduce(2, 0);
+    let now = world.now(2);
+    let places = [world.ends[0].address, world.ends[1].address];
+    world.ends[2].tunnel.race(now, &key, &places);
+    world.configure(2, &ConfigureDevice::default());
+    world.run(s(1));
+    // The other one has answered, and waits for the first packet of a session that nobody has.
+    let handshakes = [0, 1].map(|end| world.ends[end].tunnel.counters().handshakes);
+    assert_eq!(handshakes.iter().sum::<u64>(), 1, "{handshakes:?}");
 }

@@ -5,19 +5,22 @@
 //! when it is silent speaks from another port, with a handshake of its own, until it is answered.
 //!
 //! Anything authenticated that comes from the server is a sign of life, and while there are such signs nothing is sent. After
-//! [`CLIENT_IDLE_MS`] without one (or [`CLIENT_ASK_MS`], if packets went out) the server is asked for an echo, once a second; so many
-//! unanswered ones and it counts as silent: [`CLIENT_CHECKS_MAX`] for one that has answered an echo before,
-//! [`CLIENT_CHECKS_MAX_MUTE`] for others, since WireGuard itself sends a keepalive to who has sent it something for ten seconds. Then
-//! the port is changed, and again after 3 s, 6 s, ... up to a minute: a client without internet must not spin. The first sign of life ends that.
-//! The server may have several endpoints: each attempt after the first goes to the next.
+//! [`CLIENT_IDLE_MS`] without one (or [`CLIENT_ASK_MS`], if packets went out) the server is asked for an echo, once a second. With
+//! [`CLIENT_CHECKS_MAX`] unanswered it counts as silent, or, if it has never answered one, [`CLIENT_CHECKS_MAX_MUTE`]. Then the port
+//! is changed, and again after 3 s, 6 s, ... up to a minute: a client without internet must not spin. The first sign of life ends that.
+//! Several endpoints are raced ([`Race`]) before the server counts as silent and every [`CLIENT_RACE_MS`] while it does.
 //!
-//! In: the device's counters, echoes, the time. Out: [`Step`]s. Nothing is sent or changed here.
+//! In: the device's counters, echoes, answers of endpoints, the time. Out: [`Step`]s. Nothing is sent or changed here.
+
+mod race;
 
 use std::time::Duration;
 
+use race::Race;
+
 use crate::limits::{
-    CLIENT_ASK_MS, CLIENT_CHECK_MS, CLIENT_CHECKS_MAX, CLIENT_CHECKS_MAX_MUTE, CLIENT_IDLE_MS,
-    CLIENT_REBIND_DOUBLINGS_MAX, CLIENT_REBIND_MS,
+    CLIENT_ASK_MS, CLIENT_CHECK_MS, CLIENT_CHECKS_MAX, CLIENT_CHECKS_MAX_MUTE, CLIENT_IDLE_MS, CLIENT_RACE_CHECKS,
+    CLIENT_RACE_MS, CLIENT_REBIND_DOUBLINGS_MAX, CLIENT_REBIND_MS,
 };
 
 /// What to do for the link with the server.
@@ -25,6 +28,8 @@ use crate::limits::{
 pub enum Step {
     /// Ask the server for an echo.
     Check,
+    /// Ask all endpoints at once whether they live: [`ServerWatch::handle_answer`].
+    Race,
     /// Speak from another source port, with a new handshake.
     Rebind {
         /// How many times without an answer, from 1.
@@ -48,8 +53,9 @@ pub enum Answering {
 /// A client's watch over its server. `now` is any clock's time that never goes back.
 #[derive(Debug, Clone)]
 pub struct ServerWatch {
-    endpoints: usize,
-    endpoint: usize,
+    race: Race,
+    /// When the endpoints are raced again, while the server is silent.
+    race_at: Duration,
     /// Bytes sent and received, as last counted; none before the first count.
     counted: Option<(u64, u64)>,
     heard_at: Duration,
@@ -64,14 +70,16 @@ pub struct ServerWatch {
     check_at: Duration,
     attempts: u32,
     rebind_at: Duration,
+    /// Before this the one that was dialled last has not had its time.
+    rebind_not_before: Duration,
 }
 
 impl ServerWatch {
     /// A server with so many endpoints, of which the first is dialled.
     pub fn new(endpoints: usize, now: Duration) -> Self {
         ServerWatch {
-            endpoints: endpoints.max(1),
-            endpoint: 0,
+            race: Race::new(endpoints),
+            race_at: now,
             counted: None,
             heard_at: now,
             has_sent: false,
@@ -82,6 +90,7 @@ impl ServerWatch {
             check_at: now,
             attempts: 0,
             rebind_at: now,
+            rebind_not_before: now,
         }
     }
 
@@ -106,9 +115,22 @@ impl ServerWatch {
         self.hear(now)
     }
 
+    /// An endpoint has answered the latest [`Step::Race`].
+    pub fn handle_answer(&mut self, endpoint: usize) {
+        if self.race.handle_answer(endpoint) {
+            self.rebind_at = self.rebind_at.min(self.rebind_not_before);
+            self.check_at = if self.attempts > 0 { self.check_at.min(self.rebind_at) } else { self.check_at };
+        }
+    }
+
     /// What is to be done now; to be asked until there is nothing.
     pub fn poll(&mut self, now: Duration) -> Option<Step> {
-        if now < self.next_wake() {
+        if self.races() && now >= self.race_at {
+            self.race.begin();
+            self.race_at = now + ms(CLIENT_RACE_MS);
+            return Some(Step::Race);
+        }
+        if now < self.next_check() {
             return None;
         }
         if self.is_silent() && now >= self.rebind_at {
@@ -122,6 +144,11 @@ impl ServerWatch {
 
     /// When something is to be done, unless a sign of life comes before.
     pub fn next_wake(&self) -> Duration {
+        let next = self.next_check();
+        if self.races() { next.min(self.race_at) } else { next }
+    }
+
+    fn next_check(&self) -> Duration {
         match self.unanswered {
             0 if self.attempts == 0 => {
                 let quiet = self.heard_at + ms(if self.has_sent { CLIENT_ASK_MS } else { CLIENT_IDLE_MS });
@@ -148,7 +175,8 @@ impl ServerWatch {
 
     fn hear(&mut self, now: Duration) -> Option<u32> {
         (self.heard_at, self.has_sent, self.has_checked, self.unanswered) = (now, false, false, 0);
-        self.rebind_at = now;
+        (self.rebind_at, self.rebind_not_before, self.race_at) = (now, now, now);
+        self.race.end();
         let attempts = std::mem::take(&mut self.attempts);
         (attempts > 0).then_some(attempts)
     }
@@ -158,17 +186,21 @@ impl ServerWatch {
         self.attempts > 0 || self.unanswered >= most
     }
 
+    /// Whether it is worth a packet to each endpoint to know which of them lives.
+    fn races(&self) -> bool {
+        self.race.has_several() && (self.attempts > 0 || self.unanswered >= CLIENT_RACE_CHECKS)
+    }
+
     fn rebind(&mut self, now: Duration) -> Step {
-        if self.attempts > 0 {
-            self.endpoint = (self.endpoint + 1) % self.endpoints;
-        }
-        let doublings = self.attempts.min(CLIENT_REBIND_DOUBLINGS_MAX);
+        let endpoint = self.race.next();
+        let doublings = self.race.rounds().min(CLIENT_REBIND_DOUBLINGS_MAX);
         self.rebind_at = now + ms((CLIENT_REBIND_MS << doublings).min(60_000));
+        self.rebind_not_before = now + ms(CLIENT_REBIND_MS);
         self.attempts = self.attempts.saturating_add(1);
         // It is perhaps another server now. Something has to go out for a handshake to begin.
         self.answers_echoes = false;
         (self.unanswered, self.check_at) = (1, now);
-        Step::Rebind { attempt: self.attempts, endpoint: self.endpoint }
+        Step::Rebind { attempt: self.attempts, endpoint }
     }
 }
 
@@ -191,6 +223,13 @@ mod tests {
         /// The port that leads to a living server, by number of rebindings; none: no server lives.
         living_port: Option<u32>,
         port: u32,
+        /// For each endpoint after how many milliseconds it answers a race, if it does; with any, it is these that lead to servers.
+        answers_ms: Vec<Option<u64>>,
+        /// The endpoint that leads to a server.
+        living_endpoint: Option<usize>,
+        endpoint: usize,
+        /// When which endpoint will have answered.
+        answers: Vec<(u64, usize)>,
         log: Vec<String>,
     }
 
@@ -198,7 +237,35 @@ mod tests {
         fn new(endpoints: usize) -> World {
             let watch = ServerWatch::new(endpoints, Duration::ZERO);
             let log = Vec::new();
-            World { watch, now_ms: 0, sent: 0, received: 0, echoes: true, living_port: Some(0), port: 0, log }
+            World {
+                watch,
+                now_ms: 0,
+                sent: 0,
+                received: 0,
+                echoes: true,
+                living_port: Some(0),
+                port: 0,
+                answers_ms: vec![],
+                living_endpoint: None,
+                endpoint: 0,
+                answers: vec![],
+                log,
+            }
+        }
+
+        /// A server behind each endpoint; the first one's dies after a minute, and which of the others lives is given.
+        fn raced(answers_ms: &[Option<u64>], living_endpoint: Option<usize>) -> World {
+            let mut world = World::new(answers_ms.len());
+            world.pass(60, 1);
+            (world.answers_ms, world.living_endpoint) = (answers_ms.to_vec(), living_endpoint);
+            world
+        }
+
+        fn lives(&self) -> bool {
+            if self.answers_ms.is_empty() {
+                return self.living_port == Some(self.port);
+            }
+            self.living_endpoint == Some(self.endpoint)
         }
 
         /// Lets time pass, `traffic` packets going out each quarter of a second.
@@ -210,12 +277,16 @@ mod tests {
             for _ in 0..quarters {
                 self.now_ms += 250;
                 self.sent += traffic * 100;
-                let lives = self.living_port == Some(self.port);
+                let lives = self.lives();
                 self.received += if lives { traffic * 100 } else { 0 };
                 let now = ms(self.now_ms);
                 if let Some(attempts) = self.watch.handle_counters(self.sent, self.received, now) {
                     self.log.push(format!("{} heard after {attempts}", self.now_ms));
                 }
+                let (due, later): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut self.answers).into_iter().partition(|(at, _)| *at <= self.now_ms);
+                self.answers = later;
+                due.iter().for_each(|(_, endpoint)| self.watch.handle_answer(*endpoint));
                 while let Some(step) = self.watch.poll(now) {
                     self.act(step, now);
                 }
@@ -227,15 +298,20 @@ mod tests {
             match step {
                 Step::Check => {
                     self.sent += 128;
-                    let lives = self.living_port == Some(self.port);
-                    if lives && self.echoes {
+                    if self.lives() && self.echoes {
                         self.received += 128;
                         let ended = self.watch.handle_echo(now);
                         self.log.extend(ended.map(|attempts| format!("{} answered after {attempts}", self.now_ms)));
                     }
                 }
+                Step::Race => {
+                    let answers = self.answers_ms.iter().enumerate();
+                    let mut answers: Vec<_> = answers.filter_map(|(at, ms)| Some((self.now_ms + (*ms)?, at))).collect();
+                    answers.sort_unstable();
+                    self.answers.extend(answers);
+                }
                 Step::Rebind { attempt, endpoint } => {
-                    self.port += 1;
+                    (self.port, self.endpoint) = (self.port + 1, endpoint);
                     self.log.push(format!("{} rebind {attempt} to {endpoint}", self.now_ms));
                 }
             }
@@ -283,14 +359,60 @@ mod tests {
         let rebound = world.pass(600, 1).logged();
         let times: Vec<u64> = rebound.iter().filter_map(|line| line.split(' ').next()?.parse().ok()).collect();
         let gaps: Vec<u64> = times.windows(2).map(|pair| (pair[1] - pair[0] + 500) / 1_000).collect();
-        assert_eq!(gaps[..6], [3, 6, 12, 24, 48, 60], "{rebound:?}");
-        assert!(gaps[6..].iter().all(|gap| *gap == 60), "{gaps:?}");
-        assert!(rebound[1].ends_with("to 1") && rebound[2].ends_with("to 0"), "endpoints take turns: {rebound:?}");
+        assert_eq!(gaps[..11], [3, 3, 6, 6, 12, 12, 24, 24, 48, 48, 60], "{rebound:?}");
+        assert!(gaps[11..].iter().all(|gap| *gap == 60), "{gaps:?}");
+        let turns: Vec<&str> = rebound.iter().map(|line| &line[line.len() - 1..]).collect();
+        assert_eq!(turns[..6], ["0", "1", "0", "1", "0", "1"], "endpoints take turns: {rebound:?}");
         world.living_port = Some(world.port);
         assert_eq!(world.pass(2, 0).logged().len(), 1, "who is back is heard at once, whatever the wait");
         world.living_port = None;
         let again = world.pass(12, 0).logged();
         assert!(again[0].contains("rebind 1 "), "and the waits begin anew: {again:?}");
+    }
+
+    #[test]
+    fn the_endpoint_that_answers_a_race_first_is_dialled_at_once() {
+        // The first is dead, one is a black hole, and of those that live one is nearer.
+        for (answers_ms, living) in
+            [(&[None, Some(40)][..], 1), (&[None, None, Some(200)], 2), (&[None, Some(300), Some(20)], 2)]
+        {
+            let mut world = World::raced(answers_ms, Some(living));
+            let begin_ms = world.now_ms;
+            let told = world.pass(20, 1).logged();
+            assert!(told[0].ends_with(&format!("rebind 1 to {living}")), "{answers_ms:?}: {told:?}");
+            assert!(told[1].ends_with("answered after 1") && told.len() == 2, "{told:?}");
+            let at_ms: u64 = told[1].split(' ').next().unwrap().parse().unwrap();
+            assert!(at_ms - begin_ms <= 4_500, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn where_no_endpoint_answers_a_race_they_take_turns_until_one_answers() {
+        let mut world = World::raced(&[None, None, None], Some(2));
+        let told = world.pass(20, 1).logged();
+        let words: Vec<&str> = told.iter().map(|line| line.split_once(' ').unwrap().1).collect();
+        assert_eq!(words, ["rebind 1 to 0", "rebind 2 to 1", "rebind 3 to 2", "answered after 3"]);
+    }
+
+    #[test]
+    fn one_that_answers_races_but_no_handshake_does_not_keep_a_client_from_the_others() {
+        let mut world = World::raced(&[None, Some(5), None], Some(2));
+        let told = world.pass(30, 1).logged();
+        let words: Vec<&str> = told.iter().map(|line| line.split_once(' ').unwrap().1).collect();
+        assert_eq!(words, ["rebind 1 to 1", "rebind 2 to 2", "answered after 2"]);
+    }
+
+    #[test]
+    fn an_endpoint_that_comes_back_is_dialled_within_eight_seconds_however_long_nobody_was_there() {
+        let mut world = World::raced(&[None, None, None], None);
+        world.pass(1_000, 1).logged();
+        let other = (world.endpoint + 1) % 3;
+        (world.living_endpoint, world.answers_ms[other]) = (Some(other), Some(100));
+        let begin_ms = world.now_ms;
+        let told = world.pass(70, 1).logged();
+        let back = told.iter().find(|line| line.contains("answered")).unwrap_or_else(|| panic!("{told:?}"));
+        let at_ms: u64 = back.split(' ').next().unwrap().parse().unwrap();
+        assert!(at_ms - begin_ms <= 8_000, "{} ms: {told:?}", at_ms - begin_ms);
     }
 
     #[test]
