@@ -195,6 +195,36 @@ fn a_plan_comes_back_from_its_file_and_differences_are_told() {
 }
 
 #[test]
+fn differences_name_neighbours_that_come_go_and_change() {
+    let with = |neighbours: &[(&str, u16)]| {
+        let one = |(name, port): &(&str, u16)| {
+            let key = "P1FrJ1IpHCFX3Tk/4aFxbrCbD4VDefwHaieVWDWoXx0=";
+            format!(
+                "[neighbours.{name}]\nnode = \"a\"\nasn = 64513\npublic_key = \"{key}\"\nport = {port}\naccept = [\"10.9.0.0/16\"]
+                own_addresses = [\"10.8.{port}.1/30\"]\naddresses = [\"10.8.{port}.2\"]\n",
+            )
+        };
+        let head = "[bgp]\nasn = 64512\nown = [\"10.50.0.0/16\"]\n[nodes.a]\nendpoint = \"192.0.2.1\"\n";
+        simply(&format!("{head}{}", neighbours.iter().map(one).collect::<String>()))
+    };
+    let check = |old: &[(&str, u16)], new: &[(&str, u16)], expected: &[&str]| {
+        let (old, new) = (with(old), with(new));
+        let told: Vec<String> = diff(Side::Plan(&old), Side::Plan(&new)).into_iter().map(|c| c.what).collect();
+        assert_eq!(told, expected);
+    };
+    check(&[("b", 1), ("c", 2)], &[("b", 1), ("c", 2)], &[]);
+    check(&[("b", 1)], &[("b", 1), ("c", 2)], &["neighbour c added, AS 64513 on wgn-c"]);
+    check(&[("b", 1), ("c", 2)], &[("c", 2)], &["neighbour b removed, AS 64513 on wgn-b"]);
+    let changed = ["port 1 -> 2", "own addresses 10.8.1.1/30 -> 10.8.2.1/30", "addresses 10.8.1.2 -> 10.8.2.2"];
+    check(&[("b", 1)], &[("b", 2)], &changed.map(|what| format!("neighbour b {what}")).each_ref().map(String::as_str));
+    check(
+        &[],
+        &[("b", 1)],
+        &["speaks BGP now, as AS 64512 with router id 10.50.0.1", "neighbour b added, AS 64513 on wgn-b"],
+    );
+}
+
+#[test]
 fn files_that_are_no_plans_or_ledgers_are_refused() {
     for text in ["", "{}", "[]", "{\"schema\":\"wayleave.plan\",\"version\":2}", "\u{0}", "{\"schema\":1}"] {
         assert!(PlanFile::parse(text).is_err(), "{text:?}");

@@ -5,18 +5,14 @@
 //! administrator's, and [`Service`] does it in a thread of its own; [`glass`] lets others ask over HTTP. What BIRD is told is `core`'s to decide and to write.
 
 pub mod glass;
-mod hands;
+mod keep;
 pub mod protocols;
 pub mod reply;
 pub mod routes;
-mod service;
 mod session;
 mod socket;
 pub mod status;
-mod supervisor;
 
-pub use hands::{Paths, Seen};
-pub use service::{End, Report, Service};
+pub use keep::{End, Halves, Mode, Next, Paths, Report, Seen, Service, Standing, Step, Supervisor, Trouble};
 pub use session::{Tunnel, sessions};
 pub use socket::{Connection, SocketError};
-pub use supervisor::{Mode, Step, Supervisor, Trouble};

@@ -92,6 +92,34 @@ impl Netlink {
         self.request(&attempt, RouteNetlinkMessage::DelRoute(message), 0).map(drop)
     }
 
+    /// Removes all routes of one maker from some tables, of whatever kind they are; how many there were.
+    ///
+    /// # Errors
+    /// If the kernel refuses one, or does not say which there are.
+    pub fn flush_routes(&mut self, protocol: u8, tables: &[u32]) -> Result<usize, NetlinkError> {
+        let mut all = self.routes_of(protocol)?;
+        all.retain(|seen| tables.contains(&seen.table));
+        for seen in &all {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family(seen.destination.addr());
+            message.header.destination_prefix_length = seen.destination.prefix_len();
+            message.header.protocol = RouteProtocol::from(protocol);
+            message.header.kind = RouteType::Unspec;
+            // Of whatever scope.
+            message.header.scope = RouteScope::NoWhere;
+            message.header.table = u8::try_from(seen.table).unwrap_or(0);
+            message.attributes.push(RouteAttribute::Destination(address(seen.destination.trunc().addr())));
+            message.attributes.push(RouteAttribute::Table(seen.table));
+            let attempt = Attempt::new(format!("remove route {} of table {}", seen.destination, seen.table));
+            match self.request(&attempt, RouteNetlinkMessage::DelRoute(message), 0) {
+                // It has gone by itself, as those do whose device goes.
+                Err(error) if error.errno() == Some(libc::ESRCH) => {}
+                outcome => drop(outcome?),
+            }
+        }
+        Ok(all.len())
+    }
+
     /// Adds a rule.
     pub fn add_rule(&mut self, rule: &Rule) -> Result<(), NetlinkError> {
         let message = RouteNetlinkMessage::NewRule(rule_message(rule));

@@ -130,6 +130,9 @@ impl Agent {
             ends: false,
             farewell: None,
         };
+        agent.adopt_neighbours();
+        agent.follow_bird();
+        agent.part = agent.with_halves(agent.part.clone());
         agent.set_endpoints();
         agent.follow_servers();
         agent.leave_running_device();
@@ -177,6 +180,7 @@ impl Agent {
                 self.ready_wake(),
                 self.farewell_wake(),
                 self.server_wake(),
+                self.bird_wake(),
                 self.back.as_ref().map(|back| back.0),
                 watchdog.map(|interval| now + interval),
             ]
@@ -251,6 +255,7 @@ impl Agent {
         if now >= self.dial_at {
             self.dial(now);
         }
+        self.tend_bird();
         if now >= self.look_at {
             self.reconcile();
         }
@@ -290,6 +295,7 @@ impl Agent {
             log(Weight::Notice, &format!("network file read: generation {}", part.generation));
         }
         (self.reading, self.plan, self.intended) = (reading, plan, part.clone());
+        self.follow_bird();
         self.set_part(part);
         self.is_plan_old = false;
         self.adopt_links();
@@ -319,6 +325,7 @@ impl Agent {
     }
 
     fn set_part(&mut self, part: NodePlan) {
+        let part = self.with_halves(part);
         self.peers.follow(&part);
         self.clients.follow(&part);
         self.part = part;
@@ -370,12 +377,14 @@ impl Agent {
                 (self.look_at, self.retry) = (now + again, RETRY_MIN);
                 self.set_problem("host", None);
                 self.measure_paths();
-                self.follow_bird();
+                self.handle_host(None);
             }
             Err(error) => {
                 self.look_at = now + self.retry;
                 self.retry = (self.retry * 2).min(LOOK_INTERVAL);
-                self.set_problem("host", Some(chain(&error)));
+                let problem = chain(&error);
+                self.set_problem("host", Some(problem.clone()));
+                self.handle_host(Some(&problem));
             }
         }
     }
@@ -397,7 +406,7 @@ impl Agent {
     }
 
     /// Tells the dialler every peer's addresses, as far as they are known.
-    fn set_endpoints(&mut self) {
+    pub(super) fn set_endpoints(&mut self) {
         let all = self.part.dialled().flat_map(|(_, endpoints)| dns_names(endpoints));
         self.names.keep(all.map(str::to_owned));
         let (names, now) = (&self.names, self.started.elapsed());

@@ -73,7 +73,8 @@ impl Agent {
             .map_err(|error| chain(&error))?;
         let mut part = plan.of(member);
         if part == self.intended {
-            part = self.part.clone();
+            // As links are now; what neighbours are to be is not yet there while BIRD judges it, or if it refuses.
+            part = NodePlan { bgp: part.bgp, ..self.part.clone() };
         }
         let mut endpoints = self.dialler.chosen();
         endpoints.extend(first_addresses(&part).filter(|(name, _)| !self.part.peers.iter().any(|p| p.name == *name)));
@@ -86,7 +87,7 @@ impl Agent {
             .changes
             .iter()
             .map(|change| ProposedChange { change: change.to_string(), command: change.command(key_paths) });
-        Ok(said.collect())
+        Ok(said.chain(self.propose_bird(&part)).collect())
     }
 }
 

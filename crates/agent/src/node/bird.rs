@@ -1,18 +1,20 @@
-//! BIRD on a node that speaks BGP: told what the plan says, once the devices for it are there, and reported on.
+//! BIRD on a node that speaks BGP: told what the plan says, once it would take it and the devices for it are there, and reported on.
 //!
-//! A [`Service`] of [`crate::bird`] keeps it in threads of its own; the control loop hands it texts and hears reports, and never waits
+//! [`Halves`] says when that is, and what neighbours' devices the host is to have meanwhile. A [`Service`] of [`crate::bird`] keeps it in threads of its own; the control loop hands it texts and hears reports, and never waits
 //! for it but at the very end. Without BGP in the plan there is no service at all.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use wayleave_core::host::Backend;
+use wayleave_core::plan::{BgpPlan, NodePlan, bgp_changes};
 use wayleave_core::render::{Session as BirdSession, bird, bird_sessions};
 
 use super::agent::Agent;
 use super::peers::age;
 use super::{Event, Weight, log};
-use crate::bird::{End, Mode, Paths, Report, Service, Tunnel, sessions};
-use crate::control::BgpSnapshot;
+use crate::bird::{End, Halves, Mode, Next, Paths, Report, Service, Tunnel, sessions};
+use crate::control::{BgpSnapshot, ProposedChange};
 
 /// BIRD's files in the network's directory.
 const CONFIGURATION: &str = "bird.conf";
@@ -23,19 +25,38 @@ const PROGRAM: &str = "bird";
 #[derive(Debug, Default)]
 pub(super) struct Bird {
     service: Option<Service>,
-    /// What it was told last.
+    /// What it was told last, and the number of that order.
     told: Option<String>,
+    order: u64,
     report: Report,
+    halves: Halves,
+    /// Why the host could not be brought to what neighbours need.
+    refusal: String,
 }
 
 impl Agent {
-    /// Tells BIRD what the plan says, if that has changed.
+    /// Begins with the neighbours whose devices a predecessor has left running.
+    pub(super) fn adopt_neighbours(&mut self) {
+        let Ok(actual) = self.reconciler.propose(&self.wanted, None).map(|proposal| proposal.actual) else { return };
+        let mut left = self.intended.bgp.clone();
+        if let Some(BgpPlan { neighbours, .. }) = &mut left {
+            // Those of an engine have ended with it.
+            neighbours.retain(|neighbour| {
+                let found = actual.state.devices.get(&neighbour.device);
+                found.is_some_and(|found| found.backend == Backend::Kernel)
+            });
+        }
+        self.bird.halves = Halves::new(left);
+    }
+
+    /// Begins to bring BIRD, and the devices of neighbours, to what the plan says, if that has changed.
     pub(super) fn follow_bird(&mut self) {
         // What links do is no business of BGP's: routes lead to addresses, and the device knows the way.
-        let text = bird(&self.intended).map(|file| file.text.to_string());
-        if text == self.bird.told {
-            return;
-        }
+        let text = text(&self.intended);
+        // A predecessor may have left one that nobody wants any more.
+        let is_left = self.bird.service.is_none() && text.is_none() && self.bird_paths().configuration.exists();
+        let next = self.bird.halves.handle_wanted(self.intended.bgp.as_ref(), text != self.bird.told);
+        let Some(next) = next.or(is_left.then_some(Next::Want)) else { return };
         if self.bird.service.is_none() {
             let to = self.events.clone();
             // A report that finds no room is followed by the next one.
@@ -45,10 +66,17 @@ impl Agent {
                 Err(error) => return self.set_problem("bird", Some(format!("can't start a thread for BIRD: {error}"))),
             }
         }
-        if let Some(service) = &self.bird.service {
-            service.want(text.clone());
-        }
         self.bird.told = text;
+        self.tell_bird(next);
+    }
+
+    fn tell_bird(&mut self, next: Next) {
+        let Some(service) = &self.bird.service else { return };
+        self.bird.order = match (next, self.bird.told.clone()) {
+            (Next::Consider, Some(text)) => service.consider(text),
+            (_, text) => service.want(text),
+        };
+        self.tell_held();
     }
 
     /// How BIRD is.
@@ -57,7 +85,69 @@ impl Agent {
             log(Weight::Notice, "BIRD runs with what is planned");
         }
         self.set_problem("bird", report.problem.clone());
+        let (order, standing) = (report.order, report.standing);
         self.bird.report = report;
+        if order == self.bird.order && self.bird.halves.handle_standing(standing) {
+            self.follow_halves();
+        }
+    }
+
+    /// What the host was brought to, or why it was not, is news for neighbours.
+    pub(super) fn handle_host(&mut self, refusal: Option<&str>) {
+        if let Some(refusal) = refusal {
+            self.bird.refusal = refusal.to_owned();
+        }
+        let before = self.bird.halves.host();
+        if let Some(next) = self.bird.halves.handle_host(refusal.is_none(), self.started.elapsed()) {
+            self.tell_bird(next);
+        }
+        if self.bird.halves.host() != before {
+            self.follow_halves();
+        }
+    }
+
+    /// Tries again what the host has refused.
+    pub(super) fn tend_bird(&mut self) {
+        if self.bird.halves.handle_time(self.started.elapsed()) {
+            self.follow_halves();
+        }
+    }
+
+    pub(super) fn bird_wake(&self) -> Option<Instant> {
+        self.bird.halves.poll_timeout().map(|at| self.started + at)
+    }
+
+    /// The neighbours that the host is to have for now, in the place of those of the plan.
+    pub(super) fn with_halves(&self, part: NodePlan) -> NodePlan {
+        NodePlan { bgp: self.bird.halves.host(), ..part }
+    }
+
+    fn follow_halves(&mut self) {
+        self.part = self.with_halves(self.part.clone());
+        self.set_endpoints();
+        self.look_at = self.look_at.min(Instant::now());
+        self.tell_held();
+    }
+
+    fn tell_held(&mut self) {
+        let held: Vec<&str> = self.bird.halves.held().into_iter().map(|name| name.as_str()).collect();
+        let of_bird = self.bird.report.problem.clone();
+        let why = if self.bird.halves.poll_timeout().is_some() { Some(self.bird.refusal.clone()) } else { of_bird };
+        let why = why.unwrap_or_else(|| "BIRD refuses them".into());
+        let words = format!("neighbours {} stay as they were, device and session: {why}", held.join(", "));
+        self.set_problem("neighbours", (!held.is_empty()).then_some(words));
+    }
+
+    /// What would become of BIRD's half, neighbour by neighbour.
+    pub(super) fn propose_bird(&self, part: &NodePlan) -> Vec<ProposedChange> {
+        let command = format!("birdc -s {} configure", self.bird_paths().socket.display());
+        let mut changes = Vec::new();
+        let mut say = |change: String| changes.push(ProposedChange { change, command: command.clone() });
+        bgp_changes(self.part.bgp.as_ref(), part.bgp.as_ref(), &mut say);
+        if changes.is_empty() && text(part) != self.bird.told {
+            changes.push(ProposedChange { change: "tell BIRD of other filters".into(), command });
+        }
+        changes
     }
 
     /// What there is to say of BGP.
@@ -118,6 +208,13 @@ impl Agent {
             ends_with_us: self.reconciler.backend() == Backend::Engine,
         }
     }
+}
+
+/// What BIRD is told; without the plan's generation, which alone is no reason to tell it anything.
+fn text(part: &NodePlan) -> Option<String> {
+    let undated =
+        |text: &str| text.lines().filter(|line| !line.starts_with("# Generated by")).flat_map(|l| [l, "\n"]).collect();
+    bird(part).map(|file| undated(&file.text))
 }
 
 /// Where BIRD is: where programs are, or where Debian has it, which is out of many users' path.

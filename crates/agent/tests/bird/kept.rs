@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use wayleave_agent::bird::{Connection, End, Mode, Paths, Report, Service};
+use wayleave_agent::system::signals::Signals;
 
 use super::two::{Host, Place, Running, bird, can_run, configuration, until, wire};
 use super::{PATIENCE, named};
@@ -40,6 +41,8 @@ impl Kept {
         let begin = || {
             // SAFETY: the descriptor is open, and only this thread, which ends soon, goes there, with those that it starts.
             assert_eq!(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
+            // As in an agent, whose threads all leave these signals to one.
+            let _ = Signals::block().unwrap();
             Service::start(mode, paths.clone(), move |report| *to.lock().unwrap() = report).unwrap()
         };
         let service = std::thread::scope(|scope| scope.spawn(begin).join().unwrap());
@@ -136,8 +139,48 @@ fn changes_keep_the_session_and_what_is_refused_changes_nothing() {
     let mut connection = Connection::open(&paths.socket, PATIENCE).unwrap();
     assert_eq!(connection.ask("configure confirm").unwrap().code(), 19, "nothing to do");
     let pid = process(&paths).unwrap();
+    let begin = Instant::now();
     kept.end(End::Remove);
     assert!(!runs(pid) && !paths.socket.exists() && !paths.configuration.exists());
+    assert!(begin.elapsed() < Duration::from_secs(4), "it ends when it is asked to: {:?}", begin.elapsed());
+}
+
+#[test]
+fn routes_of_one_that_had_to_be_killed_are_removed_and_no_others() {
+    if !can_run("routes_of_one_that_had_to_be_killed") {
+        return;
+    }
+    let (place, (a, b)) = (Place::new("flushed"), wire());
+    std::fs::write(place.path("b.conf"), configuration("10.0.0.2", THEIRS)).unwrap();
+    let _theirs = bird(&b, &place.path("b.conf"));
+    let paths = paths(&place);
+    let kernel = "protocol kernel {\n\tkernel table 50111;\n\tipv4 { export where source = RTS_BGP; };\n}\n";
+    let count = |what: &str| {
+        let output = a.command("ip").args(["route", "show", "table", "50111"]).args(what.split(' ')).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).lines().count()
+    };
+    a.ip("route add 172.30.0.0/24 dev va table 50111");
+    a.ip("route add 172.30.1.0/24 dev va proto bird");
+    for end in [End::Stop, End::Remove] {
+        let kept = Kept::start(&a, Mode::Own, &paths);
+        kept.want(&format!("{}{kernel}", ours("all")));
+        until(|| Some(()).filter(|()| count("proto bird") == 2));
+        // It can't take anything back: it does not even hear that it is to end.
+        signal(process(&paths).unwrap(), libc::SIGSTOP);
+        kept.end(end);
+        assert_eq!((count("proto bird"), count("proto boot")), (0, 1));
+    }
+    // One that was killed while nobody looked, and is wanted no more.
+    let kept = Kept::start(&a, Mode::Own, &paths);
+    kept.want(&format!("{}{kernel}", ours("all")));
+    until(|| Some(()).filter(|()| count("proto bird") == 2));
+    kept.end(End::Leave);
+    signal(process(&paths).unwrap(), libc::SIGKILL);
+    let next = Kept::start(&a, Mode::Own, &paths);
+    next.service.as_ref().unwrap().want(None);
+    until(|| Some(()).filter(|()| count("proto bird") == 0));
+    until(|| Some(()).filter(|()| !paths.configuration.exists()));
+    a.ip("route del 172.30.1.0/24 dev va proto bird");
 }
 
 #[test]

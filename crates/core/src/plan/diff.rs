@@ -1,7 +1,7 @@
 //! A plan as a file, and the difference between two of them, member by member.
 //!
 //! The file is JSON with one member a line, versioned, written piece by piece. A difference lists what a host would
-//! notice: members that come and go, addresses, ports, keys, peers, and prefixes that change owner.
+//! notice: members that come and go, addresses, ports, keys, peers, prefixes that change owner, and neighbours.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodePlan, PeerPlan, Plan};
+use super::{BgpPlan, NeighbourPlan, NodePlan, PeerPlan, Plan};
 use crate::names::Name;
 
 /// What the file calls itself.
@@ -182,6 +182,73 @@ fn member_changes(old: &NodePlan, new: &NodePlan, changes: &mut Vec<PlanChange>)
     }
     for (name, at) in new_peers.iter().filter(|(name, _)| !old_peers.contains_key(name)) {
         say(format!("peer {name} added, allowed {}", list(&new.peers[*at].allowed)));
+    }
+    bgp_changes(old.bgp.as_ref(), new.bgp.as_ref(), &mut say);
+}
+
+/// What becomes of a node's BGP, in a sentence for each thing.
+pub fn bgp_changes(old: Option<&BgpPlan>, new: Option<&BgpPlan>, say: &mut impl FnMut(String)) {
+    match (old, new) {
+        (None, Some(new)) => say(format!("speaks BGP now, as AS {} with router id {}", new.asn, new.router_id)),
+        (Some(_), None) => say("speaks no BGP any more".into()),
+        (Some(old), Some(new)) => {
+            let mut field = |name: &str, old: String, new: String| {
+                if old != new {
+                    say(format!("BGP's {name} {old} -> {new}"));
+                }
+            };
+            field("AS", old.asn.to_string(), new.asn.to_string());
+            field("router id", old.router_id.to_string(), new.router_id.to_string());
+            field("table", old.table.to_string(), new.table.to_string());
+            field("own prefixes", list(&old.own), list(&new.own));
+            field("service addresses", list(&old.service_addresses), list(&new.service_addresses));
+            let nodes = |plan: &BgpPlan| list(&plan.nodes.iter().map(|node| node.name.to_string()).collect::<Vec<_>>());
+            field("sessions with nodes", nodes(old), nodes(new));
+            if (&old.roa, old.profile, old.is_reflector) != (&new.roa, new.profile, new.is_reflector) {
+                say("BGP's rules change".into());
+            }
+        }
+        (None, None) => return,
+    }
+    let all = |plan: Option<&BgpPlan>| -> BTreeMap<Name, NeighbourPlan> {
+        let neighbours = plan.iter().flat_map(|plan| &plan.neighbours);
+        neighbours.map(|neighbour| (neighbour.name.clone(), neighbour.clone())).collect()
+    };
+    let (old, new) = (all(old), all(new));
+    for (name, was) in &old {
+        match new.get(name) {
+            Some(is) => neighbour_changes(was, is, say),
+            None => say(format!("neighbour {name} removed, AS {} on {}", was.asn, was.device)),
+        }
+    }
+    for (name, is) in new.iter().filter(|(name, _)| !old.contains_key(*name)) {
+        say(format!("neighbour {name} added, AS {} on {}", is.asn, is.device));
+    }
+}
+
+fn neighbour_changes(old: &NeighbourPlan, new: &NeighbourPlan, say: &mut impl FnMut(String)) {
+    let name = &new.name;
+    let mut field = |what: &str, old: String, new: String| {
+        if old != new {
+            say(format!("neighbour {name} {what} {old} -> {new}"));
+        }
+    };
+    let endpoint = |plan: &NeighbourPlan| plan.endpoint.as_ref().map_or("none".into(), ToString::to_string);
+    field("AS", old.asn.to_string(), new.asn.to_string());
+    field("device", old.device.to_string(), new.device.to_string());
+    field("port", old.port.to_string(), new.port.to_string());
+    field("mtu", old.mtu.to_string(), new.mtu.to_string());
+    field("endpoint", endpoint(old), endpoint(new));
+    field("own addresses", list(&old.own_addresses), list(&new.own_addresses));
+    field("addresses", list(&old.addresses), list(&new.addresses));
+    field("limit of routes", old.max_prefixes.to_string(), new.max_prefixes.to_string());
+    if old.public_key != new.public_key {
+        say(format!("neighbour {name} has another public key"));
+    }
+    // What is left to differ are words of the file that need no figures here.
+    let rest = |plan: &NeighbourPlan| (plan.sessions, plan.accept.clone(), plan.export, plan.line, plan.keepalive_s);
+    if rest(old) != rest(new) {
+        say(format!("neighbour {name} has other sessions, filters or communities"));
     }
 }
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 pub use addresses::Addresses;
-pub use diff::{PlanChange, PlanFile, PlanFileError, Side, diff};
+pub use diff::{PlanChange, PlanFile, PlanFileError, Side, bgp_changes, diff};
 pub use firewall::{Firewall, FirewallRule, Masquerade, OutsidePorts};
 pub use known::{Claims, LinkState, LinkStates};
 pub use ledger::{LEDGER_VERSION, Ledger, LedgerError};

@@ -5,12 +5,13 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::hands::{Hands, Paths, Seen};
-use super::supervisor::{Mode, Step, Supervisor};
+use super::supervisor::{Mode, Standing, Step, Supervisor};
 use crate::system::signals::wait_readable;
 
 /// How BIRD is.
@@ -20,6 +21,10 @@ pub struct Report {
     pub state: &'static str,
     /// Whether it runs with what is wanted.
     pub is_as_wanted: bool,
+    /// The number of the order that was heard last.
+    pub order: u64,
+    /// How it stands to what that says.
+    pub standing: Standing,
     /// What is wrong, if anything.
     pub problem: Option<String>,
     /// What was seen at the last look, while it answers.
@@ -38,7 +43,8 @@ pub enum End {
 }
 
 enum Order {
-    Want(Option<String>),
+    Consider(String, u64),
+    Want(Option<String>, u64),
     Died,
     End(End),
 }
@@ -47,6 +53,7 @@ enum Order {
 #[derive(Debug)]
 pub struct Service {
     orders: Sender<Order>,
+    given: AtomicU64,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -60,15 +67,28 @@ impl Service {
         let again = orders.clone();
         let hands = Hands::new(paths);
         let supervisor = Supervisor::new(mode, mode == Mode::Own && hands.has_file());
-        let keeper = Keeper { mode, supervisor, hands, began: Instant::now(), orders: again, is_watched: false };
+        let keeper = Keeper { supervisor, hands, began: Instant::now(), orders: again, order: 0, is_watched: false };
         let thread = std::thread::Builder::new().name("bird".into()).spawn(move || keeper.run(&received, &tell))?;
-        Ok(Service { orders, thread: Some(thread) })
+        Ok(Service { orders, given: AtomicU64::new(0), thread: Some(thread) })
     }
 
-    /// What is to be in force from here on; nothing: no BIRD is needed.
-    pub fn want(&self, text: Option<String>) {
+    /// What is to be judged, and not to be in force before it is wanted. The number of the order.
+    pub fn consider(&self, text: String) -> u64 {
+        let number = self.number();
         // The thread ends only by an order.
-        let _ = self.orders.send(Order::Want(text));
+        let _ = self.orders.send(Order::Consider(text, number));
+        number
+    }
+
+    /// What is to be in force from here on; nothing: no BIRD is needed. The number of the order.
+    pub fn want(&self, text: Option<String>) -> u64 {
+        let number = self.number();
+        let _ = self.orders.send(Order::Want(text, number));
+        number
+    }
+
+    fn number(&self) -> u64 {
+        self.given.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Ends, and waits until that is done.
@@ -81,11 +101,12 @@ impl Service {
 }
 
 struct Keeper {
-    mode: Mode,
     supervisor: Supervisor,
     hands: Hands,
     began: Instant,
     orders: Sender<Order>,
+    /// The number of the last one.
+    order: u64,
     /// Whether somebody waits for the end of the process.
     is_watched: bool,
 }
@@ -104,9 +125,13 @@ impl Keeper {
                 },
             };
             match order {
-                Some(Order::Want(text)) => {
-                    // A predecessor's BIRD is looked for as soon as anything is said about one.
-                    is_wanted = true;
+                // A predecessor's BIRD is looked for as soon as anything is said about one.
+                Some(Order::Consider(text, number)) => {
+                    (is_wanted, self.order) = (true, number);
+                    self.supervisor.handle_considered(&text);
+                }
+                Some(Order::Want(text, number)) => {
+                    (is_wanted, self.order) = (true, number);
                     self.supervisor.handle_wanted(text.as_deref());
                 }
                 Some(Order::Died) => self.is_watched = false,
@@ -118,6 +143,8 @@ impl Keeper {
             tell(Report {
                 state: self.supervisor.word(),
                 is_as_wanted: self.supervisor.is_as_wanted(),
+                order: self.order,
+                standing: self.supervisor.standing(),
                 problem: self.supervisor.problem(),
                 seen: self.hands.seen.clone(),
             });
@@ -158,7 +185,7 @@ impl Keeper {
     }
 
     fn end(mut self, end: End) {
-        match (self.mode, end) {
+        match (self.supervisor.mode(), end) {
             (_, End::Leave) => {}
             (Mode::Own, End::Stop | End::Remove) => {
                 let _ = self.hands.carry_out(&Step::Stop);
@@ -166,10 +193,10 @@ impl Keeper {
                     self.hands.remove_files();
                 }
             }
-            // The administrator's configuration includes the file: it stays, and says nothing.
+            // The administrator's goes on, and includes a file that says nothing any more.
             (Mode::Included, _) => {
-                let _ = self.hands.carry_out(&Step::Install("# Nothing is wanted of BIRD.\n".into()));
-                let _ = self.hands.carry_out(&Step::Reload).and_then(|()| self.hands.carry_out(&Step::Confirm));
+                self.supervisor.handle_wanted(None);
+                self.work();
             }
         }
     }

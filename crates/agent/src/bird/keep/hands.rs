@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::protocols::Protocol;
-use super::status::Status;
 use super::supervisor::{Step, Trouble};
-use super::{Connection, SocketError};
+use crate::bird::protocols::Protocol;
+use crate::bird::status::Status;
+use crate::bird::{Connection, SocketError};
+use crate::netlink::{Netlink, NetlinkError};
 use crate::node::chain;
-use crate::system::signals::wait_readable;
+use crate::system::signals::{unblock_in, wait_readable};
 
 /// How long an answer may take, and a check of a configuration.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
@@ -29,6 +30,8 @@ const KILL_MAX: Duration = Duration::from_secs(2);
 const UNDO_S: u32 = 30;
 /// It says that it ends, and reads nothing any more.
 const SHUTTING_DOWN: u16 = 6;
+/// Who has set routes, as the kernel numbers it: BIRD (`RTPROT_BIRD` of linux/rtnetlink.h).
+const ROUTES_OF_BIRD: u8 = 12;
 
 /// Where everything about a BIRD is.
 #[derive(Debug, Clone)]
@@ -107,7 +110,12 @@ impl Hands {
             Step::Reload => self.reload(),
             Step::Confirm => self.open().and_then(|mut bird| bird.ask("configure confirm")).map(drop).map_err(trouble),
             Step::Look => self.look(),
-            Step::Stop => self.end(libc::SIGTERM),
+            Step::Stop => {
+                self.find();
+                // Who ends in good order has taken its routes back; of one that was killed they are there.
+                self.end(libc::SIGTERM).and_then(|()| self.flush())
+            }
+            Step::Flush => self.flush(),
             Step::Kill => self.end(libc::SIGKILL),
         }
     }
@@ -218,11 +226,16 @@ impl Hands {
         command.arg("-f").arg("-c").arg(configuration).arg("-s").arg(socket).arg("-P").arg(self.paths.process_file());
         // A group of its own: Ctrl-C is for us, and we decide what it means for BIRD.
         command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+        // BIRD ends by a signal that this program has taken for itself.
+        unblock_in(&mut command);
         if *ends_with_us {
-            // SAFETY: the child only asks the kernel for a signal at the end of the thread that has started it.
+            let own = std::process::id().cast_signed();
+            // SAFETY: the child only asks the kernel for a signal at the end of the thread that has started it, and whether that
+            // has ended meanwhile.
             unsafe {
-                command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) {
-                    0 => Ok(()),
+                command.pre_exec(move || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) {
+                    0 if libc::getppid() == own => Ok(()),
+                    0 => Err(ErrorKind::BrokenPipe.into()),
                     _ => Err(io::Error::last_os_error()),
                 });
             }
@@ -264,12 +277,34 @@ impl Hands {
         if is_gone { Ok(()) } else { Err(Trouble::Failed(format!("BIRD, process {}, does not end", process.pid))) }
     }
 
+    /// Removes the routes that a BIRD which is gone has left in its tables of the kernel's. The tables are those that its
+    /// configuration names, which is all that is known of a predecessor's.
+    fn flush(&self) -> Result<(), Trouble> {
+        let text = fs::read_to_string(&self.paths.configuration).unwrap_or_default();
+        let tables = kernel_tables(&text);
+        if tables.is_empty() {
+            return Ok(());
+        }
+        let flush = |mut netlink: Netlink| netlink.flush_routes(ROUTES_OF_BIRD, &tables);
+        let outcome: Result<usize, NetlinkError> = Netlink::open().and_then(flush);
+        outcome.map(drop).map_err(|error| Trouble::Failed(chain(&error)))
+    }
+
     /// Removes what was written; for when nothing is to be left of it.
     pub fn remove_files(&self) {
         for path in [self.paths.configuration.clone(), self.paths.beside(".new"), self.paths.beside(".before")] {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// The kernel's tables that a configuration of ours names.
+fn kernel_tables(text: &str) -> Vec<u32> {
+    let table = |line: &str| line.trim().strip_prefix("kernel table ")?.strip_suffix(';')?.parse().ok();
+    let mut tables: Vec<u32> = text.lines().filter_map(table).collect();
+    tables.sort_unstable();
+    tables.dedup();
+    tables
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! What is to be done about BIRD next; pure, and told the time.
 //!
-//! In: what BIRD is to be told (`handle_wanted`), what became of the step before (`handle`), that its process has ended
+//! In: what BIRD is to judge (`handle_considered`) and to be told (`handle_wanted`), what became of the step before (`handle`), that its process has ended
 //! (`handle_death`). Out: one [`Step`] at a time (`poll`), and when to ask again (`poll_timeout`). A text is checked before it is in
 //! force, taken over by a running BIRD under a limit of time after which BIRD itself goes back, and confirmed when BIRD has
 //! answered; one that is refused is not tried again, and what was in force before stays. States: *finding* (a predecessor's BIRD
@@ -22,6 +22,13 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Between starts: doubled with every death, forgotten when it has run for as long as the longest.
 const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_secs(60);
+
+/// How long the routes of a BIRD that does not come back stay in the kernel: as long as neighbours keep what it told them (RFC
+/// 4724; 120 s is BIRD's and FRR's default).
+const ROUTES_KEPT: Duration = Duration::from_secs(120);
+
+/// What the administrator's BIRD includes when nothing is wanted of it.
+const NOTHING: &str = "# Nothing is wanted of BIRD.\n";
 
 /// Whose BIRD it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +60,26 @@ pub enum Step {
     Stop,
     /// End it at once.
     Kill,
+    /// Remove the routes from the kernel that it has left there.
+    Flush,
+}
+
+/// How BIRD stands to what is wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing is known yet.
+    #[default]
+    Judging,
+    /// It would take it, and waits to be told.
+    Judged,
+    /// It was told, and has not answered yet.
+    UnderWay,
+    /// It runs with it, or ran with it last.
+    InForce,
+    /// It refuses it, and what was there before stays.
+    Refused,
+    /// Nothing is wanted, and it knows nothing of ours.
+    Ended,
 }
 
 /// Why a step came to nothing.
@@ -94,6 +121,9 @@ pub struct Supervisor {
     mode: Mode,
     state: State,
     wanted: Option<Arc<str>>,
+    /// Whether that is to be in force, and not only to be judged; and whether it says anything.
+    may_go: bool,
+    is_needed: bool,
     stage: Stage,
     /// What is in the file, as far as it is known; and whether there is a file.
     installed: Option<Arc<str>>,
@@ -108,6 +138,8 @@ pub struct Supervisor {
     back_off: Duration,
     /// When to try again what the host refused, or whether BIRD is installed.
     blocked_until: Option<Duration>,
+    /// Since when the kernel may have routes of a BIRD that is gone.
+    left_since: Option<Duration>,
     trouble: Option<String>,
 }
 
@@ -118,6 +150,8 @@ impl Supervisor {
             mode,
             state: State::Finding,
             wanted: None,
+            may_go: false,
+            is_needed: false,
             stage: Stage::Written,
             installed: None,
             has_file,
@@ -128,12 +162,32 @@ impl Supervisor {
             silent_since: None,
             back_off: Duration::ZERO,
             blocked_until: None,
+            left_since: None,
             trouble: None,
         }
     }
 
+    /// Whose BIRD it is.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// What is to be judged; it comes into force only when the same is wanted.
+    pub fn handle_considered(&mut self, text: &str) {
+        self.take(Some(text));
+        self.may_go = false;
+    }
+
     /// What is to be in force from here on; nothing: no BIRD is needed.
     pub fn handle_wanted(&mut self, text: Option<&str>) {
+        self.take(text);
+        self.may_go = true;
+    }
+
+    fn take(&mut self, text: Option<&str>) {
+        self.is_needed = text.is_some();
+        // The administrator's configuration includes the file: it stays, and says nothing.
+        let text = text.or((self.mode == Mode::Included).then_some(NOTHING));
         if self.wanted.as_deref() != text {
             self.wanted = text.map(Arc::from);
             (self.stage, self.refused, self.blocked_until) = (Stage::Written, None, None);
@@ -156,7 +210,7 @@ impl Supervisor {
             let stays = if self.in_force.is_some() || self.has_file { "; what was in force stays" } else { "" };
             format!("BIRD refuses its configuration{stays}: {why}")
         });
-        let trouble = self.trouble.clone().filter(|_| self.wanted.is_some());
+        let trouble = self.trouble.clone().filter(|_| self.is_needed);
         match (trouble, refused) {
             (Some(trouble), Some(refused)) => Some(format!("{trouble}; {refused}")),
             (trouble, refused) => trouble.or(refused),
@@ -165,13 +219,35 @@ impl Supervisor {
 
     /// Whether BIRD runs and answers with what is wanted.
     pub fn is_as_wanted(&self) -> bool {
-        self.wanted.is_some() && self.wanted == self.in_force && self.silent_since.is_none()
+        self.is_needed && self.wanted == self.in_force && self.silent_since.is_none()
+    }
+
+    /// How it stands to what is wanted.
+    pub fn standing(&self) -> Standing {
+        let is_down = matches!(self.state, State::Down { .. });
+        let Some(wanted) = &self.wanted else {
+            return if is_down && !self.has_file { Standing::Ended } else { Standing::UnderWay };
+        };
+        if self.refused.as_ref().is_some_and(|(text, _)| text == wanted) {
+            return Standing::Refused;
+        }
+        match (self.is_needed, self.stage) {
+            (true, _) if self.in_force.as_ref() == Some(wanted) => Standing::InForce,
+            (false, _) if self.in_force.as_ref() == Some(wanted) => Standing::Ended,
+            // Who is not there will read the file when it comes.
+            (false, Stage::Installed) if is_down => Standing::Ended,
+            // The administrator's judges by taking over.
+            (_, Stage::Written) if self.mode == Mode::Included && !self.may_go => Standing::Judged,
+            (_, Stage::Written) => Standing::Judging,
+            (_, Stage::Checked) if !self.may_go => Standing::Judged,
+            _ => Standing::UnderWay,
+        }
     }
 
     /// In one word.
     pub fn word(&self) -> &'static str {
         match self.state {
-            _ if self.wanted.is_none() => "not needed",
+            _ if !self.is_needed => "not needed",
             State::Finding | State::Starting { .. } => "starting",
             State::Down { .. } => "down",
             State::Up { .. } if self.silent_since.is_some() => "silent",
@@ -196,11 +272,18 @@ impl Supervisor {
             State::Down { retry_at } => Some(retry_at),
             State::Starting { look_at, .. } | State::Up { look_at, .. } => Some(look_at),
         };
-        match (self.blocked_until, state) {
+        let next = match (self.blocked_until, state) {
             (Some(blocked), Some(state)) if matches!(self.state, State::Down { .. }) => Some(blocked.max(state)),
             (Some(blocked), Some(state)) => Some(blocked.min(state)),
             (blocked, state) => state.or(blocked),
-        }
+        };
+        [next, self.flush_at()].into_iter().flatten().min()
+    }
+
+    /// When the routes of a BIRD that is gone are to go.
+    fn flush_at(&self) -> Option<Duration> {
+        let is_gone = matches!(self.state, State::Down { .. } | State::Starting { .. });
+        self.left_since.filter(|_| is_gone).map(|since| since + ROUTES_KEPT)
     }
 
     fn decide(&mut self, now: Duration) -> Option<Step> {
@@ -209,8 +292,11 @@ impl Supervisor {
         }
         let Some(wanted) = self.wanted.clone() else {
             let runs = matches!(self.state, State::Up { .. } | State::Starting { .. });
-            return (runs && self.mode == Mode::Own).then_some(Step::Stop);
+            return (runs || self.has_file).then_some(Step::Stop);
         };
+        if self.flush_at().is_some_and(|at| now >= at) {
+            return Some(Step::Flush);
+        }
         if self.stage == Stage::Back {
             return Some(Step::PutBack);
         }
@@ -220,6 +306,7 @@ impl Supervisor {
         if !is_blocked && !is_refused && self.in_force.as_ref() != Some(&wanted) {
             match self.stage {
                 Stage::Written if self.mode == Mode::Own => return Some(Step::Check(wanted)),
+                Stage::Written | Stage::Checked if !self.may_go => {}
                 Stage::Written | Stage::Checked => return Some(Step::Install(wanted)),
                 Stage::Installed if is_up => return Some(Step::Reload),
                 Stage::Reloaded if is_up => return Some(Step::Confirm),
@@ -266,7 +353,9 @@ impl Supervisor {
             (Step::Stop, _) => {
                 (self.state, self.in_force, self.silent_since) = (State::Down { retry_at: now }, None, None);
                 (self.stage, self.installed, self.has_file) = (Stage::Written, None, false);
+                self.left_since = None;
             }
+            (Step::Flush, outcome) => self.left_since = outcome.is_err().then_some(now),
             (Step::Kill, _) => self.fall(now, Duration::ZERO, "BIRD did not answer, and was killed".into()),
             (Step::Check(text), Err(Trouble::Refused(why))) => self.refused = Some((text, why)),
             (Step::Reload, Err(Trouble::Refused(why))) => {
@@ -293,7 +382,7 @@ impl Supervisor {
                 State::Finding | State::Down { .. } => now,
             };
             self.state = State::Up { since, look_at: now + LOOK_INTERVAL };
-            (self.silent_since, self.trouble) = (None, None);
+            (self.silent_since, self.trouble, self.left_since) = (None, None, None);
             if now.saturating_sub(since) >= BACK_OFF_MAX {
                 self.back_off = Duration::ZERO;
             }
@@ -307,7 +396,10 @@ impl Supervisor {
         };
         match (self.state, &trouble) {
             (State::Starting { since, .. }, _) => self.state = State::Starting { since, look_at: now + LOOK_SOON },
-            (State::Finding, Trouble::Gone(_)) if self.mode == Mode::Own => self.state = State::Down { retry_at: now },
+            (State::Finding, Trouble::Gone(_)) if self.mode == Mode::Own => {
+                self.state = State::Down { retry_at: now };
+                self.left_since = self.has_file.then_some(now);
+            }
             (State::Finding | State::Down { .. }, Trouble::Gone(_)) => {
                 self.state = State::Down { retry_at: now + LOOK_INTERVAL };
                 self.trouble = Some(words);
@@ -316,6 +408,7 @@ impl Supervisor {
                 // When it is there again it has read whatever is in the file then.
                 (self.state, self.in_force) = (State::Down { retry_at: now + LOOK_SILENT }, None);
                 self.stage = self.stage.min_installed();
+                self.left_since.get_or_insert(now);
                 self.trouble = Some(words);
             }
             (State::Finding | State::Down { .. } | State::Up { .. }, _) => {
@@ -334,6 +427,7 @@ impl Supervisor {
         self.back_off = (wait * 2).min(BACK_OFF_MAX);
         self.state = State::Down { retry_at: now + wait };
         (self.in_force, self.silent_since) = (None, None);
+        self.left_since.get_or_insert(now);
         self.stage = self.stage.min_installed();
         self.trouble = Some(words);
     }
@@ -474,7 +568,7 @@ mod tests {
         for _ in 0..9 {
             world.die();
             let before = world.now;
-            while world.pass(0.5).is_empty() {}
+            while !world.pass(0.5).contains("Start") {}
             waits.push((world.now - before).as_secs());
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
@@ -542,8 +636,51 @@ mod tests {
         world.want("bad");
         assert_eq!(world.pass(600.0), "Install Reload PutBack");
         assert!(world.problem().contains("line 3"));
+        world.troubles.clear();
         world.supervisor.handle_wanted(None);
-        assert_eq!(world.pass(600.0), "");
+        assert_eq!(world.pass(600.0), "Install Reload Confirm", "of a file that says nothing");
+        assert_eq!((world.supervisor.standing(), world.supervisor.word()), (Standing::Ended, "not needed"));
+    }
+
+    #[test]
+    fn a_text_that_is_only_considered_is_judged_and_does_not_come_into_force() {
+        let mut world = running("one");
+        world.supervisor.handle_considered("two");
+        assert_eq!((world.pass(600.0).as_str(), world.supervisor.standing()), ("Check", Standing::Judged));
+        world.die();
+        assert_eq!(world.pass(2.0), "Start", "with what was in force");
+        world.want("two");
+        assert_eq!(world.supervisor.standing(), Standing::UnderWay);
+        assert_eq!(
+            (world.pass(10.0).as_str(), world.supervisor.standing()),
+            ("Install Reload Confirm", Standing::InForce)
+        );
+        world.supervisor.handle_considered("two");
+        assert_eq!(world.supervisor.standing(), Standing::InForce);
+        world.troubles = vec![("Check", Trouble::Refused("line 3".into()))];
+        world.supervisor.handle_considered("bad");
+        assert_eq!((world.pass(10.0).as_str(), world.supervisor.standing()), ("Check", Standing::Refused));
+        world.supervisor.handle_wanted(None);
+        assert_eq!((world.pass(10.0).as_str(), world.supervisor.standing()), ("Stop", Standing::Ended));
+    }
+
+    #[test]
+    fn routes_of_one_that_does_not_come_back_go_after_two_minutes() {
+        let mut world = running("one");
+        world.pass(300.0);
+        world.troubles = vec![("Start", Trouble::Missing)];
+        world.die();
+        assert!(!world.pass(119.0).contains("Flush"));
+        assert_eq!(world.pass(3.0).matches("Flush").count(), 1);
+        assert!(!world.pass(600.0).contains("Flush"), "once");
+        world.troubles.clear();
+        world.pass(60.0);
+        assert!(world.supervisor.is_as_wanted());
+        // One that was left by a dead predecessor and is wanted no more goes with all that it left.
+        let mut world = World::new(Mode::Own, false);
+        world.supervisor = Supervisor::new(Mode::Own, true);
+        world.supervisor.handle_wanted(None);
+        assert_eq!((world.pass(600.0).as_str(), world.supervisor.standing()), ("Stop", Standing::Ended));
     }
 
     #[test]
