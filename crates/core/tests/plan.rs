@@ -220,7 +220,11 @@ fn differences_name_neighbours_that_come_go_and_change() {
     check(
         &[],
         &[("b", 1)],
-        &["speaks BGP now, as AS 64512 with router id 10.50.0.1", "neighbour b added, AS 64513 on wgn-b"],
+        &[
+            "forwards false -> true",
+            "speaks BGP now, as AS 64512 with router id 10.50.0.1",
+            "neighbour b added, AS 64513 on wgn-b",
+        ],
     );
 }
 
