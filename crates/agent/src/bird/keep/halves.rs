@@ -219,7 +219,8 @@ mod tests {
         let (from, to) = (&[("a", 1), ("b", 2)], &[("b", 7), ("c", 3)]);
         let judged = |halves: &mut Halves| assert!(halves.handle_standing(Standing::Judged));
         let made = |halves: &mut Halves| assert_eq!(halves.handle_host(true, NOW), Some(Next::Want));
-        let steps: [(&str, &dyn Fn(&mut Halves)); 3] = [
+        type Fails<'a> = &'a dyn Fn(&mut Halves);
+        let steps: [(&str, Fails<'_>); 3] = [
             ("BIRD refuses to judge it well", &|halves| assert!(halves.handle_standing(Standing::Refused))),
             ("the host refuses a device", &|halves| {
                 judged(halves);
