@@ -1,4 +1,7 @@
 //! Signals as something to wait for, instead of something that interrupts.
+//!
+//! In: SIGINT, SIGTERM and SIGHUP, which all threads leave to one descriptor. Programs that are started get them back
+//! ([`unblock_in`]). [`wait_readable`] waits for any descriptors.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
