@@ -24,6 +24,16 @@ pub const CONTROL_RESPONSE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Connections to the control socket at a time: each has a thread.
 pub const CONTROL_CONNECTIONS_MAX: usize = 32;
 
+/// Routes that lead to nobody, named in a snapshot; of more, only how many there are.
+pub const DROPPED_NAMED_MAX: usize = 8;
+
+/// Routes that change at a time, told to the agent's loop as one event.
+pub const LEARNED_AT_A_TIME_MAX: usize = 4_096;
+
+/// Receive buffer for news of a routing table: some 20,000 routes, which a routing daemon writes in a tenth of a second. What does not
+/// fit is made up for by a look at the table.
+pub const TABLE_NEWS_BYTES: i32 = 16 << 20;
+
 /// Events that wait for the agent's loop: what sends more than it can take is dropped at its source, or waits there.
 pub const EVENTS_MAX: usize = 1_024;
 

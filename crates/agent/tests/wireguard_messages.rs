@@ -56,6 +56,7 @@ fn the_devices_own_settings_are_plain_attributes() {
         listen_port: Some(51820),
         fwmark: Some(0x1234_5678),
         number: None,
+        common: None,
         replace_peers: true,
         peers: Vec::new(),
     };

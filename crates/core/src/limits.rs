@@ -302,3 +302,7 @@ pub const HANDOVER_CALL_DOUBLINGS_MAX: u32 = 6;
 pub const HANDOVER_SILENT_MS: u64 = 3_000;
 /// The same at a server that drains: a session's life, since only this way leads to a client behind some NATs.
 pub const HANDOVER_SILENT_MS_DRAINING: u64 = 180_000;
+
+/// Learned routes to other nodes that a device takes up as its peers' prefixes: a hundred times DN42, and a tenth of the internet. A
+/// prefix takes the kernel and the engine some 200 bytes, and every look at the device lists it.
+pub const LEARNED_PREFIXES_MAX: usize = 100_000;

@@ -26,10 +26,24 @@ pub struct ConfigureDevice {
     ///
     /// [`DEVICES_PER_KEY_MAX`]: crate::limits::DEVICES_PER_KEY_MAX
     pub number: Option<u8>,
+    /// Who may send from what besides its own prefixes, in the place of what was told before. Not to be had by UAPI.
+    pub common: Option<CommonSources>,
     /// Remove all peers first.
     pub replace_peers: bool,
     /// Changes to peers, applied in this order.
     pub peers: Vec<ConfigurePeer>,
+}
+
+/// Peers that may send from one another's prefixes, and from prefixes that nobody owns: routers, between which the way there need not
+/// be the way back. What goes to these prefixes goes to their owners. Of the prefixes below, the longest one that covers a source counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommonSources {
+    /// The peers.
+    pub peers: Vec<PublicKey>,
+    /// Prefixes from which all of them may send.
+    pub within: Vec<IpNet>,
+    /// Prefixes inside those that stay their owners' alone.
+    pub without: Vec<IpNet>,
 }
 
 /// Changes to one peer, which is made when it does not exist. `Default` (by [`ConfigurePeer::new`]) changes nothing else.

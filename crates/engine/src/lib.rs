@@ -36,7 +36,8 @@ pub mod tunnel;
 pub mod uapi;
 
 pub use config::{
-    ConfigureDevice, ConfigurePeer, Counters, DeviceDescription, Event, PeerDescription, PeerPlace, PeerTraffic,
+    CommonSources, ConfigureDevice, ConfigurePeer, Counters, DeviceDescription, Event, PeerDescription, PeerPlace,
+    PeerTraffic,
 };
 pub use device::{Device, DeviceError, DeviceHandle, DeviceOptions, Events, Offloads, Tun};
 pub use keys::{PresharedKey, PrivateKey, PublicKey};

@@ -2,6 +2,7 @@
 //!
 //! Plain values with units in their names, in a format with a version; what they mean was judged by `bird`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,20 @@ pub struct BgpSnapshot {
     pub problem: Option<String>,
     /// All sessions, worst first.
     pub sessions: Vec<SessionSnapshot>,
+    /// Where routes go that lead to other nodes; none where no agent looks at them.
+    #[serde(default)]
+    pub between_nodes: Option<LearnedSnapshot>,
+}
+
+/// Routes in the network's own table that lead to other nodes, over the device that all nodes share.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearnedSnapshot {
+    /// How many prefixes go to each node.
+    pub prefixes: BTreeMap<String, usize>,
+    /// How many go to nobody.
+    pub dropped: usize,
+    /// Some of those, with why.
+    pub dropped_some: BTreeMap<String, String>,
 }
 
 impl BgpSnapshot {

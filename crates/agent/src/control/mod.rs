@@ -18,7 +18,7 @@ use wayleave_core::host::KeyPaths;
 use self::line::Protocol;
 use crate::limits::{CONTROL_REQUEST_BYTES_MAX, CONTROL_RESPONSE_BYTES_MAX};
 
-pub use bgp::{BgpSnapshot, SessionSnapshot};
+pub use bgp::{BgpSnapshot, LearnedSnapshot, SessionSnapshot};
 pub use snapshot::{DeviceSnapshot, Health, MemberSnapshot, MoveSnapshot, ReadySnapshot, Snapshot};
 
 /// How an agent and the commands talk.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use wayleave_core::host::Backend;
 use wayleave_engine::{
-    ConfigureDevice, ConfigurePeer, Device, DeviceDescription, DeviceOptions, Events, PeerTraffic, PublicKey, Tun,
+    CommonSources, ConfigureDevice, ConfigurePeer, Device, DeviceDescription, DeviceOptions, Events, PeerTraffic,
+    PublicKey, Tun,
 };
 
 use super::HostError;
@@ -53,6 +54,8 @@ pub struct Engines {
     folder: Option<PathBuf>,
     /// Which one each is of several with the same key.
     numbers: BTreeMap<String, u8>,
+    /// Peers of each that may send from one another's prefixes.
+    common: BTreeMap<String, CommonSources>,
 }
 
 impl Devices {
@@ -77,7 +80,7 @@ impl Devices {
     pub(super) fn make(&mut self, netlink: &mut Netlink, name: &str) -> Result<(), HostError> {
         match self {
             Devices::Kernel(_) => Ok(netlink.add_wireguard(name)?),
-            Devices::Engine(Engines { devices, folder, numbers }) => {
+            Devices::Engine(Engines { devices, folder, numbers, common }) => {
                 let tun = Tun::create(name).map_err(|source| HostError::Tun { device: name.into(), source })?;
                 let usual = wayleave_engine::uapi::default_path(name);
                 let socket = folder.as_ref().map_or(usual, |folder| folder.join(format!("{name}.sock")));
@@ -85,9 +88,13 @@ impl Devices {
                 options.timing.source_grace = SOURCE_GRACE;
                 let device =
                     Device::start(options).map_err(|source| HostError::Engine { device: name.into(), source })?;
-                let number = numbers.get(name).copied();
+                let change = ConfigureDevice {
+                    number: numbers.get(name).copied(),
+                    common: common.get(name).cloned(),
+                    ..ConfigureDevice::default()
+                };
                 devices.insert(name.into(), device);
-                self.number(name, number)
+                self.configure(name, &change)
             }
         }
     }
@@ -100,6 +107,21 @@ impl Devices {
             None => engines.numbers.remove(name),
         };
         self.number(name, number)
+    }
+
+    /// Notes which peers of a device may send from one another's prefixes, and tells it if it is there. The kernel's can't be told.
+    pub(super) fn set_common(&mut self, name: &str, common: CommonSources) -> Result<(), HostError> {
+        let Devices::Engine(engines) = self else { return Ok(()) };
+        let known = engines.common.get(name);
+        if known.map_or(common == CommonSources::default(), |known| *known == common) {
+            return Ok(());
+        }
+        let is_there = engines.devices.contains_key(name);
+        engines.common.insert(name.into(), common.clone());
+        match is_there {
+            true => self.configure(name, &ConfigureDevice { common: Some(common), ..ConfigureDevice::default() }),
+            false => Ok(()),
+        }
     }
 
     fn number(&mut self, name: &str, number: Option<u8>) -> Result<(), HostError> {

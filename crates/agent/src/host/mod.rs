@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use wayleave_core::host::{Change, Obstacle};
 use wayleave_core::names::DeviceName;
-use wayleave_engine::{ConfigureDevice, ConfigurePeer, DeviceError, PublicKey, Tai64N};
+use wayleave_engine::{CommonSources, ConfigureDevice, ConfigurePeer, DeviceError, PublicKey, Tai64N};
 
 pub use backend::{Choice, Devices};
 
@@ -193,6 +193,14 @@ impl Host {
     /// If the device has ended.
     pub fn set_number(&mut self, device: &str, number: Option<u8>) -> Result<(), HostError> {
         self.devices.set_number(device, number)
+    }
+
+    /// Which peers of an engine's device may send from one another's prefixes: told to it now, and whenever it is made anew.
+    ///
+    /// # Errors
+    /// If the device has ended.
+    pub fn set_common(&mut self, device: &str, common: CommonSources) -> Result<(), HostError> {
+        self.devices.set_common(device, common)
     }
 
     /// What runs WireGuard here.

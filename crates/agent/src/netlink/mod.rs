@@ -7,12 +7,14 @@
 mod link;
 mod look;
 mod route;
+mod table;
 mod traffic;
 mod watch;
 mod wireguard;
 
 pub use look::{LinkSeen, RouteSeen, RuleSeen};
 pub use route::{Route, Rule};
+pub use table::TableWatch;
 pub use watch::Watch;
 pub use wireguard::{WireGuard, set_device};
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use wayleave_core::host::{Backend, Change, Dialler, HostState, wanted};
+use wayleave_core::host::{Backend, Change, Dialler, HostState};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::network::{Endpoint, Host};
@@ -135,6 +135,7 @@ impl Agent {
         agent.part = agent.with_halves(agent.part.clone());
         agent.set_endpoints();
         agent.follow_servers();
+        agent.follow_speakers();
         agent.leave_running_device();
         Ok(agent)
     }
@@ -232,6 +233,7 @@ impl Agent {
             Event::EndpointAnswered(endpoint) => self.handle_endpoint(endpoint),
             Event::Answering(answering) => self.handle_answering(&answering),
             Event::PathsMeasured(measured) => self.handle_paths(measured),
+            Event::Learned { by, is_first, routes } => self.handle_learned(by, is_first, &routes),
             Event::Bird(report) => self.handle_bird(*report),
             Event::Asked(Asked { request, answer }) => {
                 let response = self.answer(request);
@@ -330,6 +332,7 @@ impl Agent {
         self.clients.follow(&part);
         self.part = part;
         self.follow_servers();
+        self.follow_speakers();
     }
 
     /// The whole plan with what is known of the links: for people who ask, not for carrying out.
@@ -345,8 +348,7 @@ impl Agent {
     pub(super) fn reconcile(&mut self) {
         let begin = Instant::now();
         let before = std::mem::take(&mut self.wanted);
-        let wanted = wanted(&self.part, self.reconciler.backend(), &self.dialler.chosen());
-        let mut wanted = self.reconciler.fit(wanted);
+        let mut wanted = self.reconciler.fit(self.wanted_of(&self.part));
         self.narrow(&mut wanted, &before);
         let (mut done, mut is_remade) = (0, false);
         let outcome = self.reconciler.propose(&wanted, Some(&before)).and_then(|proposal| {
@@ -364,6 +366,7 @@ impl Agent {
         });
         if is_remade {
             self.failover.forget_sockets();
+            self.forget_table();
             self.clients.forget_device();
         }
         let now = Instant::now();

@@ -78,7 +78,9 @@ impl Agent {
         }
         let mut endpoints = self.dialler.chosen();
         endpoints.extend(first_addresses(&part).filter(|(name, _)| !self.part.peers.iter().any(|p| p.name == *name)));
-        let mut wanted = self.reconciler.fit(wanted(&part, self.reconciler.backend(), &endpoints));
+        let mut wanted = wanted(&part, self.reconciler.backend(), &endpoints);
+        self.add_learned(&mut wanted, &part);
+        let mut wanted = self.reconciler.fit(wanted);
         if let (Some(device), true) = (wanted.devices.get_mut(&part.device), part.mtu == self.part.mtu) {
             device.mtu = self.mtu().0;
         }

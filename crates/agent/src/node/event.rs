@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use wayleave_core::keys::PublicKey;
 
 use super::clients::Came;
@@ -56,6 +57,15 @@ pub enum Event {
     Answering(BTreeSet<IpAddr>),
     /// How large packets may be on the ways to some addresses: by the first hop, and as measured.
     PathsMeasured(Vec<(IpAddr, Option<u16>, Option<PathMtu>)>),
+    /// Routes of the network's own table have changed.
+    Learned {
+        /// Which of the threads that listen to it says so.
+        by: u64,
+        /// Whether these are all that there are.
+        is_first: bool,
+        /// Prefixes with the gateways that they lead to out of the node's own device, if any.
+        routes: Vec<(IpNet, Option<IpAddr>)>,
+    },
     /// How BIRD is.
     Bird(Box<Report>),
     /// Somebody asks.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use wayleave_core::host::{Backend, Resolved, expected, wanted};
+use wayleave_core::host::{Backend, expected};
 use wayleave_core::names::Name;
 use wayleave_core::node::recording::Line;
 use wayleave_core::node::{EchoAddress, Event as NodeEvent, LinkReport, Node, Output, Time, is_site_reached};
@@ -268,7 +268,7 @@ impl Agent {
 
     /// Lets in what another part lets in, and what may come over relays while nodes change theirs one after the other.
     pub(super) fn let_in(&mut self, part: &NodePlan) {
-        let next = wanted(part, self.reconciler.backend(), &Resolved::default());
+        let next = self.wanted_of(part);
         let network = &self.reading.network;
         let is_relay = |name: &Name| network.find_node(name).is_some_and(|node| network.node(node).hub);
         let changes = expected(&self.wanted, &next, &part.routes, is_relay);

@@ -30,9 +30,10 @@ pub use known::{Claims, LinkState, LinkStates};
 pub use ledger::{LEDGER_VERSION, Ledger, LedgerError};
 pub use node_plan::{
     BGP_TABLES, BgpPlan, Edits, EntryPlan, InternalPlan, KeyNeed, MemberKind, Moved, Moves, NeighbourPlan, NodePlan,
-    OWN_TABLES, PeerPlan, bgp_table, own_table,
+    OWN_TABLES, PeerPlan, SpeakerPlan, bgp_table, own_table,
 };
 pub use paths::Paths;
+pub(crate) use prefixes::covers;
 pub use prefixes::{host, merge};
 
 use crate::check::{Finding, Findings, Kind};

@@ -73,7 +73,7 @@ pub(super) fn exclude(list: &mut Vec<IpNet>, prefix: IpNet, kept: &[IpNet]) -> O
 }
 
 /// Whether a merged list covers a prefix.
-pub(super) fn covers(list: &[IpNet], prefix: IpNet) -> bool {
+pub(crate) fn covers(list: &[IpNet], prefix: IpNet) -> bool {
     let at = list.partition_point(|other| *other <= prefix);
     at > 0 && list[at - 1].contains(&prefix)
 }

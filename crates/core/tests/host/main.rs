@@ -5,6 +5,7 @@
 mod changes;
 mod doctor;
 mod expected;
+mod learned;
 mod model;
 mod moves;
 #[path = "../random/mod.rs"]

@@ -4,6 +4,7 @@
 //! is never a peer. Sessions of peers that a change does not name go on; a new device key ends all of them, since they belong to
 //! another identity. Port and mark are the device's business and are ignored here.
 
+use super::allowed_ips::Common;
 use super::index::Numbering;
 use super::peer::{Peer, retire};
 use super::{Endpoint, PeerId, Tunnel};
@@ -37,6 +38,9 @@ impl Tunnel {
         if change.number.is_some() {
             self.number = change.number.filter(|number| *number < DEVICES_PER_KEY_MAX);
             self.number_indices();
+        }
+        if let Some(common) = &change.common {
+            self.shared.common = Common::new(common);
         }
         if change.replace_peers {
             self.remove_all_peers();

@@ -181,10 +181,11 @@ impl Tunnel {
 }
 
 impl Peer {
-    /// Whether the prefix of an address was its own a moment ago, or will be.
+    /// Whether the prefix of an address was its own a moment ago, or will be, or is common to it and others.
     #[cold]
-    fn may_send_for_now(&self, source: IpAddr, shared: &Shared) -> bool {
+    fn may_send_as_well(&self, source: IpAddr, shared: &Shared) -> bool {
         shared.lent.may_send(source, shared.allowed_ips.matched_length(source), self.id)
+            || shared.common.may_send(source, &self.public_key)
     }
 
     /// Judges and counts a padded packet that the peer sent; gives its length if it is for the interface.
@@ -199,7 +200,7 @@ impl Peer {
             shared.out.counters.rx_not_ip += 1;
             return None;
         };
-        if shared.allowed_ips.lookup(header.source) != Some(self.id) && !self.may_send_for_now(header.source, shared) {
+        if shared.allowed_ips.lookup(header.source) != Some(self.id) && !self.may_send_as_well(header.source, shared) {
             shared.out.counters.rx_source_not_allowed += 1;
             return None;
         }

@@ -24,7 +24,7 @@ mod timers;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use allowed_ips::{AllowedIps, LentPrefixes};
+use allowed_ips::{AllowedIps, Common, LentPrefixes};
 use index::IndexTable;
 use load::{HandshakeQueue, KnownEndpoints, LoadMeter, PerSecond, RateLimiter};
 pub use peer::PeerId;
@@ -103,6 +103,7 @@ struct Shared {
     identity: Option<Identity>,
     allowed_ips: AllowedIps,
     lent: LentPrefixes,
+    common: Common,
     /// Of what was added last, be it a peer or a prefix.
     sequence: Sequence,
     /// Peers whose counters have changed since somebody last asked.
@@ -160,6 +161,7 @@ impl Tunnel {
                 identity: None,
                 allowed_ips: AllowedIps::default(),
                 lent: LentPrefixes::default(),
+                common: Common::default(),
                 sequence: Sequence::default(),
                 news: PeerSet::default(),
                 indices: IndexTable::default(),

@@ -209,6 +209,7 @@ mod tests {
             listen_port: Some(0),
             fwmark: Some(1),
             number: None,
+            common: None,
             replace_peers: true,
             peers: vec![
                 ConfigurePeer { remove: true, ..ConfigurePeer::new(PublicKey([1; 32])) },

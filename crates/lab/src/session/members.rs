@@ -361,6 +361,7 @@ fn device_changes(
         listen_port: plan.port.filter(|_| first),
         fwmark: None,
         number: None,
+        common: None,
         replace_peers: first,
         peers: plan.peers.iter().filter_map(peer).collect(),
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use wayleave_core::host::{Actual, Backend, Change, PeerRef, diff, expected_of, follow, wanted};
+use wayleave_core::host::{Actual, Backend, Change, PeerRef, diff, expected_of, follow};
 use wayleave_core::names::Name;
 use wayleave_core::plan::Moves;
 
@@ -124,7 +124,7 @@ impl Agent {
             self.clients.following = Following::Never;
         }
         self.let_in(&self.part.clone());
-        let mut next = self.reconciler.fit(wanted(&self.part, self.reconciler.backend(), &self.dialler.chosen()));
+        let mut next = self.reconciler.fit(self.wanted_of(&self.part));
         let before = std::mem::take(&mut self.wanted);
         self.narrow(&mut next, &before);
         // Nobody else changes what is ours: a look at the whole host would take longer than the move.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use wayleave_agent::bird::{Connection, sessions};
-use wayleave_agent::control::{BgpSnapshot, Health, SessionSnapshot};
+use wayleave_agent::control::{BgpSnapshot, Health, LearnedSnapshot, SessionSnapshot};
 
 use super::status::{age, ask};
 use crate::args::BgpArgs;
@@ -70,6 +70,7 @@ fn of_socket(socket: &Path) -> anyhow::Result<BgpSnapshot> {
         socket: socket.to_owned(),
         problem: None,
         sessions: sessions(&protocols, status.now, |_| None),
+        between_nodes: None,
     })
 }
 
@@ -89,14 +90,31 @@ fn text(snapshot: &BgpSnapshot) -> String {
     if let Some(problem) = &snapshot.problem {
         let _ = writeln!(text, "  {problem}");
     }
-    if snapshot.sessions.is_empty() {
-        return text;
+    if !snapshot.sessions.is_empty() {
+        text.push_str(&layout(&HEADER, &snapshot.sessions.iter().map(row).collect::<Vec<_>>()));
     }
-    text.push_str(&layout(&HEADER, &snapshot.sessions.iter().map(row).collect::<Vec<_>>()));
     for session in snapshot.sessions.iter().filter(|session| !session.reason.is_empty()) {
         let _ = writeln!(text, "{}: {}", session.name, crate::report::printable(&session.reason));
     }
+    if let Some(routes) = &snapshot.between_nodes {
+        between_nodes(routes, &mut text);
+    }
     text
+}
+
+/// Where routes go that lead to other nodes, and which go nowhere.
+fn between_nodes(routes: &LearnedSnapshot, text: &mut String) {
+    let to: Vec<String> = routes.prefixes.iter().map(|(node, count)| format!("{count} to {node}")).collect();
+    if !to.is_empty() {
+        let _ = writeln!(text, "prefixes that go to other nodes: {}", to.join(", "));
+    }
+    for (prefix, why) in &routes.dropped_some {
+        let _ = writeln!(text, "{prefix} goes to no node: it {why}");
+    }
+    let unnamed = routes.dropped - routes.dropped_some.len().min(routes.dropped);
+    if unnamed > 0 {
+        let _ = writeln!(text, "and {unnamed} more prefixes go to no node");
+    }
 }
 
 fn row(session: &SessionSnapshot) -> Vec<String> {

@@ -16,7 +16,7 @@ use crate::names::{DeviceName, Name};
 use crate::network::{
     Bgp, Endpoint, Exports, LineClass, Neighbour, NodeIx, PrefixRange, Profile, Roa, Sessions, Speaker,
 };
-use crate::plan::{Member, Plan};
+use crate::plan::{Member, Plan, host, merge};
 
 /// Tables of routes that BGP tells of: beside those of devices.
 pub const BGP_TABLES: std::ops::RangeInclusive<u32> = 50_180..=50_999;
@@ -54,8 +54,15 @@ pub struct BgpPlan {
     pub is_reflector: bool,
     /// The nodes with which it has sessions, sorted by name.
     pub nodes: Vec<InternalPlan>,
+    /// All other nodes that speak BGP and that it may reach, sorted by name: those that routes can lead to.
+    pub speakers: Vec<SpeakerPlan>,
+    /// Prefixes that the plan itself carries, merged: no route that is learned takes them.
+    pub planned: Vec<IpNet>,
     /// Its neighbours, sorted by name.
     pub neighbours: Vec<NeighbourPlan>,
+    /// Prefixes in which any node of the network may announce something, merged. The nodes may send from all of them, wherever
+    /// packets to these go: with BGP the way there need not be the way back.
+    pub announced: Vec<IpNet>,
     /// Whether a firewall keeps neighbours to what they may do.
     pub is_guarded: bool,
 }
@@ -69,6 +76,17 @@ pub struct InternalPlan {
     pub addresses: Vec<IpAddr>,
     /// Whether this node reflects to it.
     pub is_client: bool,
+}
+
+/// Another node that speaks BGP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpeakerPlan {
+    /// The node.
+    pub name: Name,
+    /// Its overlay addresses, v4 before v6: the next hops of routes that lead to it.
+    pub addresses: Vec<IpAddr>,
+    /// Its addresses besides, which it tells the others of.
+    pub service_addresses: Vec<IpAddr>,
 }
 
 /// A foreign router, its device and its sessions.
@@ -150,6 +168,9 @@ impl Plan {
             roa: bgp.roa.clone(),
             is_reflector: speaker.is_reflector,
             nodes: self.internal(bgp, speaker),
+            speakers: self.speakers(bgp, speaker),
+            planned: self.planned(),
+            announced: self.announced(bgp),
             neighbours: self.network.neighbours_of(node).map(neighbour).collect(),
             is_guarded: self.network.node(node).firewall.guards_neighbours,
         })
@@ -169,6 +190,36 @@ impl Plan {
             is_client: speaker.is_reflector && !other.is_reflector,
         };
         bgp.speakers.iter().filter(talks).map(session).collect()
+    }
+}
+
+impl Plan {
+    fn speakers(&self, bgp: &Bgp, own: &Speaker) -> Vec<SpeakerPlan> {
+        let others = bgp.speakers.iter().filter(|other| other.node != own.node);
+        let plan = |other: &Speaker| SpeakerPlan {
+            name: self.network.node(other.node).name.clone(),
+            addresses: self.overlay_addresses(Member::Node(other.node)).to_vec(),
+            service_addresses: other.service_addresses.clone(),
+        };
+        others.filter(|other| !self.network.is_isolated(own.node, other.node)).map(plan).collect()
+    }
+
+    /// All that has a place in the network: addresses of nodes, clients and links, what is behind gateways and clients.
+    fn planned(&self) -> Vec<IpNet> {
+        let network = &self.network;
+        let sites = network.sites.iter().flat_map(|site| &site.prefixes);
+        let clients = network.clients.iter().flat_map(|client| &client.prefixes);
+        // A default route that is written for a peer says nothing of what is inside it.
+        let written = network.fixed.iter().flat_map(|fixed| &fixed.allowed).filter(|prefix| prefix.prefix_len() > 0);
+        let all = network.prefixes.iter().chain([&network.link_prefix]).chain(sites).chain(clients).chain(written);
+        merge(all.copied().collect())
+    }
+
+    fn announced(&self, bgp: &Bgp) -> Vec<IpNet> {
+        let accepted = self.network.neighbours.iter().flat_map(|neighbour| &neighbour.accept);
+        let services = bgp.speakers.iter().flat_map(|speaker| &speaker.service_addresses);
+        let all = accepted.map(|range| range.prefix).chain(bgp.own.iter().copied());
+        merge(all.chain(services.map(|address| host(*address))).collect())
     }
 }
 

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::prefixes::merge;
-pub use bgp::{BGP_TABLES, BgpPlan, InternalPlan, NeighbourPlan, bgp_table};
+pub use bgp::{BGP_TABLES, BgpPlan, InternalPlan, NeighbourPlan, SpeakerPlan, bgp_table};
 pub use entry::EntryPlan;
 pub(super) use entry::homes;
 pub use moves::{Edits, Moved, Moves};

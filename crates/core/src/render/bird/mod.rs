@@ -6,6 +6,8 @@
 
 mod sessions;
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::file::{Opening, RenderedFile, joined, line};
@@ -24,6 +26,7 @@ pub fn bird(plan: &NodePlan) -> Option<RenderedFile> {
     devices(plan, bgp, &mut out);
     for is_v4 in [true, false] {
         own(bgp, is_v4, &mut out);
+        services(bgp, is_v4, &mut out);
         overlay(plan, bgp, is_v4, &mut out);
         kernel(bgp, is_v4, &mut out);
     }
@@ -103,16 +106,36 @@ fn own(bgp: &BgpPlan, is_v4: bool, out: &mut String) {
     out.push_str("}\n\n");
 }
 
+/// Addresses of the node's own, of which the other nodes are told; the kernel has them on a device.
+fn services(bgp: &BgpPlan, is_v4: bool, out: &mut String) {
+    if !tells_services(bgp, is_v4) {
+        return;
+    }
+    // Before what the device itself tells of them.
+    line(out, format_args!("protocol static services{0} {{\n\tipv{0} {{ preference 250; }};", digit(is_v4)));
+    for address in bgp.service_addresses.iter().filter(|address| address.is_ipv4() == is_v4) {
+        line(out, format_args!("\troute {} unreachable;", IpNet::from(*address)));
+    }
+    out.push_str("}\n\n");
+}
+
+/// Whether there are addresses of a family to tell, and anybody to tell them.
+fn tells_services(bgp: &BgpPlan, is_v4: bool) -> bool {
+    !bgp.nodes.is_empty() && bgp.service_addresses.iter().any(|address| address.is_ipv4() == is_v4)
+}
+
 /// Where next hops are that are other nodes: what the plan says, which is the same as what the kernel has.
 fn overlay(plan: &NodePlan, bgp: &BgpPlan, is_v4: bool, out: &mut String) {
-    let addresses = bgp.nodes.iter().flat_map(|node| &node.addresses).filter(|address| address.is_ipv4() == is_v4);
-    let list: Vec<IpNet> = addresses.map(|address| IpNet::from(*address)).collect();
+    let addresses = bgp.speakers.iter().flat_map(|node| &node.addresses).filter(|address| address.is_ipv4() == is_v4);
+    let list: Vec<&IpAddr> = addresses.collect();
     if list.is_empty() {
         return;
     }
     line(out, format_args!("protocol static overlay{0} {{\n\tipv{0};", digit(is_v4)));
-    for prefix in list {
-        line(out, format_args!("\troute {prefix} via \"{}\";", plan.device));
+    for address in list {
+        // With itself as the gateway, which the kernel is told too: so the agent sees to which node a route leads.
+        let (prefix, device) = (IpNet::from(*address), &plan.device);
+        line(out, format_args!("\troute {prefix} via {address} % '{device}' onlink;"));
     }
     out.push_str("}\n\n");
 }

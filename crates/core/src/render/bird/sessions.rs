@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::super::file::line;
-use super::{digit, set, symbol};
+use super::{digit, set, symbol, tells_services};
 use crate::names::{DeviceName, Name};
 use crate::network::{Exports, PrefixRange, Profile, Sessions};
 use crate::plan::{BgpPlan, InternalPlan, NeighbourPlan, NodePlan};
@@ -88,7 +88,7 @@ pub(super) fn write(plan: &NodePlan, bgp: &BgpPlan, out: &mut String) {
     }
     for node in &bgp.nodes {
         for session in [true, false].into_iter().filter_map(|is_v4| of_node(plan, bgp, node, is_v4)) {
-            with_node(node, &session, out);
+            with_node(bgp, node, &session, out);
         }
     }
 }
@@ -108,6 +108,10 @@ fn with_neighbour(bgp: &BgpPlan, neighbour: &NeighbourPlan, session: &Session, o
         line(out, format_args!("\tinterface \"{}\";", session.device));
     }
     line(out, format_args!("\tdirect;"));
+    if is_internal && !bgp.nodes.is_empty() {
+        // It is told what other nodes have, and they what it has.
+        line(out, format_args!("\trr client;"));
+    }
     for (is_v4, _) in [true, false].into_iter().zip(session.families).filter(|(_, told)| *told) {
         line(out, format_args!("\tipv{} {{", digit(is_v4)));
         if is_v4 && session.address.is_ipv6() {
@@ -199,15 +203,30 @@ fn communities(bgp: &BgpPlan, neighbour: &NeighbourPlan, out: &mut String) {
     class("31..34".to_owned(), None, 34);
 }
 
-fn with_node(node: &InternalPlan, session: &Session, out: &mut String) {
+fn with_node(bgp: &BgpPlan, node: &InternalPlan, session: &Session, out: &mut String) {
     begin(session, "node", out);
     line(out, format_args!("\tmultihop;"));
     if node.is_client {
         line(out, format_args!("\trr client;"));
     }
     for (is_v4, _) in [true, false].into_iter().zip(session.families).filter(|(_, told)| *told) {
-        line(out, format_args!("\tipv{} {{\n\t\tnext hop self;", digit(is_v4)));
-        line(out, format_args!("\t\timport where net.len > 0;\n\t\texport where source = RTS_BGP;\n\t}};"));
+        // What a reflector has from one node leads the others straight to that one.
+        line(out, format_args!("\tipv{} {{\n\t\tnext hop self ebgp;\n\t\timport where net.len > 0;", digit(is_v4)));
+        line(out, format_args!("\t\texport filter {{"));
+        let told = if tells_services(bgp, is_v4) {
+            format!("source = RTS_BGP || proto = \"services{}\"", digit(is_v4))
+        } else {
+            "source = RTS_BGP".to_owned()
+        };
+        line(out, format_args!("\t\t\tif !({told}) then reject;"));
+        // Where neighbours are is known here only, also where they are of the own AS.
+        for internal in bgp.neighbours.iter().filter(|neighbour| neighbour.asn == bgp.asn) {
+            for from in of_neighbour(internal).iter().filter(|from| from.families[usize::from(!is_v4)]) {
+                let (protocol, local) = (&from.protocol, session.local);
+                line(out, format_args!("\t\t\tif proto = \"{protocol}\" then bgp_next_hop = {local};"));
+            }
+        }
+        line(out, format_args!("\t\t\taccept;\n\t\t}};\n\t}};"));
     }
     out.push_str("}\n\n");
 }

@@ -4,12 +4,14 @@
 //! there are nested prefixes and branches on the way, and remembers the last owner it saw: the longest match. Nodes live in
 //! one vector and name each other by index; freed ones are used again.
 
+mod common;
 mod lent;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+pub use common::Common;
 pub use lent::LentPrefixes;
 
 use super::peer::PeerId;

@@ -297,3 +297,26 @@ fn what_a_peer_will_own_is_let_in_before_and_what_it_owned_a_while_after() {
     world.run(s(2));
     assert!(!lets_in(&mut world, moved, 24), "that is over");
 }
+
+#[test]
+fn peers_that_share_their_sources_may_send_from_what_is_anothers_or_nobodys() {
+    let mut world = star();
+    let mut owner = ConfigurePeer::new(world.ends[2].key);
+    owner.allowed_ips = vec!["172.16.0.0/24".parse().unwrap()];
+    world.configure_peer(0, owner);
+    let [others, nobodys, own] = [[172, 16, 0, 9], [172, 16, 1, 9], [172, 16, 7, 9]].map(std::net::Ipv4Addr::from);
+    assert!(!lets_in(&mut world, others, 20) && !lets_in(&mut world, nobodys, 21), "by the rule");
+    let common = crate::CommonSources {
+        peers: vec![world.ends[1].key],
+        within: vec!["172.16.0.0/20".parse().unwrap()],
+        without: vec!["172.16.7.0/24".parse().unwrap()],
+    };
+    let change = crate::ConfigureDevice { common: Some(common), ..Default::default() };
+    world.configure(0, &change);
+    assert!(lets_in(&mut world, others, 22) && lets_in(&mut world, nobodys, 23));
+    assert!(!lets_in(&mut world, own, 24), "an exception");
+    let lookup = |world: &World| world.ends[0].tunnel.shared.allowed_ips.lookup(others.into());
+    assert_eq!(lookup(&world), world.ends[0].tunnel.by_key.get(&world.ends[2].key).copied(), "packets go to the owner");
+    world.configure(0, &crate::ConfigureDevice { common: Some(Default::default()), ..Default::default() });
+    assert!(!lets_in(&mut world, others, 25), "it is over");
+}

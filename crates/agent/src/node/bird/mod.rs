@@ -3,12 +3,16 @@
 //! [`Halves`] says when that is, and what neighbours' devices the host is to have meanwhile. A [`Service`] of [`crate::bird`] keeps it in threads of its own; the control loop hands it texts and hears reports, and never waits
 //! for it but at the very end. Without BGP in the plan there is no service at all.
 
+mod learned;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
 use wayleave_core::host::Backend;
 use wayleave_core::plan::{BgpPlan, NodePlan, bgp_changes};
 use wayleave_core::render::{Session as BirdSession, bird, bird_sessions};
+
+use learned::Table;
 
 use super::agent::Agent;
 use super::peers::age;
@@ -32,6 +36,7 @@ pub(super) struct Bird {
     halves: Halves,
     /// Why the host could not be brought to what neighbours need.
     refusal: String,
+    pub(super) table: Table,
 }
 
 impl Agent {
@@ -51,6 +56,7 @@ impl Agent {
 
     /// Begins to bring BIRD, and the devices of neighbours, to what the plan says, if that has changed.
     pub(super) fn follow_bird(&mut self) {
+        self.follow_table();
         // What links do is no business of BGP's: routes lead to addresses, and the device knows the way.
         let text = text(&self.intended);
         // A predecessor may have left one that nobody wants any more.
@@ -172,6 +178,7 @@ impl Agent {
                 .seen
                 .as_ref()
                 .map_or_else(Vec::new, |seen| sessions(&seen.protocols, seen.status.now, find)),
+            between_nodes: Some(self.learned_snapshot()),
         })
     }
 

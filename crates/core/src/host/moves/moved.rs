@@ -1,15 +1,15 @@
 //! A host's state when clients move: single prefixes, without comparing whole states.
 //!
 //! In come the state that is wanted so far and what a move has changed in the node's part. The state is brought to what
-//! [`wanted()`](super::wanted()) would make of the part, and out come the changes that [`diff()`](super::diff()) would find between the two.
+//! [`wanted()`](super::super::wanted()) would make of the part, and out come the changes that [`diff()`](super::super::diff()) would find between the two.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use super::change::{Change, PeerRef};
-use super::state::{Backend, HostState};
-use super::wanted::{main_or_own_table, route_of};
+use super::super::change::{Change, PeerRef};
+use super::super::state::{Backend, HostState, Route};
+use super::super::wanted::{main_or_own_table, route_of};
 use crate::keys::PublicKey;
 use crate::names::Name;
 use crate::plan::{Edits, Moved, NodePlan};
@@ -78,7 +78,7 @@ fn prefixes(state: &mut HostState, part: &NodePlan, moved: &Moved) -> Option<Vec
 fn routes(state: &mut HostState, part: &NodePlan, moved: &Moved) -> Vec<Change> {
     let table = main_or_own_table(part);
     let own = |prefix: &IpNet| part.routes.binary_search(prefix).is_ok().then(|| route_of(part, &part.device, *prefix));
-    let mut next: BTreeMap<IpNet, Option<super::Route>> = BTreeMap::new();
+    let mut next: BTreeMap<IpNet, Option<Route>> = BTreeMap::new();
     for prefix in moved.routes.gone.iter().chain(&moved.routes.come) {
         let clients = part.entry.as_ref().map(|entry| &entry.device);
         let is_clients = state.routes.get(&(table, *prefix)).is_some_and(|route| Some(&route.device) == clients);

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use super::change::{Change, PeerRef};
-use super::state::{Backend, DeviceState, HostState};
+use super::super::change::{Change, PeerRef};
+use super::super::state::{Backend, DeviceState, HostState};
 use crate::keys::PublicKey;
 use crate::names::Name;
 
