@@ -256,6 +256,21 @@ pub const DRAIN_DIRECT_ASKS: usize = 2;
 pub const DRAIN_ASK_MS_LATER: u64 = 5_000;
 /// Clients that a server takes from others in a second: more than it has handshakes for.
 pub const OFFERS_PER_S: usize = 1_024;
+/// Milliseconds after which a call by a device that is not told when it is answered is over: the kernel's WireGuard would try again
+/// after five seconds, when the client may have been left where it was.
+pub const CALL_MS_MAX: u64 = 3_000;
+/// Milliseconds after the answer to such a call at which the client is told again where its server is: packets of the server that it
+/// has left, which were under way, lead it back. The last one is later than the news of the claim anywhere.
+pub const NUDGES_MS: [u64; 5] = [30, 100, 250, 500, 900];
+/// Milliseconds between two looks at a kernel's device of clients.
+pub const LOOK_MS: u64 = 200;
+/// Milliseconds after a packet that may have begun a session at which such a device is looked at for it: it opens packets in
+/// threads of its own, after they were seen on their way to it.
+pub const LOOKS_AFTER_HINT_MS: [u64; 4] = [1, 8, 40, 100];
+/// Looks for such packets at a time; in the long run there is one for each [`LOOK_MS`], since strangers can send them as well.
+pub const HINTED_LOOKS_MAX: u32 = 10;
+/// A look may take this share of the time at most: with thousands of clients a device is looked at less often.
+pub const LOOK_SHARE: u32 = 20;
 /// The same for clients that only others remember to be here: one that still is sends a keepalive within 25 s.
 pub const CLAIM_REMEMBERED_S: u64 = 30;
 /// Seconds between two searches for silent clients at least: each looks at all that a server holds.

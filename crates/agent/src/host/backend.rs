@@ -2,7 +2,8 @@
 //!
 //! An enum and not a trait: there are two, and there will not be a third. The engine's devices live in this process.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -167,6 +168,14 @@ impl Devices {
                 let device = engines.devices.get(name).ok_or_else(|| HostError::NoDevice { device: name.into() })?;
                 device.traffic_news().map_err(|source| HostError::Engine { device: name.into(), source })
             }
+        }
+    }
+
+    /// Where the peers of a kernel's device are.
+    pub(super) fn places(&mut self, name: &str) -> Result<HashMap<PublicKey, SocketAddr>, HostError> {
+        match self {
+            Devices::Kernel(kernel) => Ok(kernel.places(name)?),
+            Devices::Engine(_) => Ok(HashMap::new()),
         }
     }
 

@@ -13,6 +13,7 @@ mod observe;
 pub mod symptoms;
 pub(crate) mod sysctl;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -185,6 +186,50 @@ impl Host {
     pub fn race(&mut self, device: &str, peer: PublicKey, places: Vec<SocketAddr>) -> Result<(), HostError> {
         let raced = self.devices.handle(device).map(|handle| handle.race(&peer, places));
         raced.transpose().map(drop).map_err(|source| HostError::Engine { device: device.into(), source })
+    }
+
+    /// Where the peers of a kernel's device are.
+    ///
+    /// # Errors
+    /// If there is no such device.
+    pub fn places(&mut self, device: &str) -> Result<HashMap<PublicKey, SocketAddr>, HostError> {
+        self.devices.places(device)
+    }
+
+    /// Takes a peer out and puts it in again as it is given here: its sessions are forgotten, and if it gets an endpoint and
+    /// keepalives, the kernel's WireGuard starts a handshake with it at once.
+    ///
+    /// # Errors
+    /// If there is no such device, or it refuses.
+    pub fn renew(&mut self, device: &str, peer: ConfigurePeer) -> Result<(), HostError> {
+        let peers = vec![ConfigurePeer { remove: true, ..ConfigurePeer::new(peer.public_key) }, peer];
+        self.devices.configure(device, &ConfigureDevice { peers, ..ConfigureDevice::default() })
+    }
+
+    /// Sends a peer a keepalive to an address, where it is from now on: the kernel's WireGuard does when keepalives are switched on.
+    /// They stay on.
+    ///
+    /// # Errors
+    /// If there is no such device, or it refuses.
+    pub fn nudge(&mut self, device: &str, peer: PublicKey, endpoint: SocketAddr) -> Result<(), HostError> {
+        let endpoint = Some(endpoint);
+        let keepalives = |seconds| ConfigurePeer {
+            update_only: true,
+            persistent_keepalive_s: Some(seconds),
+            ..ConfigurePeer::new(peer)
+        };
+        let peers = vec![ConfigurePeer { endpoint, ..keepalives(0) }, keepalives(1)];
+        self.devices.configure(device, &ConfigureDevice { peers, ..ConfigureDevice::default() })
+    }
+
+    /// Sets how often a peer is sent keepalives.
+    ///
+    /// # Errors
+    /// If there is no such device, or it refuses.
+    pub fn set_keepalive(&mut self, device: &str, peer: PublicKey, seconds: u16) -> Result<(), HostError> {
+        let persistent_keepalive_s = Some(seconds);
+        let peers = vec![ConfigurePeer { update_only: true, persistent_keepalive_s, ..ConfigurePeer::new(peer) }];
+        self.devices.configure(device, &ConfigureDevice { peers, ..ConfigureDevice::default() })
     }
 
     /// Which one a device of the engine is of several with the same key: told to it now, and whenever it is made anew.

@@ -1,8 +1,9 @@
-//! Counters and handshakes of a kernel's device, and nothing else of it.
+//! Counters and handshakes of a kernel's device and where its peers are, and nothing else of it.
 //!
 //! Kernels tell all or nothing of a device. An entry node with thousands of clients asks several times a second, so what it does not
-//! want (keys, endpoints, prefixes) is passed over where it lies instead of being read.
+//! want (keys, prefixes) is passed over where it lies instead of being read.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader, NetlinkPayload, NetlinkSerializable};
@@ -15,6 +16,7 @@ const COMMAND: [u8; GENERIC_HEADER] = [0, 1, 0, 0];
 const DEVICE_NAME: u16 = 2;
 const DEVICE_PEERS: u16 = 8;
 const PEER_PUBLIC_KEY: u16 = 1;
+const PEER_ENDPOINT: u16 = 4;
 const PEER_LAST_HANDSHAKE: u16 = 6;
 const PEER_RX_BYTES: u16 = 7;
 const PEER_TX_BYTES: u16 = 8;
@@ -26,8 +28,8 @@ const TYPE_MASK: u16 = 0x3fff;
 pub(super) struct Traffic {
     family: u16,
     question: Vec<u8>,
-    /// What an answer says.
-    pub(super) peers: Vec<PeerTraffic>,
+    /// What an answer says: of each peer, also where it is.
+    pub(super) peers: Vec<(PeerTraffic, Option<SocketAddr>)>,
 }
 
 impl Traffic {
@@ -75,11 +77,12 @@ impl From<Traffic> for NetlinkPayload<Traffic> {
 }
 
 /// One peer. Where its prefixes don't fit into one message, the rest comes without counters, and is none.
-fn peer(bytes: &[u8]) -> Option<PeerTraffic> {
-    let (mut public_key, mut last_handshake, mut rx_bytes, mut tx_bytes) = (None, None, None, None);
+fn peer(bytes: &[u8]) -> Option<(PeerTraffic, Option<SocketAddr>)> {
+    let (mut endpoint, mut public_key, mut last_handshake, mut rx_bytes, mut tx_bytes) = (None, None, None, None, None);
     for (kind, value) in attributes(bytes) {
         match kind {
             PEER_PUBLIC_KEY => public_key = Some(PublicKey(value.try_into().ok()?)),
+            PEER_ENDPOINT => endpoint = socket_address(value),
             PEER_LAST_HANDSHAKE => {
                 let (seconds, rest) = value.split_first_chunk()?;
                 let (seconds, nanoseconds) = (i64::from_ne_bytes(*seconds), i64::from_ne_bytes(rest.try_into().ok()?));
@@ -91,7 +94,21 @@ fn peer(bytes: &[u8]) -> Option<PeerTraffic> {
             _ => {}
         }
     }
-    Some(PeerTraffic { public_key: public_key?, last_handshake, rx_bytes: rx_bytes?, tx_bytes: tx_bytes? })
+    let traffic = PeerTraffic { public_key: public_key?, last_handshake, rx_bytes: rx_bytes?, tx_bytes: tx_bytes? };
+    Some((traffic, endpoint))
+}
+
+/// A `struct sockaddr_in` or `sockaddr_in6`.
+fn socket_address(bytes: &[u8]) -> Option<SocketAddr> {
+    let (family, rest) = bytes.split_first_chunk()?;
+    let (port, rest) = rest.split_first_chunk()?;
+    let port = u16::from_be_bytes(*port);
+    let address = match i32::from(u16::from_ne_bytes(*family)) {
+        libc::AF_INET => IpAddr::from(*rest.first_chunk::<4>()?),
+        libc::AF_INET6 => IpAddr::from(*rest.get(4..)?.first_chunk::<16>()?).to_canonical(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(address, port))
 }
 
 /// The attributes that lie one behind the other, with their types; up to the first that is none.
@@ -122,6 +139,7 @@ mod tests {
         let mut all = attribute(PEER_PUBLIC_KEY, &[key; 32]);
         if counters {
             all.extend(attribute(2, &[0xee; 32]));
+            all.extend(attribute(PEER_ENDPOINT, &endpoint()));
             all.extend(attribute(PEER_LAST_HANDSHAKE, &handshake));
             all.extend(attribute(PEER_TX_BYTES, &11_u64.to_ne_bytes()));
             all.extend(attribute(PEER_RX_BYTES, &u64::from(key).to_ne_bytes()));
@@ -130,7 +148,22 @@ mod tests {
         attribute(0x8000, &all)
     }
 
-    fn read(bytes: &[u8]) -> Vec<PeerTraffic> {
+    /// 192.0.2.1:51820 as the kernel has it.
+    fn endpoint() -> Vec<u8> {
+        let family = (libc::AF_INET as u16).to_ne_bytes();
+        [&family[..], &51_820_u16.to_be_bytes(), &[192, 0, 2, 1], &[0; 8]].concat()
+    }
+
+    #[test]
+    fn an_address_of_either_family_is_read_and_a_shorter_one_is_none() {
+        assert_eq!(socket_address(&endpoint()), Some(SocketAddr::from(([192, 0, 2, 1], 51_820))));
+        let family = (libc::AF_INET6 as u16).to_ne_bytes();
+        let v6 = [&family[..], &[1, 2], &[0; 4], &[0xfd; 16], &[0; 4]].concat();
+        assert_eq!(socket_address(&v6), Some(SocketAddr::from(([0xfd; 16], 0x0102))));
+        assert_eq!((socket_address(&v6[..23]), socket_address(&[0; 28])), (None, None));
+    }
+
+    fn read(bytes: &[u8]) -> Vec<(PeerTraffic, Option<SocketAddr>)> {
         Traffic::deserialize(&NetlinkHeader::default(), bytes).unwrap().peers
     }
 
@@ -139,11 +172,10 @@ mod tests {
         let list = [one(1, false), one(2, true), one(3, true)].concat();
         let message = [COMMAND.to_vec(), attribute(1, &[0; 4]), attribute(DEVICE_PEERS | 0x8000, &list)].concat();
         let at = Some(Duration::new(5, 7));
-        let traffic = |key| PeerTraffic {
-            public_key: PublicKey([key; 32]),
-            last_handshake: at,
-            rx_bytes: u64::from(key),
-            tx_bytes: 11,
+        let traffic = |key| {
+            let public_key = PublicKey([key; 32]);
+            let traffic = PeerTraffic { public_key, last_handshake: at, rx_bytes: u64::from(key), tx_bytes: 11 };
+            (traffic, Some(SocketAddr::from(([192, 0, 2, 1], 51_820))))
         };
         assert_eq!(read(&message), vec![traffic(2), traffic(3)]);
         for end in 0..message.len() {

@@ -4,7 +4,7 @@
 //! pure function that tests hold against bytes. What does not fit into one message goes in several: the kernel applies each
 //! at once, and a prefix that several messages move has one owner at each moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -75,7 +75,16 @@ impl WireGuard {
     pub fn traffic(&mut self, device: &str) -> Result<Vec<PeerTraffic>, NetlinkError> {
         let (attempt, mut all) = (Attempt::on(device, "read WireGuard's counters"), Vec::new());
         self.connection.exchange(&attempt, Traffic::of(device, self.family), NLM_F_DUMP, |answer| {
-            all.extend(answer.peers);
+            all.extend(answer.peers.into_iter().map(|(traffic, _)| traffic));
+        })?;
+        Ok(all)
+    }
+
+    /// Where all peers of a device are that were ever heard or are to be dialled.
+    pub fn places(&mut self, device: &str) -> Result<HashMap<PublicKey, SocketAddr>, NetlinkError> {
+        let (attempt, mut all) = (Attempt::on(device, "read where WireGuard's peers are"), HashMap::new());
+        self.connection.exchange(&attempt, Traffic::of(device, self.family), NLM_F_DUMP, |answer| {
+            all.extend(answer.peers.iter().filter_map(|(traffic, place)| Some((traffic.public_key, (*place)?))));
         })?;
         Ok(all)
     }

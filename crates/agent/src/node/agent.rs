@@ -227,6 +227,7 @@ impl Agent {
             Event::LinkMessage { from, bytes } => self.handle_message(from, bytes),
             Event::TrafficBegan => self.failover.look_at_traffic_soon(),
             Event::ClientCame(came) => self.handle_came(came),
+            Event::SessionHinted => self.handle_hint(),
             Event::ClientConnected { key } => self.handle_connected(key),
             Event::Echoed { tag } => self.handle_echo(tag),
             Event::ServerAnswered => self.handle_server_echo(),

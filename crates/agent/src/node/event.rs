@@ -42,6 +42,8 @@ pub enum Event {
         /// Its public key.
         key: PublicKey,
     },
+    /// A packet has come for the clients' device that may have begun a session, if that is the kernel's.
+    SessionHinted,
     /// A client has come with a session of another entry node, which has vouched for it.
     ClientCame(Came),
     /// Somebody answered an echo request.

@@ -10,12 +10,14 @@ mod path;
 mod socket;
 
 pub use accept::accepting;
+pub(crate) use echo::checksum;
 pub use path::{PathMtu, answering, first_hop, path_mtus};
 
 use crate::limits;
 use crate::system::signals::wait_readable;
 use echo::{PROBE_BYTES, Probe};
 use socket::EchoSocket;
+pub(crate) use socket::socket_address;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;

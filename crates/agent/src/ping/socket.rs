@@ -195,7 +195,8 @@ fn in_addr(address: Ipv4Addr) -> libc::in_addr {
     libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) }
 }
 
-fn socket_address(address: IpAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+/// An address as the kernel takes it, with its length; without a port.
+pub(crate) fn socket_address(address: IpAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
     // SAFETY: plain data, for which all zeroes are valid.
     let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let length = match address {

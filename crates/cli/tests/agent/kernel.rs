@@ -17,6 +17,11 @@ fn clients_with_the_kernels_wireguard_roam_between_kernels_and_between_engines()
     run("clients_with_the_kernels_wireguard_roam_between_kernels_and_between_engines", "roaming.sh", 2);
 }
 
+#[test]
+fn entry_nodes_with_the_kernels_wireguard_give_their_clients_away_to_kernels_and_to_engines() {
+    run("entry_nodes_with_the_kernels_wireguard_give_their_clients_away_to_kernels_and_to_engines", "drain.sh", 4);
+}
+
 /// Runs a script in the machine; each of so many parts prints that it is well.
 fn run(test: &str, script: &str, parts: usize) {
     if !can_run(test, false, &["qemu-system-x86_64", "busybox", "nft", "wg", "ip", "ping"]) {
@@ -24,7 +29,7 @@ fn run(test: &str, script: &str, parts: usize) {
     }
     let folder = root().join("crates/cli/tests/kernel");
     let mut command = Command::new(root().join("scripts/kernel-test"));
-    command.arg("run").arg(format!("bash ./{script}")).arg(WAYLEAVE);
+    command.env("KERNEL_TEST_LIMIT_S", "420").arg("run").arg(format!("bash ./{script}")).arg(WAYLEAVE);
     let output = command.args([folder.join("hosts.sh"), folder.join(script)]).output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{stdout}{stderr}");

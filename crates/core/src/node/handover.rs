@@ -50,12 +50,14 @@ struct Flow {
     called: Option<(Voucher, u32)>,
     /// When it is to be called again if it still comes by this flow.
     call_at: Time,
+    /// When its client was offered to the owner, which calls it from elsewhere.
+    offered: Option<Time>,
     heard: Time,
 }
 
 impl Flow {
     fn new(owner: u8, local: Option<IpAddr>, now: Time) -> Flow {
-        Flow { owner, local, unknown: 0, vouched: None, called: None, call_at: now, heard: now }
+        Flow { owner, local, unknown: 0, vouched: None, called: None, call_at: now, offered: None, heard: now }
     }
 }
 
@@ -136,6 +138,31 @@ impl Handover {
         Passing::Begin
     }
 
+    /// The server offers the client of a flow to the one with number `owner`, which calls it from an address of its own: what still
+    /// comes here meanwhile may be for that one, whatever it looks like. Says whether there is such a flow already.
+    pub fn offer(&mut self, source: SocketAddr, owner: u8, now: Time) -> Passing {
+        if let Some(flow) = self.flows.get_mut(&source).filter(|flow| flow.owner == owner) {
+            flow.offered = Some(now);
+            return Passing::On;
+        }
+        let is_led = |flow: &Flow| flow.vouched.is_some();
+        if self.flows.get(&source).map_or(self.flows.len() >= HANDOVER_FLOWS_MAX, is_led) {
+            return Passing::Drop;
+        }
+        self.flows.insert(source, Flow { offered: Some(now), ..Flow::new(owner, None, now) });
+        Passing::Begin
+    }
+
+    /// A datagram has come from `source` of which nobody knows whose it is. Whether to pass it on over the flow that there is.
+    pub fn pass_any(&mut self, source: SocketAddr, local: Option<IpAddr>, now: Time) -> bool {
+        let Some(flow) = self.flows.get_mut(&source) else { return false };
+        flow.local = local.or(flow.local);
+        if flow.vouched.is_some() {
+            flow.heard = now;
+        }
+        flow.vouched.is_some() || flow.offered.is_some()
+    }
+
     /// From now on clients reach other servers through this one for as long as they like, or no longer: then all begins anew, so
     /// that this server gets those back that come here.
     pub fn set_draining(&mut self, is_draining: bool) {
@@ -192,7 +219,10 @@ impl Handover {
                 HANDOVER_SILENT_MS
             })
         };
-        let is_silent = |flow: &Flow| now.since(flow.heard) >= lasts(flow.vouched.is_some());
+        let is_silent = |flow: &Flow| {
+            let offered = flow.offered.unwrap_or_default();
+            now.since(flow.heard.max(offered)) >= lasts(flow.vouched.is_some())
+        };
         let gone: Vec<SocketAddr> =
             self.flows.iter().filter(|(_, flow)| is_silent(flow)).map(|(source, _)| *source).collect();
         for source in &gone {
@@ -326,6 +356,27 @@ mod tests {
             handover.lead(from(port), None, 3, at(2));
         }
         assert_eq!(handover.lead(from(60_000), None, 3, at(3)), Passing::Drop);
+    }
+
+    #[test]
+    fn what_comes_from_an_offered_client_is_passed_on_for_a_while_and_from_one_that_is_led_for_as_long_as_it_comes() {
+        let mut handover = Handover::default();
+        handover.set_draining(true);
+        let local = Some(IpAddr::from([198, 51, 100, 1]));
+        assert!(!handover.pass_any(from(1), local, at(0)), "nobody offered it");
+        assert_eq!(handover.offer(from(1), 3, at(0)), Passing::Begin);
+        assert_eq!(handover.offer(from(1), 3, at(1)), Passing::On);
+        assert!((0..1_000).all(|ms| handover.pass_any(from(1), local, at(ms))));
+        assert_eq!((handover.led(), handover.local(from(1))), (0, Some(local)), "it is to come another way");
+        assert_eq!(handover.expire(at(HANDOVER_SILENT_MS)), []);
+        assert_eq!(handover.lead(from(1), None, 3, at(1)), Passing::On);
+        assert_eq!((handover.led(), handover.local(from(1))), (1, Some(local)));
+        assert_eq!(handover.offer(from(1), 4, at(2)), Passing::Drop, "it goes on by the way that it has");
+        assert_eq!(handover.offer(from(2), 3, at(2)), Passing::Begin);
+        assert!(handover.pass_any(from(2), local, at(2_000)));
+        assert_eq!(handover.expire(at(HANDOVER_SILENT_MS + 2)), [from(2)], "what it sends does not keep it");
+        assert!(handover.pass_any(from(1), local, at(HANDOVER_SILENT_MS_DRAINING)));
+        assert_eq!(handover.expire(at(HANDOVER_SILENT_MS_DRAINING + 2)), []);
     }
 
     #[test]

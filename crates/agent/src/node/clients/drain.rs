@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use wayleave_core::host::Backend;
 use wayleave_core::keys::PublicKey;
 use wayleave_core::names::Name;
 use wayleave_core::node::Event as NodeEvent;
@@ -45,6 +46,9 @@ impl Agent {
     pub(in crate::node) fn hand_over(&mut self, client: Name, to: Name, way: Way) {
         let Some(key) = self.client_key(&client) else { return };
         let Some(device) = self.part.entry.as_ref().map(|entry| entry.device.clone()) else { return };
+        if self.reconciler.backend() == Backend::Kernel {
+            return self.offer_from_kernel(device.as_str(), (client, key), &to, way);
+        }
         let Some(handle) = self.reconciler.host().handle(device.as_str()) else { return };
         let found = handle.place(&wayleave_engine::PublicKey(*key.as_bytes()));
         let (Ok(Some(found)), Some(relay)) = (found, &self.clients.relay) else { return };
@@ -84,6 +88,9 @@ impl Agent {
             (Place::Port(port), Some(address)) => (address, port).into(),
             (Place::Port(_), None) => return,
         };
+        if self.reconciler.backend() == Backend::Kernel {
+            return self.call_from_kernel(&device, (&offer.client, key), place, offer);
+        }
         let key = wayleave_engine::PublicKey(*key.as_bytes());
         if let Err(error) = self.reconciler.host().call_at(&device, key, Some(place), offer.seen.map(Tai64N)) {
             log(Weight::Info, &chain(&error));
@@ -96,6 +103,7 @@ impl Agent {
 
     /// From now on clients that are with others go on through here, or no longer.
     pub(in crate::node) fn follow_draining(&mut self) {
+        self.clients.kernel.offered.clear();
         if let Some(relay) = &self.clients.relay {
             relay.set_draining(self.ready.is_draining());
         }
@@ -110,7 +118,12 @@ impl Agent {
     pub(super) fn note_gone(&mut self, client: &Name) {
         let Some(key) = self.client_key(client).filter(|_| self.ready.is_draining()) else { return };
         let rx_bytes = self.clients.counted.get(&key).map_or(0, |counted| counted.rx_bytes);
-        self.clients.gone.push(Gone { key, at: Instant::now() + FORGET_AFTER, rx_bytes });
+        let after = match self.reconciler.backend() {
+            Backend::Engine => FORGET_AFTER,
+            // What comes over an old session is passed on to nobody there, and each answer leads the client back.
+            Backend::Kernel => Duration::ZERO,
+        };
+        self.clients.gone.push(Gone { key, at: Instant::now() + after, rx_bytes });
     }
 
     /// Forgets sessions with clients that have gone, unless they go on using them.
@@ -119,13 +132,17 @@ impl Agent {
             return;
         }
         let device = self.part.entry.as_ref().map(|entry| entry.device.clone());
-        let handle = device.and_then(|device| self.reconciler.host().handle(device.as_str()));
+        let handle = device.as_ref().and_then(|device| self.reconciler.host().handle(device.as_str()));
         let (due, later): (Vec<Gone>, Vec<Gone>) =
             std::mem::take(&mut self.clients.gone).into_iter().partition(|gone| gone.at <= now);
         self.clients.gone = later;
         for gone in due {
             let is_here = |name: &Name| self.claims.of(name) == Some(&self.part.name);
             if self.clients.by_key.get(&gone.key).is_none_or(is_here) {
+                continue;
+            }
+            if let (Backend::Kernel, Some(device)) = (self.reconciler.backend(), &device) {
+                self.renew(device.as_str(), gone.key, None);
                 continue;
             }
             let rx_bytes = self.clients.counted.get(&gone.key).map_or(0, |counted| counted.rx_bytes);

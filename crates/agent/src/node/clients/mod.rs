@@ -1,16 +1,19 @@
 //! Clients that roam, on an entry node: what their device tells of them, and moves that are carried out at once.
 //!
 //! A session counts once its client has proved that it is there itself: the engine tells of that when it happens, the kernel's
-//! device is asked for it. Who has which client is decided in `core` ([`wayleave_core::node::claims`]); here the device's
+//! device is asked for it, now and then and when a packet comes that may have begun one ([`tap`]). Who has which client is decided in `core` ([`wayleave_core::node::claims`]); here the device's
 //! signs are passed on, and what was decided is carried out ([`following`]).
 
+mod calls;
 mod drain;
 mod flows;
 mod following;
 mod moves;
+mod raw;
 mod recall;
 mod relay;
 mod server;
+mod tap;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -18,19 +21,24 @@ use std::time::{Duration, Instant};
 
 use wayleave_core::host::Backend;
 use wayleave_core::keys::PublicKey;
+use wayleave_core::limits::LOOK_SHARE;
 use wayleave_core::names::{DeviceName, Name};
-use wayleave_core::node::Event as NodeEvent;
+use wayleave_core::node::claims::looks::Looks;
+use wayleave_core::node::{Event as NodeEvent, Time};
 use wayleave_core::plan::NodePlan;
 use wayleave_engine::limits::DEVICES_PER_KEY_MAX;
 use wayleave_engine::{PeerTraffic, Tai64N};
 
+use calls::KernelCalls;
 pub(super) use drain::Farewell;
 use drain::Gone;
 use following::Following;
 use moves::Moves;
+use raw::Raw;
 use recall::{CALL_INTERVAL, Recall};
-use relay::{Relay, Servers};
+use relay::{Port, Relay, Servers};
 pub(super) use server::OwnServer;
+use tap::Tap;
 
 use super::agent::Agent;
 use super::peers::age;
@@ -40,10 +48,6 @@ use crate::system::clock::monotonic_us;
 
 /// Between looks at the device's counters: who is still there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// The same with the kernel's WireGuard, which tells of new sessions by nothing else.
-const LOOK_INTERVAL_KERNEL: Duration = Duration::from_millis(200);
-/// A look may take this share of the time at most: with thousands of clients the kernel's device is looked at less often.
-const LOOK_SHARE: u32 = 20;
 /// What came of a client for so long after it has gone to another server was under way: packets that this one passed on, in no
 /// certain order with that one's claim.
 const SPILL: Duration = Duration::from_millis(500);
@@ -61,7 +65,7 @@ pub(super) struct Clients {
     counted_at: Option<Instant>,
     /// Clients that have gone to another server since, or shortly before.
     left: HashMap<PublicKey, Instant>,
-    /// What hears the engine's device.
+    /// What hears the device.
     relay: Option<Relay>,
     /// This device's number among the entry nodes, as it was told.
     number: Option<u8>,
@@ -69,6 +73,9 @@ pub(super) struct Clients {
     gone: Vec<Gone>,
     /// When to look; none: there is no device, or it was never looked at.
     look_at: Option<Instant>,
+    /// When to look at the kernel's device, and calls by it.
+    looks: Looks,
+    kernel: KernelCalls,
     pub(super) moves: Moves,
     following: Following,
     recall: Recall,
@@ -85,18 +92,26 @@ impl Clients {
         self.following = Following::default();
     }
 
-    /// Notes when the device told of somebody.
+    /// Notes when clients came whom a look has found: when their sessions were made, or just now.
     fn note(&mut self, signs: &[NodeEvent]) {
+        let now_us = monotonic_us();
         for sign in signs {
-            if let NodeEvent::ClientHere { client } | NodeEvent::ClientHeard { client } = sign {
-                self.moves.handle_sign(client, monotonic_us());
-            }
+            let (NodeEvent::ClientHere { client } | NodeEvent::ClientHeard { client }) = sign else { continue };
+            let here = matches!(sign, NodeEvent::ClientHere { .. }).then(|| self.handshake_age(client)).flatten();
+            let ago_us = here.filter(|ago| *ago < LOOK_INTERVAL).unwrap_or_default().as_micros() as u64;
+            self.moves.handle_sign(client, now_us.saturating_sub(ago_us));
         }
+    }
+
+    fn handshake_age(&self, client: &Name) -> Option<Duration> {
+        let (key, _) = self.by_key.iter().find(|(_, name)| *name == client)?;
+        Some(age(self.counted.get(key)?.last_handshake?))
     }
 
     /// The device is made anew, or gone.
     pub(super) fn forget_device(&mut self) {
         (self.relay, self.look_at, self.counted_at) = (None, None, None);
+        (self.looks, self.kernel) = (Looks::default(), KernelCalls::default());
         self.counted.clear();
         self.left.clear();
         self.gone.clear();
@@ -143,13 +158,21 @@ fn has_spoken(before_bytes: u64, now_bytes: u64) -> bool {
 impl Agent {
     /// When the clients' device is to be looked at.
     pub(super) fn clients_wake(&self) -> Option<Instant> {
-        self.clients.look_at
+        self.clients.look_at.into_iter().chain(self.calls_wake()).min()
+    }
+
+    /// A packet has come that may have begun a session.
+    pub(super) fn handle_hint(&mut self) {
+        self.clients.looks.handle_hint(self.time());
+        let at = self.instant(self.clients.looks.wake());
+        self.clients.look_at = self.clients.look_at.map(|look_at| look_at.min(at));
     }
 
     /// Looks at the clients' device if that is due.
     pub(super) fn tend_clients(&mut self, now: Instant) {
         let Some(device) = self.part.entry.as_ref().map(|entry| entry.device.clone()) else { return };
         self.forget_gone(now);
+        self.tend_calls(device.as_str());
         if !self.failover.is_device_there || self.clients.look_at.is_some_and(|at| at > now) {
             return;
         }
@@ -168,27 +191,40 @@ impl Agent {
         let signs = self.clients.count(news, is_first, now);
         let came = signs.iter().any(|sign| matches!(sign, NodeEvent::ClientHere { .. }));
         self.clients.note(&signs);
-        signs.into_iter().for_each(|sign| self.tell(sign));
+        for sign in signs {
+            if let NodeEvent::ClientHere { client } = &sign {
+                self.note_answer(&client.clone());
+            }
+            self.tell(sign);
+        }
         self.recall_clients(&device);
         self.keep_clients(&device, now, false);
         if is_first || came {
             self.clients.recall.keep_soon();
         }
+        self.clients.look_at = Some(self.next_look(now, came));
+    }
+
+    /// When to look again after a look that began then; whether it has found a new session.
+    fn next_look(&mut self, begin: Instant, came: bool) -> Instant {
         let interval = match self.reconciler.backend() {
-            Backend::Kernel => LOOK_INTERVAL_KERNEL,
+            Backend::Kernel => {
+                let at = Time::from_us(begin.saturating_duration_since(self.started).as_micros() as u64);
+                self.clients.looks.handle_look(at, begin.elapsed(), came);
+                return self.instant(self.clients.looks.wake());
+            }
             Backend::Engine if self.clients.recall.is_waiting() => CALL_INTERVAL,
             Backend::Engine => LOOK_INTERVAL,
         };
-        self.clients.look_at = Some(now + interval.max(now.elapsed() * LOOK_SHARE));
+        begin + interval.max(begin.elapsed() * LOOK_SHARE)
     }
 
     /// A client has a new session here.
     pub(super) fn handle_connected(&mut self, key: PublicKey) {
         if let Some(client) = self.clients.by_key.get(&key).cloned() {
-            let sign = NodeEvent::ClientHere { client };
-            self.clients.note(std::slice::from_ref(&sign));
+            self.clients.moves.handle_sign(&client, monotonic_us());
             self.clients.recall.keep_soon();
-            self.tell(sign);
+            self.tell(NodeEvent::ClientHere { client });
         }
     }
 
@@ -219,11 +255,20 @@ impl Agent {
         std::thread::sleep(FAREWELL);
     }
 
-    /// Listens to the engine's device.
+    /// Listens to the device.
     fn listen(&mut self, device: &DeviceName) {
+        let Some(port) = self.part.entry.as_ref().map(|entry| entry.port) else { return };
+        let mark = self.part.mark().unwrap_or(0);
         let host = self.reconciler.host();
-        let (Some(news), Some(handle)) = (host.events(device.as_str()), host.handle(device.as_str())) else { return };
-        self.clients.relay = Relay::start(news, handle, &self.events).ok();
+        let port = match (host.events(device.as_str()), host.handle(device.as_str())) {
+            (Some(news), Some(handle)) => Ok(Port::Engine(news, handle)),
+            _ if host.backend() == Backend::Engine => return,
+            _ => Tap::open(port).and_then(|tap| Ok(Port::Kernel(tap, Raw::open(port, mark)?))),
+        };
+        match port.and_then(|port| Relay::start(port, &self.events)) {
+            Ok(relay) => self.clients.relay = Some(relay),
+            Err(error) => log(Weight::Warning, &format!("can't listen to packets of {device}: {error}")),
+        }
         self.follow_servers();
         self.follow_draining();
     }

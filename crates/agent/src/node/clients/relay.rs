@@ -5,6 +5,9 @@
 //! client's new address, so its answers come back by themselves; its agent sees that, and vouches for the client. Then the
 //! control loop is told, and the server calls the client with a handshake of its own: see [`wayleave_core::node::handover`],
 //! which decides.
+//!
+//! With the kernel's device, which notices nothing, packets are heard on their way to it ([`super::tap`]), and sent from its port
+//! beside it ([`super::raw`]). Whose a session is can't be seen then: only clients that were offered to other servers are passed on.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -20,11 +23,15 @@ use wayleave_engine::{DeviceHandle, Event as DeviceEvent, Events};
 
 use super::Came;
 use super::flows::{Flow, Flows};
+use super::raw::Raw;
+use super::tap::{Heard, Tap};
 use crate::node::Event;
 use crate::node::links::bind_to_device;
 
 /// How soon threads notice that they are not needed any more.
 const NOTICE: Duration = Duration::from_millis(500);
+/// After a hint of the kernel's device nothing is heard for so long: looks follow anyway, and a flood costs little.
+const PAUSE: Duration = Duration::from_millis(2);
 /// Copies of a voucher: one that is lost costs the client a handshake's timeout.
 const VOUCHER_COPIES: usize = 2;
 
@@ -47,11 +54,20 @@ pub struct Relay {
     shared: Arc<Shared>,
 }
 
+/// The clients' device: what is heard of it, and how something is sent from its port.
+#[derive(Debug)]
+pub(super) enum Port {
+    /// The engine's.
+    Engine(Arc<Events>, DeviceHandle),
+    /// The kernel's.
+    Kernel(Tap, Raw),
+}
+
 /// What the threads have in common.
 #[derive(Debug)]
 struct Shared {
     servers: Mutex<Servers>,
-    device: DeviceHandle,
+    port: Port,
     events: SyncSender<Event>,
     handover: Mutex<Handover>,
     flows: Flows,
@@ -72,10 +88,10 @@ impl Relay {
     ///
     /// # Errors
     /// If there is no thread to be had.
-    pub fn start(news: Arc<Events>, device: DeviceHandle, to: &SyncSender<Event>) -> std::io::Result<Relay> {
+    pub(super) fn start(port: Port, to: &SyncSender<Event>) -> std::io::Result<Relay> {
         let shared = Arc::new(Shared {
             servers: Mutex::default(),
-            device,
+            port,
             events: to.clone(),
             handover: Mutex::default(),
             flows: Flows::new()?,
@@ -86,7 +102,7 @@ impl Relay {
         let work = shared.clone();
         let back = shared.clone();
         std::thread::Builder::new().name("flows".into()).spawn(move || back.run_back())?;
-        std::thread::Builder::new().name("clients".into()).spawn(move || work.run(&news))?;
+        std::thread::Builder::new().name("clients".into()).spawn(move || work.run())?;
         Ok(Relay { shared })
     }
 
@@ -100,6 +116,11 @@ impl Relay {
         let mut handover = locked(&self.shared.handover);
         handover.set_draining(is_draining);
         self.shared.forget(|source| handover.has(source));
+        drop(handover);
+        if let Port::Kernel(tap, _) = &self.shared.port {
+            // Without, clients that let in answers only stay here until they call another server by themselves.
+            let _ = tap.hear_all(is_draining);
+        }
     }
 
     /// How many clients come through here that are with others.
@@ -125,29 +146,81 @@ impl Relay {
         let flow = flows.get(&source).filter(|_| passing != Passing::Drop)?;
         Some(flow.socket.local_addr().ok()?.port())
     }
+
+    /// A client is offered to the entry server at `owner`, which calls it from an address of its own: what still comes here is passed
+    /// on to that one.
+    pub fn offer(&self, source: SocketAddr, owner: IpAddr) {
+        let servers = self.shared.servers();
+        let Some((number, _)) = servers.others.iter().find(|(_, address)| **address == owner) else { return };
+        if locked(&self.shared.handover).offer(source, *number, self.shared.now()) == Passing::Begin {
+            // Without, what comes here is lost, and the client finds its new server a little later.
+            let _ = self.shared.begin(&servers, SocketAddr::new(owner, servers.port), source);
+        }
+    }
 }
 
 impl Shared {
-    fn run(&self, news: &Events) {
+    fn run(&self) {
         while !self.ended.load(Ordering::Acquire) {
-            match news.wait(NOTICE) {
-                Some(DeviceEvent::HandshakeDone { peer, .. }) => {
-                    // What the loop can't take now, the next look at the device finds.
-                    let _ = self.events.try_send(Event::ClientConnected { key: PublicKey::from_bytes(peer.0) });
-                }
-                Some(DeviceEvent::Stray { number, source, local, datagram }) => {
-                    self.pass(number, source, local, &datagram);
-                }
-                Some(DeviceEvent::EndpointChanged { peer, new, timestamp_sent, .. }) => {
-                    let client = PublicKey::from_bytes(peer.0);
-                    self.vouch(new, &Voucher { client, seen: timestamp_sent.map(|label| label.0) });
-                }
-                _ => {}
+            match &self.port {
+                Port::Engine(news, _) => self.hear_engine(news),
+                Port::Kernel(tap, _) => self.hear_kernel(tap),
             }
             let gone = locked(&self.handover).expire(self.now());
             if !gone.is_empty() {
                 self.forget(|source| !gone.contains(&source));
             }
+        }
+    }
+
+    fn hear_engine(&self, news: &Events) {
+        match news.wait(NOTICE) {
+            Some(DeviceEvent::HandshakeDone { peer, .. }) => {
+                // What the loop can't take now, the next look at the device finds.
+                let _ = self.events.try_send(Event::ClientConnected { key: PublicKey::from_bytes(peer.0) });
+            }
+            Some(DeviceEvent::Stray { number, source, local, datagram }) => {
+                self.pass(number, source, local, &datagram);
+            }
+            Some(DeviceEvent::EndpointChanged { peer, new, timestamp_sent, .. }) => {
+                let client = PublicKey::from_bytes(peer.0);
+                self.vouch(new, &Voucher { client, seen: timestamp_sent.map(|label| label.0) });
+            }
+            _ => {}
+        }
+    }
+
+    fn hear_kernel(&self, tap: &Tap) {
+        let mut is_any = false;
+        let each = |heard: &Heard<'_>| is_any |= self.pass_any(heard);
+        match tap.wait(NOTICE.as_millis() as i32, each) {
+            Ok(true) => {
+                // What the loop can't take now, its next look finds.
+                let _ = self.events.try_send(Event::SessionHinted);
+                if !is_any {
+                    std::thread::sleep(PAUSE);
+                }
+            }
+            Ok(false) => {}
+            // Nothing that waiting could mend; but it must not spin.
+            Err(_) => std::thread::sleep(NOTICE),
+        }
+    }
+
+    /// A datagram that may be for another server, to which its client was offered. Says whether it was passed on.
+    fn pass_any(&self, heard: &Heard<'_>) -> bool {
+        let passes = locked(&self.handover).pass_any(heard.source, Some(heard.local), self.now());
+        if let (Some(flow), true) = (locked(&self.by_source).get(&heard.source), passes) {
+            let _ = flow.socket.send(heard.payload);
+        }
+        passes
+    }
+
+    /// Sends something from the device's port.
+    fn send(&self, to: SocketAddr, local: Option<IpAddr>, bytes: Vec<u8>) {
+        match &self.port {
+            Port::Engine(_, device) => drop(device.relay(to, local, bytes)),
+            Port::Kernel(_, raw) => drop(raw.send(to, local, &bytes)),
         }
     }
 
@@ -209,7 +282,7 @@ impl Shared {
         if self.servers().others.values().any(|address| *address == new.ip()) {
             for _ in 0..VOUCHER_COPIES {
                 // From the device's own port, where the flow's socket expects answers from.
-                let _ = self.device.relay(new, None, voucher.encode());
+                self.send(new, None, voucher.encode());
             }
         }
     }
@@ -236,7 +309,7 @@ impl Shared {
             }
             None => {
                 if let Some(local) = handover.local(flow.source) {
-                    let _ = self.device.relay(flow.source, local, answer.to_vec());
+                    self.send(flow.source, local, answer.to_vec());
                 }
             }
         }

@@ -4,7 +4,9 @@
 //! whose server has changed. Every node has all of them ([`Claims`]), and packets for a client go to its server. What an entry server
 //! itself claims, and when it lets go, is decided in [`server`]; nothing here compares the clocks of two hosts.
 
+pub mod calls;
 pub mod drain;
+pub mod looks;
 pub mod server;
 
 use std::collections::BTreeMap;
