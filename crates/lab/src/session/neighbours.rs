@@ -184,10 +184,9 @@ impl Tunnel {
         ConfigureDevice {
             private_key: Some(wayleave_engine::PrivateKey::new(*self.key.as_bytes())),
             listen_port: self.device.port.as_ref().map(|port| port.value),
-            fwmark: None,
-            number: None,
             replace_peers: true,
             peers: self.device.peers.iter().filter_map(peer).collect(),
+            ..ConfigureDevice::default()
         }
     }
 
