@@ -85,7 +85,7 @@ pub struct MoveSnapshot {
     pub from: Option<String>,
     /// The entry node that it is with.
     pub to: Option<String>,
-    /// On the node that it came to: when that node's device told of it.
+    /// On the node that it came to: when that node's device told of it, or for the kernel's when the session was made.
     pub came_us: Option<u64>,
     /// When this node's devices and routes had followed.
     pub followed_us: u64,

@@ -118,7 +118,11 @@ mod tests {
         assert_eq!(looked(1, |ms| ms == 250, 100, 255), [0, 200, 251, 258, 458, 658, 858]);
         // The second of two clients is looked for as well.
         assert_eq!(looked(1, |ms| ms == 250 || ms == 251, 100, 251), [0, 200, 251, 259, 459, 659, 859]);
-        assert_eq!(looked(1, |ms| ms == 250, 100, 5_000), [0, 200, 251, 258, 290, 350, 550, 750, 950], "nothing was there");
+        assert_eq!(
+            looked(1, |ms| ms == 250, 100, 5_000),
+            [0, 200, 251, 258, 290, 350, 550, 750, 950],
+            "nothing was there"
+        );
     }
 
     #[test]
