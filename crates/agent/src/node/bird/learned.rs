@@ -5,7 +5,6 @@
 //! The engine is told besides which peers speak BGP, since what these send may come by another way than it would go.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;

@@ -14,8 +14,11 @@ use crate::plan::{BgpPlan, ClaimRoutesPlan, NodePlan};
 
 /// Better than what others say: what a node claims itself it tells, whatever it hears.
 const PREFERENCE: u32 = 200;
-/// Seconds between two looks at the kernel's tables, beside its news.
-const SCAN_S: u32 = 300;
+/// Seconds between two looks at the kernel's tables, beside its news: what was lost of these is made up for by the next look.
+const SCAN_S: u32 = 10;
+/// Bytes of the kernel's news that may wait for BIRD, which gets those of all tables: routes of thousands of clients, while it has no
+/// processor. One buffer serves all of BIRD.
+const NEWS_BYTES: u32 = 16 << 20;
 
 /// The addresses that claims are about, as a set; none if there are none of this family.
 fn within(claims: &ClaimRoutesPlan, is_v4: bool) -> Option<String> {
@@ -54,7 +57,12 @@ pub(super) fn write(plan: &NodePlan, bgp: &BgpPlan, is_v4: bool, out: &mut Strin
     if plan.entry.is_some() {
         line(out, format_args!("ipv{family} table claims{family};"));
         line(out, format_args!("protocol kernel claims{family}_own {{\n\tkernel table {};", claims.origins));
-        line(out, format_args!("\tscan time {SCAN_S};\n\tlearn yes;\n\tipv{family} {{\n\t\ttable claims{family};"));
+        line(
+            out,
+            format_args!(
+                "\tscan time {SCAN_S};\n\tnetlink rx buffer {NEWS_BYTES};\n\tlearn yes;\n\tipv{family} {{\n\t\ttable claims{family};"
+            ),
+        );
         line(out, format_args!("\t\timport filter {{\n\t\t\tif !({condition}) then reject;"));
         line(out, format_args!("\t\t\tbgp_local_pref = krt_window;\n\t\t\tbgp_med = {};", claims.med));
         line(
