@@ -9,6 +9,8 @@
 mod bed;
 #[path = "lab/bgp.rs"]
 mod bgp;
+#[path = "lab/claims.rs"]
+mod claims;
 #[path = "lab/client_watch.rs"]
 mod client_watch;
 mod desk;

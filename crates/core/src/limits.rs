@@ -235,6 +235,12 @@ pub const FOLLOW_MS: u64 = 100;
 /// Milliseconds for which packets of a client are no sign that it is here after another server has claimed it: what was under
 /// way or was passed on by that server comes in that time.
 pub const CLAIM_GRACE_MS: u64 = 1_000;
+/// Milliseconds for which a client counts as being where it was when BGP tells of it no more: a BIRD that is started anew has its routes
+/// again in that time.
+pub const CLAIM_FADES_MS: u64 = 10_000;
+/// Milliseconds after the start at which it is taken for granted that BGP has told all claims that there are: a session that can be
+/// had is there by then.
+pub const CLAIMS_TOLD_MS_MAX: u64 = 15_000;
 /// Seconds of silence after which a server lets a client go. One without keepalives on a public address stays reachable
 /// through its last server for that long.
 pub const CLAIM_SILENT_S: u64 = 900;

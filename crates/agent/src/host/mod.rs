@@ -138,6 +138,14 @@ impl Host {
         self.netlink.port()
     }
 
+    /// The claims in a table that is for BIRD, by the clients' addresses.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn claims(&mut self, table: u32) -> Result<std::collections::BTreeMap<std::net::IpAddr, u32>, HostError> {
+        Ok(self.netlink.claims(table)?)
+    }
+
     /// What a device of the engine notices by itself.
     pub fn events(&self, device: &str) -> Option<Arc<wayleave_engine::Events>> {
         self.devices.events(device)

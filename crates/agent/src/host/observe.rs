@@ -13,7 +13,7 @@ use wayleave_core::host::{
 };
 use wayleave_core::keys::PublicKey;
 use wayleave_core::names::{DeviceName, Name};
-use wayleave_core::plan::{bgp_table, own_table};
+use wayleave_core::plan::{bgp_table, claim_tables, own_table};
 use wayleave_engine::{DeviceDescription, PeerTraffic};
 
 use super::{Host, HostError, firewall, sysctl};
@@ -109,6 +109,12 @@ impl Host {
                 let route = Route { device, preferred_source: seen.preferred_source };
                 actual.state.routes.insert((seen.table, seen.destination), route);
             }
+        }
+        let devices = actual.state.devices.keys().chain(wanted.devices.keys());
+        let tables: BTreeSet<u32> = devices.map(|device| claim_tables(device)[0]).collect();
+        for table in tables {
+            let claims = self.netlink.claims(table)?;
+            actual.state.claims.extend(claims.into_iter().map(|(client, epoch)| ((table, client), epoch)));
         }
         for seen in self.netlink.rules_of(ROUTE_PROTOCOL)? {
             if let (true, true, Some(mark)) = (RULE_PRIORITIES.contains(&seen.priority), seen.invert, seen.mark) {

@@ -14,7 +14,7 @@ mod wireguard;
 
 pub use look::{LinkSeen, RouteSeen, RuleSeen};
 pub use route::{Route, Rule};
-pub use table::TableWatch;
+pub use table::{Hop, TableWatch};
 pub use watch::Watch;
 pub use wireguard::{WireGuard, set_device};
 

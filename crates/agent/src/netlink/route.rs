@@ -7,10 +7,14 @@ use super::link::family;
 use super::{Attempt, Netlink, NetlinkError};
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use wayleave_core::host::{CLAIM_METRIC, CLAIM_PROTOCOL};
 
 /// The table that is asked when no rule says otherwise.
 pub const TABLE_MAIN: u32 = 254;
@@ -120,6 +124,48 @@ impl Netlink {
         Ok(all.len())
     }
 
+    /// Writes a claim into a table, in place of any other of the client: a route by which nobody gets anywhere, and whose window is
+    /// the epoch.
+    pub fn set_claim(&mut self, table: u32, client: IpAddr, epoch: u32) -> Result<(), NetlinkError> {
+        let mut message = claim_message(table, client);
+        message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Window(epoch)]));
+        let attempt = Attempt::new(format!("write the claim of {client} into table {table}"));
+        self.request(&attempt, RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE).map(drop)
+    }
+
+    /// Takes a claim out of a table.
+    pub fn remove_claim(&mut self, table: u32, client: IpAddr) -> Result<(), NetlinkError> {
+        let attempt = Attempt::new(format!("take the claim of {client} out of table {table}"));
+        self.request(&attempt, RouteNetlinkMessage::DelRoute(claim_message(table, client)), 0).map(drop)
+    }
+
+    /// All claims in a table, by the clients' addresses.
+    pub fn claims(&mut self, table: u32) -> Result<BTreeMap<IpAddr, u32>, NetlinkError> {
+        let mut claims = BTreeMap::new();
+        let attempt = Attempt::new(format!("list the claims in table {table}"));
+        // Only this table is to be listed, not a router's full one.
+        let _ = self.connection.socket.set_netlink_get_strict_chk(true);
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            message.attributes.push(RouteAttribute::Table(table));
+            let listed = self.dump(&attempt, RouteNetlinkMessage::GetRoute(message), |message| {
+                if let RouteNetlinkMessage::NewRoute(route) = message
+                    && u8::from(route.header.protocol) == CLAIM_PROTOCOL
+                {
+                    claims.extend(claim_seen(&route, table));
+                }
+            });
+            match listed {
+                // There is no such table yet.
+                Err(error) if error.errno() == Some(libc::ENOENT) => {}
+                listed => listed?,
+            }
+        }
+        let _ = self.connection.socket.set_netlink_get_strict_chk(false);
+        Ok(claims)
+    }
+
     /// Adds a rule.
     pub fn add_rule(&mut self, rule: &Rule) -> Result<(), NetlinkError> {
         let message = RouteNetlinkMessage::NewRule(rule_message(rule));
@@ -177,6 +223,39 @@ impl Netlink {
         attributes.extend(route.metric.map(RouteAttribute::Priority));
         Ok(message)
     }
+}
+
+fn claim_message(table: u32, client: IpAddr) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(client);
+    message.header.destination_prefix_length = if client.is_ipv4() { 32 } else { 128 };
+    message.header.protocol = RouteProtocol::from(CLAIM_PROTOCOL);
+    message.header.kind = RouteType::Unreachable;
+    message.header.scope = RouteScope::Universe;
+    message.attributes.push(RouteAttribute::Destination(address(client)));
+    message.attributes.push(RouteAttribute::Table(table));
+    message.attributes.push(RouteAttribute::Priority(CLAIM_METRIC));
+    message
+}
+
+/// The client and the epoch, if a route is a claim in this table.
+fn claim_seen(route: &RouteMessage, table: u32) -> Option<(IpAddr, u32)> {
+    let (mut client, mut epoch, mut is_in) = (None, None, u32::from(route.header.table) == table);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(v4)) => client = Some(IpAddr::from(*v4)),
+            RouteAttribute::Destination(RouteAddress::Inet6(v6)) => client = Some(IpAddr::from(*v6)),
+            RouteAttribute::Table(of) => is_in = *of == table,
+            RouteAttribute::Metrics(all) => {
+                epoch = all.iter().find_map(|metric| match metric {
+                    RouteMetric::Window(epoch) => Some(*epoch),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    Some((client?, epoch?)).filter(|_| is_in)
 }
 
 fn rule_attempt(verb: &str, rule: &Rule) -> Attempt {

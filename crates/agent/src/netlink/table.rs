@@ -44,14 +44,26 @@ const DESTINATION: u16 = 1;
 const LINK: u16 = 4;
 const GATEWAY: u16 = 5;
 const METRIC: u16 = 6;
+const METRICS: u16 = 8;
 const SEVERAL: u16 = 9;
 const TABLE: u16 = 15;
 const VIA: u16 = 18;
+/// `RTAX_WINDOW`, among the metrics.
+const WINDOW: u16 = 3;
 /// `RTN_UNICAST`: others lead nowhere.
 const UNICAST: u8 = 1;
 
-/// What a table says of one prefix: its gateway, or that there is none any more.
-pub type TableNews = (IpNet, Option<IpAddr>);
+/// What a table says of one prefix: where to, or that there is nothing any more.
+pub type TableNews = (IpNet, Option<Hop>);
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// Its gateway.
+    pub gateway: IpAddr,
+    /// The window of its metrics, if it has one: where nothing is sent along a route, whatever its writer wants to say.
+    pub window: Option<u32>,
+}
 
 /// The routes of a table that lead out of a device to gateways.
 #[derive(Debug)]
@@ -60,9 +72,9 @@ pub struct TableWatch {
     table: u32,
     link: u32,
     /// By prefix and metric, of which the smallest counts.
-    routes: BTreeMap<(IpNet, u32), IpAddr>,
+    routes: BTreeMap<(IpNet, u32), Hop>,
     /// Prefixes that may have changed, with what was told of them last.
-    touched: BTreeMap<IpNet, Option<IpAddr>>,
+    touched: BTreeMap<IpNet, Option<Hop>>,
     /// Whether the routes above may be wrong, and when they may be looked at.
     is_lost: bool,
     look_at: Instant,
@@ -133,8 +145,8 @@ impl TableWatch {
     }
 
     /// The gateway of a prefix's route with the smallest metric.
-    fn best(&self, prefix: IpNet) -> Option<IpAddr> {
-        self.routes.range((prefix, 0)..=(prefix, u32::MAX)).next().map(|(_, gateway)| *gateway)
+    fn best(&self, prefix: IpNet) -> Option<Hop> {
+        self.routes.range((prefix, 0)..=(prefix, u32::MAX)).next().map(|(_, hop)| *hop)
     }
 
     /// Looks at the whole table.
@@ -144,8 +156,8 @@ impl TableWatch {
         let mut routes = BTreeMap::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             self.list(family, |route| {
-                if let Some(gateway) = route.gateway {
-                    routes.insert((route.prefix, route.metric), gateway);
+                if let Some(hop) = route.hop {
+                    routes.insert((route.prefix, route.metric), hop);
                 }
             })?;
         }
@@ -214,20 +226,21 @@ impl TableWatch {
                 continue;
             };
             let key = (route.prefix, route.metric);
-            match (kind, route.gateway) {
-                (NEW_ROUTE, Some(gateway)) => {
+            match (kind, route.hop) {
+                (NEW_ROUTE, Some(hop)) => {
                     self.touch(route.prefix);
-                    self.routes.insert(key, gateway);
+                    self.routes.insert(key, hop);
                 }
                 // It leads elsewhere now.
                 (NEW_ROUTE, None) if self.routes.contains_key(&key) => {
                     self.touch(route.prefix);
                     self.routes.remove(&key);
                 }
-                (DELETE_ROUTE, gateway) if self.routes.contains_key(&key) => {
+                (DELETE_ROUTE, hop) if self.routes.contains_key(&key) => {
                     self.touch(route.prefix);
                     // One of several routes of a metric, as IPv6 has them, is not all.
-                    self.is_lost |= self.routes.remove(&key) != gateway;
+                    let is_same = |before: Hop| hop.is_some_and(|hop| hop.gateway == before.gateway);
+                    self.is_lost |= !self.routes.remove(&key).is_some_and(is_same);
                 }
                 _ => {}
             }
@@ -294,8 +307,8 @@ struct RouteRead {
     prefix: IpNet,
     metric: u32,
     table: u32,
-    /// The gateway to which it leads out of the device; none: it leads elsewhere, or to nobody in particular.
-    gateway: Option<IpAddr>,
+    /// Where it leads out of the device; none: it leads elsewhere, or to nobody in particular.
+    hop: Option<Hop>,
 }
 
 impl RouteRead {
@@ -308,13 +321,16 @@ impl RouteRead {
             _ => return None,
         };
         let (mut to, mut metric, mut table) = (None, 0, u32::from(header[4]));
-        let (mut out, mut gateway, mut several) = (None, None, None);
+        let (mut out, mut gateway, mut several, mut window) = (None, None, None, None);
         for (kind, value) in Attributes(&body[ROUTE_HEADER..]) {
             match kind {
                 DESTINATION => to = address(value),
                 LINK => out = number(value),
                 GATEWAY => gateway = address(value),
                 METRIC => metric = number(value)?,
+                METRICS => {
+                    window = Attributes(value).find(|(kind, _)| *kind == WINDOW).and_then(|(_, value)| number(value))
+                }
                 SEVERAL => several = Some(value),
                 TABLE => table = number(value)?,
                 VIA => gateway = value.get(2..).and_then(address),
@@ -327,7 +343,8 @@ impl RouteRead {
             (out, gateway) = (Some(link), first_hop(several, link));
         }
         let leads = header[7] == UNICAST && out == Some(link);
-        Some(RouteRead { prefix, metric, table, gateway: gateway.filter(|_| leads) })
+        let hop = gateway.filter(|_| leads).map(|gateway| Hop { gateway, window });
+        Some(RouteRead { prefix, metric, table, hop })
     }
 }
 
@@ -402,7 +419,7 @@ mod tests {
 
     fn told(watch: &mut TableWatch) -> Vec<String> {
         let text = |(prefix, gateway): TableNews| match gateway {
-            Some(gateway) => format!("{prefix} {gateway}"),
+            Some(hop) => format!("{prefix} {}", hop.gateway),
             None => format!("{prefix} gone"),
         };
         watch.take_news().into_iter().map(text).collect()
@@ -453,8 +470,26 @@ mod tests {
         body.extend(attribute(1, &[10, 0, 0, 0]));
         body.extend(attribute(9, &[hop(3, [10, 0, 0, 3]), hop(7, [10, 0, 0, 7]), hop(7, [10, 0, 0, 8])].concat()));
         let read = RouteRead::of(&body, 7).unwrap();
-        assert_eq!((read.gateway, read.table, read.metric), (Some([10, 0, 0, 7].into()), 254, 0));
-        assert_eq!(RouteRead::of(&body, 1).unwrap().gateway, None);
+        assert_eq!((read.hop.map(|hop| hop.gateway), read.table, read.metric), (Some([10, 0, 0, 7].into()), 254, 0));
+        assert_eq!(RouteRead::of(&body, 1).unwrap().hop, None);
+    }
+
+    #[test]
+    fn a_route_with_another_window_is_news() {
+        let mut watch = watch();
+        let with = |window: u32| {
+            let mut bytes = message(NEW_ROUTE, 32, 7, [10, 0, 0, 2]);
+            bytes.extend(attribute(8, &[attribute(7, &[9; 4]), attribute(3, &window.to_ne_bytes())].concat()));
+            let length = bytes.len() as u32;
+            bytes[..4].copy_from_slice(&length.to_ne_bytes());
+            bytes
+        };
+        for window in [5, 6] {
+            watch.read(&with(window));
+            let news = watch.take_news();
+            assert_eq!(news.len(), 1);
+            assert_eq!(news[0].1.and_then(|hop| hop.window), Some(window));
+        }
     }
 
     proptest::proptest! {

@@ -15,7 +15,7 @@ use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::network::{Endpoint, Host};
 use wayleave_core::plan::{Claims, KeyNeed, LinkStates, Member, NodePlan, Plan, merge, part, plan_now};
 
-use super::bird::Bird;
+use super::bird::{Bird, ClaimRoutes};
 use super::clients::{Clients, Farewell, OwnServer};
 use super::failover::Failover;
 use super::paths::Paths;
@@ -58,6 +58,7 @@ pub struct Agent {
     pub(super) wanted: HostState,
     pub(super) names: Names,
     pub(super) bird: Bird,
+    pub(super) claim_routes: ClaimRoutes,
     pub(super) paths: Paths,
     pub(super) started: Instant,
     /// What is wrong now, by what it is about.
@@ -112,6 +113,7 @@ impl Agent {
             wanted: HostState::default(),
             names: Names::default(),
             bird: Bird::default(),
+            claim_routes: ClaimRoutes::default(),
             paths: Paths::default(),
             started: now,
             problems: Default::default(),
@@ -136,6 +138,7 @@ impl Agent {
         agent.set_endpoints();
         agent.follow_servers();
         agent.follow_speakers();
+        agent.follow_claims();
         agent.leave_running_device();
         Ok(agent)
     }
@@ -235,6 +238,7 @@ impl Agent {
             Event::Answering(answering) => self.handle_answering(&answering),
             Event::PathsMeasured(measured) => self.handle_paths(measured),
             Event::Learned { by, is_first, routes } => self.handle_learned(by, is_first, &routes),
+            Event::ClaimsHeard { by, is_first, routes } => self.handle_claims(by, is_first, routes),
             Event::Bird(report) => self.handle_bird(*report),
             Event::Asked(Asked { request, answer }) => {
                 let response = self.answer(request);
@@ -302,6 +306,7 @@ impl Agent {
         self.set_part(part);
         self.is_plan_old = false;
         self.adopt_links();
+        self.follow_claims();
         let clients = &self.reading.network.clients;
         self.clients.moves.keep(|name| clients.binary_search_by(|client| client.name.cmp(name)).is_ok());
         self.plan_anew();
@@ -369,6 +374,7 @@ impl Agent {
             self.failover.forget_sockets();
             self.forget_table();
             self.clients.forget_device();
+            self.forget_claims();
         }
         let now = Instant::now();
         self.wanted = wanted;
@@ -382,6 +388,7 @@ impl Agent {
                 self.set_problem("host", None);
                 self.measure_paths();
                 self.handle_host(None);
+                self.listen_to_claims();
             }
             Err(error) => {
                 self.look_at = now + self.retry;

@@ -9,6 +9,7 @@ use wayleave_core::keys::PublicKey;
 use super::clients::Came;
 use crate::bird::Report;
 use crate::control::server::Asked;
+use crate::netlink::Hop;
 use crate::ping::PathMtu;
 use crate::system::signals::Signal;
 
@@ -66,7 +67,16 @@ pub enum Event {
         /// Whether these are all that there are.
         is_first: bool,
         /// Prefixes with the gateways that they lead to out of the node's own device, if any.
-        routes: Vec<(IpNet, Option<IpAddr>)>,
+        routes: Vec<(IpNet, Option<Hop>)>,
+    },
+    /// Others' claims that BGP tells of have changed.
+    ClaimsHeard {
+        /// Which of the threads that listen says so.
+        by: u64,
+        /// Whether these are all that there are.
+        is_first: bool,
+        /// Clients' addresses with the way to their entry node, if there is any.
+        routes: Vec<(IpNet, Option<Hop>)>,
     },
     /// How BIRD is.
     Bird(Box<Report>),

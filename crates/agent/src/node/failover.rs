@@ -176,7 +176,8 @@ impl Agent {
 
     /// Sends what waits, and does nothing else any more.
     pub(super) fn send_last(&mut self) {
-        let messages = self.poll_node().into_iter().filter(|output| matches!(output, Output::Send { .. }));
+        let is_last = |output: &Output| matches!(output, Output::Send { .. } | Output::Originate { .. });
+        let messages = self.poll_node().into_iter().filter(is_last);
         messages.for_each(|message| self.carry(message));
     }
 
@@ -237,6 +238,7 @@ impl Agent {
                 self.take_states(states);
             }
             Output::Claims { changed } => self.move_clients(changed),
+            Output::Originate { client, epoch } => self.originate(&client, epoch),
             Output::HandOver { client, to, way } => self.hand_over(client, to, way),
             Output::Call { from, offer } => self.call_offered(&from, &offer),
             Output::Log(line) => log(Weight::Info, &line),

@@ -15,7 +15,7 @@ use super::scalars::{
 use super::tree::Spanned;
 use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
-use crate::network::{Exports, FirewallForm, Platform, Ports, Profile, Sessions};
+use crate::network::{Carrier, Exports, FirewallForm, Platform, Ports, Profile, Sessions};
 
 /// A list with the place of each item.
 pub type List<T> = Vec<Spanned<T>>;
@@ -294,6 +294,9 @@ record! {
         /// Nodes that pass on to the others what they have from one of them (route reflectors). They have sessions with all
         /// nodes that speak BGP, the others with them only.
         reflectors: List<Name> = "none: every node that speaks BGP has a session with every other";
+        /// What spreads with which entry node each client is: `links`, the agents' own exchange, in which all tell all; `bgp`, routes
+        /// between BIRDs, with reflectors if there are any. Every node speaks BGP then that says nothing else.
+        exchange: Carrier = "`links`";
         /// Files with route origin authorisations for BIRD to include, of IPv4: `route 172.20.0.0/24 max 28 as 4242420000;`.
         /// With any source for a family, only routes that it finds valid are accepted.
         roa_v4: SourcePath = "none";

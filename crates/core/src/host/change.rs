@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
 use super::state::{Backend, Route, Rule, Sysctl};
-use super::{ALIAS_PREFIX, ROUTE_PROTOCOL};
+use super::{ALIAS_PREFIX, CLAIM_METRIC, CLAIM_PROTOCOL, ROUTE_PROTOCOL};
 use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
 
@@ -62,8 +62,12 @@ pub enum Change {
     GivePrefix { device: DeviceName, peer: PeerRef, prefix: IpNet },
     /// Adds a route, or changes where the present one leads.
     SetRoute { table: u32, prefix: IpNet, route: Route },
+    /// Has BIRD tell of a claim, in place of an earlier one of the same client.
+    SetClaim { table: u32, client: IpAddr, epoch: u32 },
     /// Adds a policy rule.
     AddRule { rule: Rule },
+    /// Has BIRD no longer tell of a claim.
+    RemoveClaim { table: u32, client: IpAddr },
     /// Removes a policy rule.
     RemoveRule { rule: Rule },
     /// Removes a route.
@@ -104,14 +108,16 @@ impl Change {
             Change::ExpectPrefix { .. } => 14,
             Change::GivePrefix { .. } => 15,
             Change::SetRoute { .. } => 16,
-            Change::AddRule { .. } => 17,
-            Change::RemoveRule { .. } => 18,
-            Change::RemoveRoute { .. } => 19,
-            Change::TakePrefix { .. } => 20,
-            Change::RemovePeer { .. } => 21,
-            Change::RemoveAddress { .. } => 22,
-            Change::RemoveFirewall { .. } => 23,
-            Change::RemoveDevice { .. } => 24,
+            Change::SetClaim { .. } => 17,
+            Change::AddRule { .. } => 18,
+            Change::RemoveClaim { .. } => 19,
+            Change::RemoveRule { .. } => 20,
+            Change::RemoveRoute { .. } => 21,
+            Change::TakePrefix { .. } => 22,
+            Change::RemovePeer { .. } => 23,
+            Change::RemoveAddress { .. } => 24,
+            Change::RemoveFirewall { .. } => 25,
+            Change::RemoveDevice { .. } => 26,
         }
     }
 
@@ -159,6 +165,12 @@ impl Change {
             }
             Change::RemoveRoute { table, prefix, route } => {
                 format!("ip route del {} proto {ROUTE_PROTOCOL}", place(*table, *prefix, route))
+            }
+            Change::SetClaim { table, client, epoch } => format!(
+                "ip route replace unreachable {client} metric {CLAIM_METRIC} window {epoch} table {table} proto {CLAIM_PROTOCOL}"
+            ),
+            Change::RemoveClaim { table, client } => {
+                format!("ip route del unreachable {client} table {table} proto {CLAIM_PROTOCOL}")
             }
             Change::AddRule { rule } => format!("ip {} rule add {}", family(rule), selector(rule)),
             Change::RemoveRule { rule } => format!("ip {} rule del {}", family(rule), selector(rule)),
@@ -241,6 +253,10 @@ impl fmt::Display for Change {
             }
             Change::GivePrefix { device, peer, prefix } => write!(f, "send {prefix} to {peer} over {device}"),
             Change::SetRoute { prefix, route, .. } => write!(f, "route {prefix} into {}", route.device),
+            Change::SetClaim { client, epoch, .. } => {
+                write!(f, "tell by BGP that {client} is here, with epoch {epoch}")
+            }
+            Change::RemoveClaim { client, .. } => write!(f, "no longer tell by BGP that {client} is here"),
             Change::AddRule { rule } => {
                 let but = if rule.suppresses_default { ", but for its default route," } else { "" };
                 write!(f, "look up table {}{but} for what is not marked {}", rule.table, rule.unless_mark)

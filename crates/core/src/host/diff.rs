@@ -80,12 +80,24 @@ pub fn diff(actual: &Actual, wanted: &HostState, earlier: Option<&HostState>) ->
     let gone = actual.state.firewalls.keys().filter(|device| !wanted.firewalls.contains_key(*device));
     changes.extend(gone.map(|device| Change::RemoveFirewall { device: device.clone() }));
     routes(&actual.state, wanted, &mut changes);
+    claims(&actual.state, wanted, &mut changes);
     for device in actual.state.devices.keys().filter(|name| !wanted.devices.contains_key(*name)) {
         changes.push(Change::RemoveDevice { device: device.clone() });
     }
     // Stable: within a rank, the order of names and prefixes stays.
     changes.sort_by_key(Change::rank);
     Ok(changes)
+}
+
+fn claims(actual: &HostState, wanted: &HostState, changes: &mut Vec<Change>) {
+    let new = wanted.claims.iter().filter(|(key, epoch)| actual.claims.get(key) != Some(epoch));
+    changes.extend(new.map(|((table, client), epoch)| Change::SetClaim {
+        table: *table,
+        client: *client,
+        epoch: *epoch,
+    }));
+    let gone = actual.claims.keys().filter(|key| !wanted.claims.contains_key(key));
+    changes.extend(gone.map(|(table, client)| Change::RemoveClaim { table: *table, client: *client }));
 }
 
 fn device(

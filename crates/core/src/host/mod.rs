@@ -28,6 +28,11 @@ pub use watch::{Answering, ServerWatch, Step};
 
 /// The protocol number of our routes (`ip route ... proto 87`): the letter W, free in `rt_protos` everywhere we looked.
 pub const ROUTE_PROTOCOL: u8 = 87;
+
+/// The same of routes that tell BIRD of claims. No packet goes by them.
+pub const CLAIM_PROTOCOL: u8 = 88;
+/// Their metric: one with the same is replaced, whatever it says.
+pub const CLAIM_METRIC: u32 = 1;
 /// The priorities of our rules: before the main table's 32766, and before those that wg-quick takes (from 32765 downwards).
 pub const RULE_PRIORITIES: std::ops::RangeInclusive<u32> = 8_700..=8_799;
 /// What a device's alias (`ip link ... alias`) begins with, if it is ours; the network's name follows.

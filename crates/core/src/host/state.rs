@@ -29,6 +29,8 @@ pub struct HostState {
     pub sysctls: BTreeMap<Sysctl, String>,
     /// The script that sets and removes the firewall of each device that has one.
     pub firewalls: BTreeMap<DeviceName, String>,
+    /// Epochs of the node's own claims where BGP carries them, by the table in which BIRD finds them and the client's address.
+    pub claims: BTreeMap<(u32, IpAddr), u32>,
 }
 
 impl HostState {

@@ -27,6 +27,8 @@ pub struct Bgp {
     pub roa: Roa,
     /// The kernel's table for what is learned, if the file says so.
     pub table: Option<u32>,
+    /// What spreads with which entry node each client is.
+    pub carrier: Carrier,
     /// Nodes that speak BGP, sorted.
     pub speakers: Vec<Speaker>,
     /// Where the file has it.
@@ -44,6 +46,16 @@ pub struct Speaker {
     pub router_id: Option<Ipv4Addr>,
     /// Addresses of its own besides the overlay's, from which it speaks to the world that it learns of.
     pub service_addresses: Vec<IpAddr>,
+}
+
+/// What spreads claims of clients among the nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// The agents' own exchange, over links.
+    #[default]
+    Links,
+    /// Routes between the nodes' BIRDs.
+    Bgp,
 }
 
 /// Where route origin authorisations come from.
@@ -191,6 +203,11 @@ impl Bgp {
 }
 
 impl Network {
+    /// Whether BGP spreads with which entry node each client is.
+    pub fn has_claims_by_bgp(&self) -> bool {
+        self.bgp.as_ref().is_some_and(|bgp| bgp.carrier == Carrier::Bgp)
+    }
+
     /// The neighbours that are joined to a node.
     pub fn neighbours_of(&self, node: NodeIx) -> impl Iterator<Item = &Neighbour> {
         self.neighbours.iter().filter(move |neighbour| neighbour.node == node)

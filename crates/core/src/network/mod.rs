@@ -24,7 +24,7 @@ mod rtt;
 mod selection;
 
 pub use assertions::{Assertion, Claim, ElementKind};
-pub use bgp::{Bgp, Exports, LineClass, Neighbour, PrefixRange, Profile, Roa, Sessions, Speaker};
+pub use bgp::{Bgp, Carrier, Exports, LineClass, Neighbour, PrefixRange, Profile, Roa, Sessions, Speaker};
 pub use entry::{ENTRY_NAME, Entry};
 pub use policy::{Denial, FirewallForm, FirewallWish, Parties, Party, Permission, Policy, Service};
 pub use ports::{PortClasses, PortRange, Ports};

@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use super::claims::drain;
+use super::claims::routes::{Routes, Told};
 use super::claims::server::{Holder, Sign, Step};
 use super::exchange::record::Key;
 use super::exchange::wire::Part;
 use super::handover::Offer;
 use super::links::{Due, Health};
 use super::{Node, Output, Time};
-use crate::limits::OFFERS_PER_S;
+use crate::limits::{CLAIMS_TOLD_MS_MAX, EXCHANGE_GENERATION_MAX, OFFERS_PER_S};
 use crate::names::Name;
 use crate::plan::Claims;
 
@@ -44,7 +45,7 @@ impl Node {
         if self.is_leaving || !self.around.is_entry(self.around.own()) || !self.around.is_claimable(&client) {
             return;
         }
-        if !self.handout.has_begun() {
+        if !self.is_in_step() {
             self.server.wait(client, sign);
             return;
         }
@@ -63,6 +64,12 @@ impl Node {
     /// Acts on a sign of a client; `is_new` is whether another server may have it for so short a time that the sign is older.
     fn act_on(&mut self, client: &Name, sign: Sign, is_new: bool, now: Time) {
         let holder = match self.claims().of(client) {
+            // Who was let go a moment ago still counts as being here.
+            Some(server)
+                if server == self.around.own() && self.routes.as_ref().is_some_and(|all| !all.holds(client)) =>
+            {
+                Holder::Nobody
+            }
             Some(server) if server == self.around.own() => Holder::Own,
             Some(_) => Holder::Other { is_new },
             None => Holder::Nobody,
@@ -81,6 +88,51 @@ impl Node {
             self.counters.unentitled += u64::from(!self.around.is_entry(&claim.server));
         }
         self.update_client(client, true, now);
+    }
+
+    /// What BGP holds for the best of others' claims of a client has changed, or one of this node's own past is there.
+    pub(super) fn handle_route(&mut self, client: &Name, told: Option<Told>, now: Time) {
+        let Some(routes) = self.routes.as_mut().filter(|_| self.around.is_claimable(client)) else { return };
+        if told.as_ref().is_some_and(|told| told.epoch > EXCHANGE_GENERATION_MAX) {
+            self.exchange.refused += 1;
+            return;
+        }
+        let own = self.around.own();
+        let (lost, is_own) = match told {
+            Some(told) if told.server == *own => (!routes.recall(client, told.epoch, own, now), true),
+            told => (routes.hear(client, told, own, now), false),
+        };
+        self.counters.remembered += u64::from(is_own && !lost);
+        if lost {
+            self.outputs.push_back(Output::Originate { client: client.clone(), epoch: None });
+        }
+        self.update_client(client, is_own, now);
+    }
+
+    /// Others' claims are here, or have been waited for long enough.
+    pub(super) fn begin_routes(&mut self, now: Time) {
+        let is_new = self.routes.as_mut().is_some_and(|routes| !std::mem::replace(&mut routes.is_told, true));
+        if is_new && self.is_in_step() {
+            self.begin_clients(now);
+        }
+    }
+
+    /// When something is to be done about claims that BGP carries.
+    pub(super) fn routes_wake(&self) -> Time {
+        let Some(routes) = &self.routes else { return Time::NEVER };
+        let told_at = self.started.plus(Duration::from_millis(CLAIMS_TOLD_MS_MAX));
+        if routes.is_told { routes.wake() } else { routes.wake().min(told_at) }
+    }
+
+    /// Does it.
+    pub(super) fn step_routes(&mut self, now: Time) {
+        let faded = self.routes.as_mut().map_or_else(Vec::new, |routes| routes.faded(now));
+        faded.iter().for_each(|client| self.update_client(client, false, now));
+        if self.routes.as_ref().is_some_and(|routes| !routes.is_told)
+            && self.started.plus(Duration::from_millis(CLAIMS_TOLD_MS_MAX)) <= now
+        {
+            self.begin_routes(now);
+        }
     }
 
     /// Lets clients go that have been silent for too long.
@@ -155,6 +207,7 @@ impl Node {
         if !self.around.is_entry(self.around.own()) {
             self.release_all(now);
         }
+        self.adopt_carrier(now);
         let before: Vec<Name> = self.claims().iter().map(|(client, _)| client.clone()).collect();
         let keys = self.exchange.records().keys();
         let known = keys.filter_map(|key| if let Key::Client(client) = key { Some(client.clone()) } else { None });
@@ -162,6 +215,16 @@ impl Node {
         for client in before.iter().chain(&known) {
             self.update_client(client, true, now);
         }
+    }
+
+    /// Claims may be carried by something else from now on, to which what is held is told anew.
+    fn adopt_carrier(&mut self, now: Time) {
+        if self.around.has_claims_by_bgp() == self.routes.is_some() {
+            return;
+        }
+        self.routes = self.around.has_claims_by_bgp().then(Routes::default);
+        let held: Vec<Name> = self.server.all().filter(|client| self.around.is_claimable(client)).cloned().collect();
+        held.iter().for_each(|client| self.claim(client, true, now));
     }
 
     pub(super) fn release_all(&mut self, now: Time) {
@@ -173,7 +236,19 @@ impl Node {
 
     /// States that a client is with this server, or no longer.
     fn claim(&mut self, client: &Name, held: bool, now: Time) {
-        if self.exchange.claim(client, held, &self.around, now) {
+        let own = self.around.own();
+        let is_new = match &mut self.routes {
+            Some(routes) => {
+                let epoch = held.then(|| routes.claim(client, own, now));
+                let is_new = held || routes.release(client, own, now);
+                if is_new {
+                    self.outputs.push_back(Output::Originate { client: client.clone(), epoch });
+                }
+                is_new
+            }
+            None => self.exchange.claim(client, held, &self.around, now),
+        };
+        if is_new {
             self.counters.claims += 1;
             self.update_client(client, false, now);
             self.refresh_all();
@@ -182,10 +257,17 @@ impl Node {
 
     /// Takes up what is known of a client. A claim of a node that is no entry server is one of nobody.
     fn update_client(&mut self, client: &Name, is_remembered: bool, now: Time) {
-        let claim = self.exchange.records().claim(client).filter(|_| self.around.is_claimable(client));
-        let server = claim.filter(|claim| claim.held && self.around.is_entry(&claim.server)).map(|claim| &claim.server);
-        self.whereabouts.set(client, server, now);
-        if server == Some(self.around.own()) {
+        let claimed = match &self.routes {
+            Some(routes) => routes.holder(client).map(|server| (server, routes.holds(client))),
+            None => {
+                let claim = self.exchange.records().claim(client).filter(|claim| claim.held);
+                claim.map(|claim| (&claim.server, claim.server == *self.around.own()))
+            }
+        };
+        let is_valid = |(server, _): &(&Name, bool)| self.around.is_claimable(client) && self.around.is_entry(server);
+        let claimed = claimed.filter(is_valid);
+        self.whereabouts.set(client, claimed.map(|(server, _)| server), now);
+        if claimed.is_some_and(|(_, holds)| holds) {
             self.server.hold(client, is_remembered, now);
         } else {
             self.server.lose(client);

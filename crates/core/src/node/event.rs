@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::claims::drain::Way;
+use super::claims::routes::Told;
 use super::handover::Offer;
 use super::links::Health;
 use super::recording::base64_text;
@@ -76,6 +77,16 @@ pub enum Event {
         /// The client.
         client: Name,
     },
+    /// What BGP holds for the best of others' claims of a client is this now; none: there is none. An own one, of before this program
+    /// was started, is told the same way. Only where BGP carries claims.
+    ClientRoute {
+        /// The client.
+        client: Name,
+        /// The claim.
+        told: Option<Told>,
+    },
+    /// Other nodes' claims are here, as far as BGP carries them. To be told once there is a session.
+    RoutesTold,
     /// Whether clients are to go elsewhere. A draining server has other servers call those that are with it
     /// ([`Output::HandOver`]), serves who still is, and lets each go that another one claims, that does not answer these calls or,
     /// where there is no other server, that has been silent for [`crate::limits::CLAIM_DRAIN_SILENT_S`].
@@ -143,6 +154,13 @@ pub enum Output {
     Claims {
         /// Each client once, with its server.
         changed: Vec<(Name, Option<Name>)>,
+    },
+    /// BGP is to carry this node's claim of a client, in place of an earlier one; none: no claim any more.
+    Originate {
+        /// The client.
+        client: Name,
+        /// The claim's epoch.
+        epoch: Option<u32>,
     },
     /// A server is to be asked to call a client that is to go elsewhere. To be answered with [`Event::Offer`], if it is known where
     /// the client is.

@@ -36,6 +36,7 @@ pub use links::site::is_reached as is_site_reached;
 pub use time::Time;
 
 use claims::Whereabouts;
+use claims::routes::Routes;
 use claims::server::{Server, Sign};
 use exchange::Exchange;
 use exchange::record::{Key, View};
@@ -78,6 +79,8 @@ pub struct Node {
     whereabouts: Whereabouts,
     /// The clients that this node has, if it is an entry server.
     server: Server,
+    /// Claims, where BGP carries them.
+    routes: Option<Routes>,
     /// Clients that others have offered in the second that began then.
     offered: (Time, usize),
     /// Since when it runs.
@@ -108,11 +111,13 @@ impl Node {
             handout: Handout::default(),
             whereabouts: Whereabouts::default(),
             server: Server::default(),
+            routes: None,
             offered: (now, 0),
             started: now,
             is_leaving: false,
             counters: Counters::default(),
         };
+        node.routes = node.around.has_claims_by_bgp().then(Routes::default);
         node.refresh_all();
         Ok(node)
     }
@@ -138,6 +143,8 @@ impl Node {
             Event::ClientHere { client } => self.handle_client(client, Sign::Here, now),
             Event::ClientHeard { client } => self.handle_client(client, Sign::Heard, now),
             Event::ClientGone { client } => self.handle_client(client, Sign::Gone, now),
+            Event::ClientRoute { client, told } => self.handle_route(&client, told, now),
+            Event::RoutesTold => self.begin_routes(now),
             Event::Drain(drains) => self.server.drain(drains, now),
             Event::Offer { to, offer } => self.offer(&to, offer, now),
             Event::Leaving => self.handle_leaving(now),
@@ -156,6 +163,10 @@ impl Node {
             }
             if self.server.wake() <= now {
                 self.release_silent(now);
+                continue;
+            }
+            if self.routes_wake() <= now {
+                self.step_routes(now);
                 continue;
             }
             if self.ways_wake() <= now {
@@ -181,7 +192,7 @@ impl Node {
         if !self.outputs.is_empty() || self.whereabouts.has_changed() {
             return Time::default();
         }
-        let clients = self.server.wake().min(self.server.drain_wake());
+        let clients = self.server.wake().min(self.server.drain_wake()).min(self.routes_wake());
         let links = self.wakes.first().map_or(Time::NEVER, |(at, _)| *at).min(clients).min(self.ways_wake());
         let states = if self.handout.has_begun() { self.handout.wake() } else { self.begin_at() };
         links.min(states)
@@ -232,7 +243,7 @@ impl Node {
 
     /// Whether what neighbours know is known here, or they have been waited for long enough.
     pub fn is_in_step(&self) -> bool {
-        self.handout.has_begun()
+        self.handout.has_begun() && self.routes.as_ref().is_none_or(|routes| routes.is_told)
     }
 
     /// What is known of all links.
@@ -492,7 +503,9 @@ impl Node {
     fn poll_states(&mut self, now: Time) -> Option<Output> {
         if !self.handout.has_begun() && self.begin_at() <= now {
             self.handout.begin(self.around.states());
-            self.begin_clients(now);
+            if self.is_in_step() {
+                self.begin_clients(now);
+            }
         }
         self.handout.poll(self.around.states(), now)
     }

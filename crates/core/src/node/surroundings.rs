@@ -106,6 +106,11 @@ impl Surroundings {
         self.network.find_node(node).is_some_and(|ix| self.network.node(ix).entry)
     }
 
+    /// Whether BGP carries claims.
+    pub fn has_claims_by_bgp(&self) -> bool {
+        self.network.has_claims_by_bgp()
+    }
+
     /// A record with the network's own names in place of equal ones, so that a hundred thousand of them share a dozen.
     pub fn with_own_names(&self, mut record: Record) -> Record {
         let node = |name: &mut Name| {

@@ -29,8 +29,8 @@ pub use firewall::{Firewall, FirewallRule, Masquerade, OutsidePorts};
 pub use known::{Claims, LinkState, LinkStates};
 pub use ledger::{LEDGER_VERSION, Ledger, LedgerError};
 pub use node_plan::{
-    BGP_TABLES, BgpPlan, Edits, EntryPlan, InternalPlan, KeyNeed, MemberKind, Moved, Moves, NeighbourPlan, NodePlan,
-    OWN_TABLES, PeerPlan, SpeakerPlan, bgp_table, own_table,
+    BGP_TABLES, BgpPlan, ClaimRoutesPlan, Edits, EntryPlan, InternalPlan, KeyNeed, MemberKind, Moved, Moves,
+    NeighbourPlan, NodePlan, OWN_TABLES, PeerPlan, SpeakerPlan, bgp_table, claim_tables, own_table,
 };
 pub use paths::Paths;
 pub(crate) use prefixes::covers;

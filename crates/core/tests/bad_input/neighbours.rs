@@ -102,3 +102,22 @@ fn words_and_numbers_of_bgp_are_read_strictly() {
         "#,
     );
 }
+
+#[test]
+fn who_is_to_be_told_by_bgp_where_clients_are_speaks_it() {
+    check(
+        "[bgp]\nasn = 4200000001\nexchange = \"birds\"\n[nodes.a]\nendpoint = \"192.0.2.1\"",
+        r#"
+        error WL019 n:4:12 "birds" is no exchange => Write one of links, bgp.
+        "#,
+    );
+    check(
+        "[bgp]\nasn = 4200000001\nexchange = \"bgp\"\n[entry]\nendpoint = \"198.51.100.1\"
+        [nodes.a]\nendpoint = \"192.0.2.1\"\nplatform = \"agent\"\nentry = true
+        [nodes.b]\nendpoint = \"192.0.2.2\"\nplatform = \"agent\"\nbgp = false
+        [nodes.c]\nendpoint = \"192.0.2.3\"\nbgp = false",
+        r#"
+        error WL156 n:14:7 node b is to be told by BGP where clients are (exchange = "bgp"), and is said not to speak BGP => Remove bgp = false.
+        "#,
+    );
+}

@@ -164,3 +164,23 @@ fn a_host_forwards_only_the_families_that_its_peers_have() {
     let forwards = |path: &str| state.sysctls.contains_key(&Sysctl(path.to_owned()));
     assert!(forwards("net/ipv4/ip_forward") && !forwards("net/ipv6/conf/all/forwarding"), "{:?}", state.sysctls);
 }
+
+#[test]
+fn own_claims_are_told_changed_and_taken_back_by_routes_that_lead_nowhere() {
+    let state = |claims: [(&str, u32); 2]| HostState {
+        claims: claims.map(|(client, epoch)| ((50_160, client.parse().unwrap()), epoch)).into(),
+        ..HostState::default()
+    };
+    let (before, after) = (state([("10.0.0.7", 5), ("10.0.0.8", 6)]), state([("10.0.0.7", 9), ("fd00::1", 1)]));
+    check(
+        &there(&before),
+        &after,
+        None,
+        &[
+            "ip route replace unreachable 10.0.0.7 metric 1 window 9 table 50160 proto 88",
+            "ip route replace unreachable fd00::1 metric 1 window 1 table 50160 proto 88",
+            "ip route del unreachable 10.0.0.8 table 50160 proto 88",
+        ],
+    );
+    check(&there(&after), &after, None, &[]);
+}

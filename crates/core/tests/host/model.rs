@@ -39,6 +39,10 @@ impl Kernel {
                 exists(change, !is_up)?;
                 state.routes.insert((*table, *prefix), route.clone());
             }
+            Change::SetClaim { table, client, epoch } => drop(state.claims.insert((*table, *client), *epoch)),
+            Change::RemoveClaim { table, client } => {
+                exists(change, state.claims.remove(&(*table, *client)).is_none())?;
+            }
             Change::AddRule { rule } => exists(change, !state.rules.insert(*rule))?,
             Change::RemoveRule { rule } => exists(change, !state.rules.remove(rule))?,
             Change::RemoveRoute { table, prefix, .. } => {

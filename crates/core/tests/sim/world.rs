@@ -414,6 +414,8 @@ impl World {
                 }
                 Output::States { states, reasons } => self.replan(at, states, reasons),
                 Output::Claims { changed } => self.take_claims(at, &changed),
+                // No network here has BGP.
+                Output::Originate { .. } => unreachable!("nobody asked for routes"),
                 Output::HandOver { client, to, way } => self.hand_over(at, client, to, way),
                 Output::Call { offer, .. } => self.call_roamer(at, &offer),
                 Output::Log(_) => {}

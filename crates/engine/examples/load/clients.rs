@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SERVER_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 198, 0, 1);
 
 pub fn run(options: &Options) {
-    let mut crowd = Crowd::new(options);
+    let mut crowd = Crowd::new(options, options.text("server").parse().unwrap());
     crowd.greet();
     crowd.talk(options);
     crowd.report();
@@ -28,9 +28,11 @@ struct Client {
     tunnel: Tunnel,
     socket: UdpSocket,
     handshakes: Vec<Duration>,
+    connected_us: Option<u64>,
 }
 
-struct Crowd {
+/// All of them.
+pub struct Crowd {
     clients: Vec<Client>,
     server: PublicKey,
     start: Instant,
@@ -44,9 +46,9 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn new(options: &Options) -> Crowd {
+    /// As many as the options say, who dial a server when they are told to.
+    pub fn new(options: &Options, remote: SocketAddr) -> Crowd {
         let server = PublicKey(key_from_text(options.text("key")));
-        let remote: SocketAddr = options.text("server").parse().unwrap();
         // SAFETY: takes no pointers.
         let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         let clients = (0..options.number("count", 1000)).map(|at| client(at, server, remote, epoll));
@@ -76,6 +78,35 @@ impl Crowd {
     fn now(&self) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         Now { monotonic: Monotonic(self.start.elapsed()), unix }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// A client forgets its session and makes a handshake with a server.
+    pub fn dial(&mut self, at: usize, remote: SocketAddr) {
+        let (now, server) = (self.now(), self.server);
+        let peer = ConfigurePeer { endpoint: Some(remote), ..ConfigurePeer::new(server) };
+        let client = &mut self.clients[at];
+        client.tunnel.configure(now, &ConfigureDevice { peers: vec![peer], ..ConfigureDevice::default() }).unwrap();
+        client.tunnel.forget_sessions(&server);
+        client.tunnel.initiate(now, &server);
+        client.connected_us = None;
+        self.drain(at);
+    }
+
+    /// When a client has had its handshake since it last dialled, in microseconds of the machine's monotonic clock.
+    pub fn latest(&self, at: usize) -> Option<u64> {
+        self.clients[at].connected_us
+    }
+
+    /// Takes what comes, and runs timers, until then.
+    pub fn turn_until(&mut self, end: Instant) {
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            self.turn(left.min(Duration::from_millis(2)));
+        }
     }
 
     /// All start at once, and are waited for.
@@ -169,6 +200,7 @@ impl Crowd {
         while let Some(event) = client.tunnel.poll_event() {
             if matches!(event, Event::HandshakeDone { .. }) {
                 client.handshakes.push(SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
+                client.connected_us = Some(monotonic_us());
             }
         }
         let mut answers = 0;
@@ -198,6 +230,14 @@ impl Crowd {
     }
 }
 
+/// The time of the clock that all processes of the machine share.
+fn monotonic_us() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+}
+
 fn client(at: u32, server: PublicKey, remote: SocketAddr, epoll: i32) -> Client {
     let address = Ipv4Addr::from_bits(u32::from_be_bytes([10, 66, 0, 0]) + 256 + at);
     let socket = UdpSocket::bind((address, 5000)).unwrap();
@@ -215,7 +255,7 @@ fn client(at: u32, server: PublicKey, remote: SocketAddr, epoll: i32) -> Client 
         .configure(Now::default(), &ConfigureDevice { private_key, peers: vec![peer], ..ConfigureDevice::default() })
         .unwrap();
     tunnel.handle_up(Now::default());
-    Client { tunnel, socket, handshakes: Vec::new() }
+    Client { tunnel, socket, handshakes: Vec::new(), connected_us: None }
 }
 
 fn echo_request(at: u32, size: usize, time: Duration) -> Vec<u8> {

@@ -5,7 +5,6 @@
 //! The engine is told besides which peers speak BGP, since what these send may come by another way than it would go.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -19,7 +18,7 @@ use wayleave_engine::{CommonSources, PublicKey as DevicePublicKey};
 
 use crate::control::LearnedSnapshot;
 use crate::limits::DROPPED_NAMED_MAX;
-use crate::netlink::TableWatch;
+use crate::netlink::{Hop, TableWatch};
 use crate::node::agent::Agent;
 use crate::node::{Event, Weight, chain, log};
 
@@ -59,6 +58,7 @@ impl Agent {
     }
 
     pub(in crate::node) fn add_learned(&self, state: &mut HostState, part: &NodePlan) {
+        self.claim_routes.add_to(state);
         self.bird.table.routes.add_to(state, part);
     }
 
@@ -118,12 +118,14 @@ impl Agent {
     }
 
     /// Routes have changed.
-    pub(in crate::node) fn handle_learned(&mut self, by: u64, is_first: bool, routes: &[(IpNet, Option<IpAddr>)]) {
+    pub(in crate::node) fn handle_learned(&mut self, by: u64, is_first: bool, routes: &[(IpNet, Option<Hop>)]) {
         if by != self.bird.table.number || self.bird.table.watch.is_none() {
             return;
         }
-        let mut routes: Vec<LearnedRoute> =
-            routes.iter().map(|(prefix, next_hop)| LearnedRoute { prefix: *prefix, next_hop: *next_hop }).collect();
+        let mut routes: Vec<LearnedRoute> = routes
+            .iter()
+            .map(|(prefix, next_hop)| LearnedRoute { prefix: *prefix, next_hop: next_hop.map(|hop| hop.gateway) })
+            .collect();
         if is_first {
             // What was there before and is not any more: whoever listened then has ended.
             routes.splice(0..0, self.bird.table.routes.known().map(|prefix| LearnedRoute { prefix, next_hop: None }));
@@ -144,7 +146,7 @@ struct Told {
 }
 
 impl Told {
-    fn tell(&self, is_first: bool, routes: Vec<(IpNet, Option<IpAddr>)>) -> bool {
+    fn tell(&self, is_first: bool, routes: Vec<(IpNet, Option<Hop>)>) -> bool {
         self.to.send(Event::Learned { by: self.by, is_first, routes }).is_ok()
     }
 

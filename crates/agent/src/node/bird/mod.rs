@@ -3,21 +3,25 @@
 //! [`Halves`] says when that is, and what neighbours' devices the host is to have meanwhile. A [`Service`] of [`crate::bird`] keeps it in threads of its own; the control loop hands it texts and hears reports, and never waits
 //! for it but at the very end. Without BGP in the plan there is no service at all.
 
+mod claims;
 mod learned;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use wayleave_core::host::Backend;
+use wayleave_core::node::Event as NodeEvent;
 use wayleave_core::plan::{BgpPlan, NodePlan, bgp_changes};
 use wayleave_core::render::{Session as BirdSession, bird, bird_sessions};
 
 use learned::Table;
 
+pub(super) use claims::ClaimRoutes;
+
 use super::agent::Agent;
 use super::peers::age;
 use super::{Event, Weight, log};
-use crate::bird::{End, Halves, Mode, Next, Paths, Report, Service, Tunnel, sessions};
+use crate::bird::{End, Halves, Mode, Next, Paths, Report, Seen, Service, Tunnel, sessions};
 use crate::control::{BgpSnapshot, ProposedChange};
 
 /// BIRD's files in the network's directory.
@@ -113,6 +117,13 @@ impl Agent {
         }
         self.set_problem("bird", report.problem.clone());
         let (order, standing) = (report.order, report.standing);
+        let has_session = |seen: &Seen| {
+            let mut sessions = seen.protocols.iter().filter_map(|protocol| protocol.bgp.as_ref());
+            sessions.any(|bgp| bgp.is_internal() && bgp.state == "Established")
+        };
+        if report.is_as_wanted && report.seen.as_ref().is_some_and(has_session) {
+            self.tell(NodeEvent::RoutesTold);
+        }
         self.bird.report = report;
         if order == self.bird.order && self.bird.halves.handle_standing(standing) {
             self.follow_halves();

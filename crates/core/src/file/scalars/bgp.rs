@@ -12,7 +12,7 @@ use crate::check::{Finding, Reading};
 use crate::file::decode::{Decode, Decoder, shown};
 use crate::file::tree::{Value, ValueKind};
 use crate::limits::ROUTES_MAX;
-use crate::network::{Exports, Profile, Sessions};
+use crate::network::{Carrier, Exports, Profile, Sessions};
 
 /// The number of an autonomous system (RFC 6793).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,6 +193,22 @@ impl Decode for Exports {
 
     fn words() -> String {
         EXPORTS.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+const CARRIERS: &[(&str, Carrier)] = &[("links", Carrier::Links), ("bgp", Carrier::Bgp)];
+
+impl Decode for Carrier {
+    fn decode(value: &Value, decoder: &mut Decoder<'_>) -> Option<Self> {
+        word(value, "exchange", CARRIERS, decoder)
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({ "enum": CARRIERS.iter().map(|(word, _)| *word).collect::<Vec<_>>() })
+    }
+
+    fn words() -> String {
+        CARRIERS.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ")
     }
 }
 

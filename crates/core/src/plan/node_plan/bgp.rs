@@ -20,12 +20,18 @@ use crate::plan::{Member, Plan, host, merge};
 
 /// Tables of routes that BGP tells of: beside those of devices.
 pub const BGP_TABLES: std::ops::RangeInclusive<u32> = 50_180..=50_999;
-/// From a device's own table to its table for BGP.
+/// From a device's own table to its table for BGP, from that one to the table for the node's own claims, and on to that for others'.
 const BELOW_OWN_TABLE: u32 = 820;
 
 /// The kernel's table for what BGP tells a node with this device.
 pub fn bgp_table(device: &DeviceName) -> u32 {
     own_table(device) - BELOW_OWN_TABLE
+}
+
+/// The kernel's tables for the claims of a node with this device: its own, and those that it hears of.
+pub fn claim_tables(device: &DeviceName) -> [u32; 2] {
+    let below = bgp_table(device);
+    [below - BELOW_OWN_TABLE, below - 2 * BELOW_OWN_TABLE]
 }
 
 /// BGP on one node.
@@ -65,6 +71,24 @@ pub struct BgpPlan {
     pub announced: Vec<IpNet>,
     /// Whether a firewall keeps neighbours to what they may do.
     pub is_guarded: bool,
+    /// How routes tell with which entry node each client is; none: they don't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<ClaimRoutesPlan>,
+}
+
+/// Routes that say with which entry node each client is: to the client's first address, by the entry node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRoutesPlan {
+    /// The kernel's table in which the agent puts those of this node, for BIRD to tell. No rule asks it.
+    pub origins: u32,
+    /// The one in which BIRD puts those of other nodes, for the agent to hear. No rule asks it either.
+    pub heard: u32,
+    /// What clients' addresses are in.
+    pub within: Vec<IpNet>,
+    /// MED of this node's: of two with the same epoch the lower one is in force. The node whose name comes last has 0.
+    pub med: u32,
+    /// The other entry nodes with their overlay addresses, which are the next hops of theirs.
+    pub servers: Vec<(Name, Vec<IpAddr>)>,
 }
 
 /// A session with another node of the network.
@@ -173,7 +197,24 @@ impl Plan {
             announced: self.announced(bgp),
             neighbours: self.network.neighbours_of(node).map(neighbour).collect(),
             is_guarded: self.network.node(node).firewall.guards_neighbours,
+            claims: self.network.has_claims_by_bgp().then(|| self.claim_routes(node)),
         })
+    }
+
+    fn claim_routes(&self, node: NodeIx) -> ClaimRoutesPlan {
+        let [origins, heard] = claim_tables(&self.network.node(node).device);
+        let others = self.network.entries().filter(|other| *other != node);
+        let server = |other: NodeIx| {
+            (self.network.node(other).name.clone(), self.overlay_addresses(Member::Node(other)).to_vec())
+        };
+        let later = self.network.nodes.len() - 1 - node.at();
+        ClaimRoutesPlan {
+            origins,
+            heard,
+            within: self.network.prefixes.clone(),
+            med: later as u32,
+            servers: others.map(server).collect(),
+        }
     }
 
     /// The nodes with which a node has sessions: all that speak BGP, or with reflectors only these.

@@ -13,7 +13,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::prefixes::merge;
-pub use bgp::{BGP_TABLES, BgpPlan, InternalPlan, NeighbourPlan, SpeakerPlan, bgp_table};
+pub use bgp::{
+    BGP_TABLES, BgpPlan, ClaimRoutesPlan, InternalPlan, NeighbourPlan, SpeakerPlan, bgp_table, claim_tables,
+};
 pub use entry::EntryPlan;
 pub(super) use entry::homes;
 pub use moves::{Edits, Moved, Moves};

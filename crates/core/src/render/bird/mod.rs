@@ -4,6 +4,7 @@
 //! prefixes are there to be announced. Every session has filters of its own, written out, so that what a neighbour may say and
 //! is told stands in one place. Names of protocols are made of names of neighbours and nodes and stay the same.
 
+mod claims;
 mod sessions;
 
 use std::net::IpAddr;
@@ -29,6 +30,7 @@ pub fn bird(plan: &NodePlan) -> Option<RenderedFile> {
         services(bgp, is_v4, &mut out);
         overlay(plan, bgp, is_v4, &mut out);
         kernel(bgp, is_v4, &mut out);
+        claims::write(plan, bgp, is_v4, &mut out);
     }
     sessions::write(plan, bgp, &mut out);
     Some(RenderedFile::new(plan, "bird.conf".to_owned(), Opening::Header, &out))
@@ -52,6 +54,7 @@ fn general(bgp: &BgpPlan, out: &mut String) {
             line(out, format_args!("define OWN{} = [ {} ];", digit(is_v4), list.join(", ")));
         }
     }
+    claims::define(bgp, out);
     out.push('\n');
 }
 
@@ -150,6 +153,7 @@ fn kernel(bgp: &BgpPlan, is_v4: bool, out: &mut String) {
     line(out, format_args!("\tnetlink rx buffer {NEWS_BYTES};"));
     line(out, format_args!("\tipv{family} {{\n\t\timport none;\n\t\texport filter {{"));
     line(out, format_args!("\t\t\tif source != RTS_BGP then reject;"));
+    claims::refuse(bgp, is_v4, out);
     if let Some(source) = bgp.sources.iter().find(|source| source.is_ipv4() == is_v4) {
         line(out, format_args!("\t\t\tkrt_prefsrc = {source};"));
     }

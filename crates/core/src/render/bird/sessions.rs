@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::super::file::line;
-use super::{digit, set, symbol, tells_services};
+use super::{claims, digit, set, symbol, tells_services};
 use crate::names::{DeviceName, Name};
 use crate::network::{Exports, PrefixRange, Profile, Sessions};
 use crate::plan::{BgpPlan, InternalPlan, NeighbourPlan, NodePlan};
@@ -136,6 +136,7 @@ fn imports(bgp: &BgpPlan, neighbour: &NeighbourPlan, is_v4: bool, is_internal: b
         neighbour.accept.iter().filter(|range| range.prefix.addr().is_ipv4() == is_v4).collect();
     let has_own = bgp.own.iter().any(|own| own.addr().is_ipv4() == is_v4);
     line(out, format_args!("\t\timport filter {{\n\t\t\tif net.len = 0 then reject;"));
+    claims::refuse(bgp, is_v4, out);
     // Inside the network's own AS its parts are told of, too.
     let own = format!("net ~ OWN{family}");
     if has_own && !is_internal {
@@ -169,6 +170,7 @@ fn exports(bgp: &BgpPlan, neighbour: &NeighbourPlan, is_v4: bool, out: &mut Stri
         return;
     }
     line(out, format_args!("\t\texport filter {{"));
+    claims::refuse(bgp, is_v4, out);
     let mut told = Vec::new();
     if has_own {
         told.push(format!("proto = \"own{family}\""));
@@ -218,7 +220,8 @@ fn with_node(bgp: &BgpPlan, node: &InternalPlan, session: &Session, out: &mut St
         } else {
             "source = RTS_BGP".to_owned()
         };
-        line(out, format_args!("\t\t\tif !({told}) then reject;"));
+        let also = claims::condition(bgp, is_v4).map(|claim| format!(" || (source = RTS_INHERIT && {claim})"));
+        line(out, format_args!("\t\t\tif !({told}{}) then reject;", also.unwrap_or_default()));
         // Where neighbours are is known here only, also where they are of the own AS.
         for internal in bgp.neighbours.iter().filter(|neighbour| neighbour.asn == bgp.asn) {
             for from in of_neighbour(internal).iter().filter(|from| from.families[usize::from(!is_v4)]) {

@@ -2,4 +2,5 @@
 
 mod moves;
 mod originals;
+mod routed;
 mod seeds;

@@ -13,7 +13,7 @@ use crate::check::{Finding, Findings, Meaning, Span};
 use crate::file::written::{BgpTable, NodeTable};
 use crate::limits::RTR_PORT_DEFAULT;
 use crate::names::Name;
-use crate::network::{Bgp, FirewallForm, Network, NodeIx, Profile, Roa, Speaker};
+use crate::network::{Bgp, FirewallForm, Network, NodeIx, Platform, Profile, Roa, Speaker};
 
 /// AS numbers that nobody may have, with what they are for (RFC 7607, RFC 4893, RFC 7300).
 const RESERVED: [(u32, &str); 4] = [
@@ -22,6 +22,11 @@ const RESERVED: [(u32, &str); 4] = [
     (65535, "is reserved"),
     (u32::MAX, "is reserved"),
 ];
+
+/// Why a node speaks BGP, with the one that is said first where several are true.
+const HAS_NEIGHBOUR: &str = "has a neighbour";
+const IS_REFLECTOR: &str = "is a reflector";
+const IS_TOLD: &str = "is to be told by BGP where clients are (exchange = \"bgp\")";
 
 /// Resolves all of it.
 pub(super) fn resolve(context: &Context<'_>, network: &mut Network, findings: &mut Findings) {
@@ -52,6 +57,7 @@ pub(super) fn resolve(context: &Context<'_>, network: &mut Network, findings: &m
         profile,
         roa: roa(table),
         table: table.table.as_ref().map(|table| table.value.0),
+        carrier: table.exchange.as_ref().map(|exchange| exchange.value).unwrap_or_default(),
         speakers: Vec::new(),
         place,
     });
@@ -129,9 +135,12 @@ fn speakers(context: &Context<'_>, network: &Network, table: &BgpTable, findings
         let written = &written.value;
         let is_reflector = reflectors.contains(&node);
         let has_neighbour = network.neighbours_of(node).next().is_some();
-        let speaks = written.bgp.as_ref().map_or(has_neighbour || is_reflector, |bgp| bgp.value);
+        let is_told = network.has_claims_by_bgp() && network.node(node).platform == Platform::Agent;
+        let tasks = [(has_neighbour, HAS_NEIGHBOUR), (is_reflector, IS_REFLECTOR), (is_told, IS_TOLD)];
+        let task = tasks.iter().find(|(has, _)| *has).map(|(_, task)| *task);
+        let speaks = written.bgp.as_ref().map_or(task.is_some(), |bgp| bgp.value);
         if !speaks {
-            silent(name, written, has_neighbour, is_reflector, findings);
+            silent(name, written, task, findings);
             continue;
         }
         neighbours::platform_is_able(network.node(node), findings);
@@ -148,18 +157,8 @@ fn speakers(context: &Context<'_>, network: &Network, table: &BgpTable, findings
 }
 
 /// A node that has something to do with BGP and is said not to speak it.
-fn silent(
-    name: &crate::file::Spanned<Name>,
-    written: &NodeTable,
-    has_neighbour: bool,
-    is_reflector: bool,
-    findings: &mut Findings,
-) {
-    let task = match (has_neighbour, is_reflector) {
-        (true, _) => "has a neighbour",
-        (_, true) => "is a reflector",
-        _ => return,
-    };
+fn silent(name: &crate::file::Spanned<Name>, written: &NodeTable, task: Option<&'static str>, findings: &mut Findings) {
+    let Some(task) = task else { return };
     let kind = Meaning::SilentSpeaker { node: name.value.to_string(), task };
     let place = written.bgp.as_ref().map_or(name.span, |bgp| bgp.span);
     findings.push(Finding::new(kind, place).with_fix("Remove bgp = false."));
