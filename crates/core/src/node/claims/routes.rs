@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(routes.wake(), Time::NEVER);
         routes.hear(&client, None, &own, at(400));
         assert!(routes.faded(at(399 + CLAIM_FADES_MS)).is_empty());
-        assert_eq!(routes.faded(at(400 + CLAIM_FADES_MS)), [client.clone()]);
+        assert_eq!(routes.faded(at(400 + CLAIM_FADES_MS)), std::slice::from_ref(&client));
         assert_eq!((routes.holder(&client), routes.wake()), (None, Time::NEVER));
     }
 
