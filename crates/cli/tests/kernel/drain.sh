@@ -5,7 +5,7 @@
 # Hosts a and b are entry servers with one shared address, c is a node, p the client, whose packets for that address go to a whatever
 # happens, as with a load balancer that pins flows. Pings go both ways, 20 a second, while a drains: it must be empty within EMPTY_S (15)
 # seconds, and nobody without an answer for GAP_MS (3,000). A release build keeps 5 and 1,000, which is what is promised;
-# a debug build in an emulated machine among other builds took up to 6.4 s and 900 ms. In each round the servers have the kernel's WireGuard or the engine; ROUNDS are
+# a debug build in an emulated machine among other builds took up to 6.4 s and 1,100 ms. In each round the servers have the kernel's WireGuard or the engine; ROUNDS are
 # other ones, as `kernel:engine:answers` (what a drains with, what the others have, and what the client's network lets in).
 set -eu
 . ./hosts.sh
