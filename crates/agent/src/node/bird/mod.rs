@@ -60,7 +60,6 @@ impl Agent {
 
     /// Begins to bring BIRD, and the devices of neighbours, to what the plan says, if that has changed.
     pub(super) fn follow_bird(&mut self) {
-        self.follow_table();
         // What links do is no business of BGP's: routes lead to addresses, and the device knows the way.
         let text = text(&self.intended).map(|text| self.with_origins(text));
         // A predecessor may have left one that nobody wants any more.
@@ -134,6 +133,8 @@ impl Agent {
     pub(super) fn handle_host(&mut self, refusal: Option<&str>) {
         if let Some(refusal) = refusal {
             self.bird.refusal = refusal.to_owned();
+        } else {
+            self.follow_table();
         }
         let before = self.bird.halves.host();
         if let Some(next) = self.bird.halves.handle_host(refusal.is_none(), self.started.elapsed()) {
@@ -162,6 +163,7 @@ impl Agent {
 
     fn follow_halves(&mut self) {
         self.part = self.with_halves(self.part.clone());
+        self.follow_speakers();
         self.set_endpoints();
         self.look_at = self.look_at.min(Instant::now());
         self.tell_held();
