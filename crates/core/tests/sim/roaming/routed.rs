@@ -271,11 +271,8 @@ impl Backbone {
 #[test]
 fn every_server_knows_where_each_client_is_after_the_longest_way_over_a_reflector() {
     let mut backbone = Backbone::new(10, 40, 1);
-    let mut places = vec![0; 40];
-    for client in 0..40 {
-        backbone.come(client, client % 10);
-        places[client] = client % 10;
-    }
+    let mut places: Vec<usize> = (0..40).map(|client| client % 10).collect();
+    places.iter().enumerate().for_each(|(client, place)| backbone.come(client, *place));
     backbone.run(S);
     for round in 0..100 {
         let (client, to) = (round % 40, (round * 7 + 3) % 10);
