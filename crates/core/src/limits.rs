@@ -247,9 +247,9 @@ pub const CLAIM_SILENT_S: u64 = 900;
 /// The same while the server drains: load balancers forget a flow after 30 s without packets, and then the client's next packet
 /// goes elsewhere.
 pub const CLAIM_DRAIN_SILENT_S: u64 = 30;
-/// Clients that a draining server has others call at a time, and the milliseconds until the next ones: 640 a second, each a handshake
-/// of half a millisecond over there.
-pub const DRAIN_ASKS_PER_TURN: usize = 32;
+/// Clients that a draining server has others call at a time, and the milliseconds until the next ones: 2,560 a second, each a handshake
+/// of half a millisecond over there, so that a thousand of whom none answers are let go within five seconds.
+pub const DRAIN_ASKS_PER_TURN: usize = 128;
 /// See [`DRAIN_ASKS_PER_TURN`].
 pub const DRAIN_TURN_MS: u64 = 50;
 /// Milliseconds that such a call may take: the message, a handshake over the longest way, and the news that it is done.
@@ -261,7 +261,7 @@ pub const DRAIN_DIRECT_ASKS: usize = 2;
 /// Milliseconds until a client is tried again that lives and was reached by nobody.
 pub const DRAIN_ASK_MS_LATER: u64 = 5_000;
 /// Clients that a server takes from others in a second: more than it has handshakes for.
-pub const OFFERS_PER_S: usize = 1_024;
+pub const OFFERS_PER_S: usize = 2_048;
 /// Milliseconds after which a call by a device that is not told when it is answered is over: the kernel's WireGuard would try again
 /// after five seconds, when the client may have been left where it was.
 pub const CALL_MS_MAX: u64 = 3_000;

@@ -116,6 +116,185 @@ fn move_penang(options: &str) -> u32 {
     answered
 }
 
+/// As `moved.nft`, and the first packet of a session that the new server sends does not arrive: an empty one, after a call.
+const LOST: &str = r#"table ip lost {
+    chain in {
+        type filter hook prerouting priority -500;
+        ip saddr 203.0.113.10 udp sport 51821 udp length 40 quota until 60 bytes drop
+    }
+}
+"#;
+
+/// What a server's device for clients has received of them.
+fn received(desk: &Desk, lab: &str, server: &str) -> u64 {
+    let socket = desk.path(&format!("run/lab/{lab}/members/{server}/wg-clients.sock"));
+    let device = wayleave_engine::uapi::Client::connect(&socket).unwrap().describe().unwrap();
+    device.peers.iter().map(|peer| peer.rx_bytes).sum()
+}
+
+#[test]
+fn a_client_whose_first_packet_of_the_new_session_was_lost_is_called_again_and_leaves_the_detour() {
+    let test = "a_client_whose_first_packet_of_the_new_session_was_lost_is_called_again_and_leaves_the_detour";
+    if !can_run(test, true, &["ping", "nft", "wireguard-go", "python3"]) {
+        return;
+    }
+    let desk = Desk::with("network.toml", NETWORK);
+    desk.write("moved.nft", format!("{MOVED}{LOST}"));
+    // To an address of nobody: nothing comes back that would tell the client of the new session.
+    desk.write(
+        "oneway.py",
+        "import socket, time\nudp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+         for _ in range(300):\n    udp.sendto(b'x' * 40, ('10.50.200.200', 9))\n    time.sleep(0.05)\n",
+    );
+    let lab = Running::start(&desk, "lost", "network.toml --clients wireguard-go");
+    lab.lab("exec penang ping -c 3 -i 0.2 -W 3 10.50.0.2").expect(0);
+    desk.write("oneway.sh", format!("python3 {} >/dev/null 2>&1 </dev/null &\n", desk.path("oneway.py").display()));
+    lab.lab(&format!("exec penang sh {}", desk.path("oneway.sh").display())).expect(0);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    lab.lab(&format!("exec penang nft -f {}", desk.path("moved.nft").display())).expect(0);
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let dropped = lab.lab("exec penang nft list table ip lost").expect(0).out;
+    assert!(dropped.contains("used 60 bytes"), "the packet that tells it was not there: {dropped}");
+    let before = ["sg", "ie"].map(|server| received(&desk, "lost", server));
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let after = ["sg", "ie"].map(|server| received(&desk, "lost", server));
+    assert!(after[1] > before[1] + 40 * 40, "its packets come to the new server: {before:?} {after:?}");
+    assert!(after[0] < before[0] + 500, "and no longer by the detour: {before:?} {after:?}");
+}
+
+/// Two entry nodes, two clients with addresses of both families, and a LAN of both behind each of them.
+const BOTH: &str = r#"[network]
+name = "both"
+prefixes = ["10.50.0.0/16", "fd50::/48"]
+
+[entry]
+endpoint = "198.51.100.1"
+
+[regions.ireland]
+[regions.singapore]
+
+[nodes.ie]
+region = "ireland"
+entry = true
+platform = "agent"
+addresses = ["10.50.0.1", "fd50::1"]
+endpoint = "203.0.113.10"
+
+[nodes.sg]
+region = "singapore"
+entry = true
+platform = "agent"
+addresses = ["10.50.0.2", "fd50::2"]
+endpoint = "203.0.113.20"
+
+[clients.cork]
+region = "ireland"
+addresses = ["10.50.9.1", "fd50::9:1"]
+prefixes = ["192.168.71.0/24", "fd71::/64"]
+
+[clients.penang]
+region = "singapore"
+addresses = ["10.50.9.2", "fd50::9:2"]
+prefixes = ["192.168.72.0/24", "fd72::/64"]
+
+[rtt_ms]
+ireland = { singapore = 60 }
+penang = { sg = 3, ie = 60 }
+cork = { ie = 6, sg = 64 }
+"#;
+
+/// What a client sends comes to an entry node, whatever the load balancer says; what any of them sends seems to come from there.
+fn moved_to(server: &str) -> String {
+    let table = MOVED
+        .replace("saddr 203.0.113.10", "saddr 203.0.113.0/24")
+        .replace("set 203.0.113.10", &format!("set {server}"));
+    format!("table ip moved\ndelete table ip moved\n{table}")
+}
+
+/// Moves of one of two clients, and of both, while each pings the other and the LAN behind it, in both families. Returns how many of
+/// the pings of each flow were not answered.
+fn move_both(options: &str, name: &str) -> Vec<(String, u32)> {
+    let desk = Desk::with("network.toml", BOTH);
+    desk.write("to-ie.nft", moved_to("203.0.113.10"));
+    desk.write("to-sg.nft", moved_to("203.0.113.20"));
+    let lab = Running::start(&desk, name, &format!("network.toml {options}"));
+    let lan = |name: &str, family: &str| {
+        let ran = lab.lab(&format!("exec {name}-lan ip -{family} -o address show scope global")).expect(0);
+        let address = ran.out.split_whitespace().find_map(|word| Some(word.split_once('/')?.0.to_owned()));
+        address.unwrap_or_else(|| panic!("no address: {ran}"))
+    };
+    let lans = [lan("cork", "4"), lan("cork", "6"), lan("penang", "4"), lan("penang", "6")];
+    let [cork4, cork6, penang4, penang6] = lans.each_ref().map(String::as_str);
+    let to = |client: &str, server: &str| {
+        lab.lab(&format!("exec {client} nft -f {}", desk.path(&format!("to-{server}.nft")).display())).expect(0);
+        std::thread::sleep(std::time::Duration::from_millis(1_500));
+        // As the other one knows it.
+        let other = if server == "ie" { "sg" } else { "ie" };
+        let status = lab.lab(&format!("exec {other} {WAYLEAVE} status"));
+        let line = status.out.lines().find(|line| line.starts_with(client)).unwrap_or_else(|| panic!("{status}"));
+        assert!(line.contains(&format!("with {server}")), "{status}");
+    };
+    let flows = [
+        ("cork", "10.50.9.2"),
+        ("cork", "fd50::9:2"),
+        ("cork", penang4),
+        ("cork", penang6),
+        ("penang", "10.50.9.1"),
+        ("penang", "fd50::9:1"),
+        ("penang", cork4),
+        ("penang", cork6),
+        // Between the LANs.
+        ("cork-lan", penang4),
+        ("penang-lan", cork6),
+        // From a node, whose packets begin nothing at the client.
+        ("ie", penang4),
+        ("ie", penang6),
+    ];
+    for (from, address) in flows {
+        // The first finds the neighbours on the LAN.
+        lab.lab(&format!("exec {from} ping -n -c 3 -i 0.2 -W 3 {address}")).expect(0);
+        let file = desk.path(&format!("{from}-{address}"));
+        desk.write("ping.sh", format!("ping -n -i 0.05 -c 200 -W 2 {address} >{} 2>&1 </dev/null &\n", file.display()));
+        lab.lab(&format!("exec {from} sh {}", desk.path("ping.sh").display())).expect(0);
+    }
+    to("penang", "ie");
+    // Both at once, to each other's places.
+    std::thread::scope(|scope| {
+        scope.spawn(|| to("penang", "sg"));
+        to("cork", "sg");
+    });
+    to("cork", "ie");
+    std::thread::sleep(std::time::Duration::from_secs(9));
+    let lost = flows.map(|(from, address)| {
+        let said = desk.read(&format!("{from}-{address}"));
+        let answered: Option<u32> = said
+            .lines()
+            .find_map(|line| line.strip_prefix("200 packets transmitted, ")?.split(' ').next()?.parse().ok());
+        (format!("{from} to {address}"), 200 - answered.unwrap_or_else(|| panic!("{from} to {address}: {said}")))
+    });
+    eprintln!("{lost:?}");
+    lost.to_vec()
+}
+
+#[test]
+fn lans_behind_clients_and_other_clients_are_reached_through_moves_of_one_and_of_both_in_both_families() {
+    let test = "lans_behind_clients_and_other_clients_are_reached_through_moves_of_one_and_of_both_in_both_families";
+    if can_run(test, true, &["ping", "nft", "ip"]) {
+        // Four moves, of which each flow sees two or more.
+        let lost = move_both("--agents", "both");
+        assert!(lost.iter().all(|(_, lost)| *lost <= 8), "{lost:?}");
+    }
+}
+
+#[test]
+fn lans_behind_stock_clients_and_other_stock_clients_are_reached_through_moves_of_one_and_of_both() {
+    let test = "lans_behind_stock_clients_and_other_stock_clients_are_reached_through_moves_of_one_and_of_both";
+    if can_run(test, true, &["ping", "nft", "ip", "wireguard-go"]) {
+        let lost = move_both("--clients wireguard-go", "stock");
+        assert!(lost.iter().all(|(_, lost)| *lost <= 12), "{lost:?}");
+    }
+}
+
 /// The process of a member's agent.
 fn agent_of(desk: &Desk, member: &str) -> i32 {
     let (run, place) = (desk.path("run").display().to_string(), format!("/{member}"));

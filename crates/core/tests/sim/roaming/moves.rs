@@ -250,3 +250,44 @@ fn a_server_that_dies_takes_its_claims_along_as_soon_as_its_links_are_known_to_b
         assert_eq!(world.hosts[host].agent.as_ref().unwrap().lost_clients().count(), 0);
     }
 }
+
+#[test]
+fn a_thousand_clients_of_one_of_fifty_servers_are_with_others_within_five_seconds_and_none_is_with_nobody_for_one() {
+    let mut world = World::new(servers(50, 1_000, 10), 10);
+    world.run(10 * S);
+    for at in 0..1_000 {
+        let client = world.roamer(&format!("c{}", at + 1), 5 * S);
+        world.rove(client, Some(2), 0);
+        // As many as can go on through the server that drains, and some that are gone.
+        world.roamers.all[client].is_behind_nat = at % 4 == 1;
+    }
+    world.run(10 * S);
+    assert_eq!(world.hosts[2].agent.as_ref().unwrap().held(), 1_000);
+    let silent = |client: &usize| client % 50 == 3;
+    (0..1_000).filter(silent).for_each(|client| world.rove(client, None, 0));
+    world.run(S);
+    world.tell(2, Event::Drain(true));
+    // As the farthest and the nearest know it, ten times a second.
+    let mut alone = [[0_u64; 1_000]; 2];
+    let (mut empty_us, mut longest_us) = (None, 0);
+    for tenth in 1..=60 {
+        world.run(100 * MS);
+        for (host, alone) in [0, 49].into_iter().zip(&mut alone) {
+            for client in (0..1_000).filter(|client| !silent(client)) {
+                alone[client] = if world.server_of(host, client).is_none() { alone[client] + 100 * MS } else { 0 };
+                longest_us = longest_us.max(alone[client]);
+            }
+        }
+        if world.hosts[2].agent.as_ref().unwrap().held() == 0 {
+            empty_us.get_or_insert(tenth * 100 * MS);
+        }
+    }
+    println!("a server with 1,000 clients empty after {empty_us:?} us, nobody alone for more than {longest_us} us");
+    assert!(empty_us.is_some_and(|us| us < 5 * S), "{empty_us:?}");
+    assert!(longest_us < S, "{longest_us}");
+    for client in 0..1_000 {
+        let believed = [0, 1, 2, 49].map(|host| world.server_of(host, client));
+        assert!(believed.iter().all(|server| *server == believed[0]), "{client}: {believed:?}");
+        assert_eq!((believed[0].is_none(), believed[0] == Some(2)), (silent(&client), false), "{client}");
+    }
+}
