@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use wayleave_core::file::Date;
 use wayleave_core::keys::PublicKey;
 use wayleave_core::network::Platform;
@@ -751,6 +752,35 @@ pub struct LabUpArgs {
     /// Seconds that a NAT remembers a silent flow
     #[arg(long, value_name = "S", default_value_t = 30)]
     pub nat_timeout_s: u64,
+    /// What plays foreign routers, each with the half that `render --neighbour` writes; by default BIRD, if it is installed
+    #[arg(long, value_enum)]
+    pub router: Option<RouterKind>,
+    /// What a foreign router tells of instead of a prefix that the lab makes up, as in `home=172.23.0.80/28,172.20.1.0/24`
+    #[arg(long, value_name = "NEIGHBOUR=PREFIX,...", value_parser = announced)]
+    pub announce: Vec<(String, Vec<IpNet>)>,
+    /// Seconds of silence after which foreign routers end a session
+    #[arg(long, value_name = "S", default_value_t = 180, value_parser = clap::value_parser!(u16).range(3..))]
+    pub hold_time_s: u16,
+}
+
+/// `home=172.23.0.80/28,172.20.1.0/24`.
+fn announced(text: &str) -> Result<(String, Vec<IpNet>), String> {
+    let (name, list) = text.split_once('=').ok_or("say NEIGHBOUR=PREFIX, as in home=172.23.0.80/28")?;
+    let prefix = |word: &str| {
+        let prefix: IpNet = word.trim().parse().map_err(|_| format!("{word:?} is no prefix such as 172.23.0.80/28"))?;
+        if prefix.trunc() == prefix { Ok(prefix) } else { Err(format!("{prefix} has host bits: {}", prefix.trunc())) }
+    };
+    Ok((name.to_owned(), list.split(',').filter(|word| !word.is_empty()).map(prefix).collect::<Result<_, _>>()?))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RouterKind {
+    /// BIRD 2 or 3
+    Bird,
+    /// FRR's zebra and bgpd
+    Frr,
+    /// Nothing: foreign routers are left out
+    None,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -774,7 +804,7 @@ pub struct LabName {
 pub struct LabTarget {
     #[command(flatten)]
     pub which: LabName,
-    /// Two ends, each a node, client or region, as in `hkg nrt`; or `node X`, or `region X`
+    /// Two ends, each a node, client, region or neighbour, as in `hkg nrt`; or `node X`, `region X` or `neighbour X`
     #[arg(required = true, num_args = 2, value_name = "WHAT")]
     pub target: Vec<String>,
 }

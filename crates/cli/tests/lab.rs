@@ -25,6 +25,8 @@ mod failover;
 mod faults;
 #[path = "lab/leftovers.rs"]
 mod leftovers;
+#[path = "lab/neighbours.rs"]
+mod neighbours;
 #[path = "lab/ordinary_user.rs"]
 mod ordinary_user;
 #[path = "lab/policy.rs"]

@@ -55,6 +55,8 @@ fn options(seed: u64) -> LabOptions {
         nat_mapping: NatMapping::EndpointIndependent,
         nat_timeout: std::time::Duration::from_secs(120),
         agents: None,
+        routers: None,
+        told: std::collections::BTreeMap::new(),
         client_program: None,
         program: std::path::PathBuf::new(),
     }

@@ -106,7 +106,7 @@ fn edgeproxy_reproduces_its_numbers() {
 
 #[test]
 fn every_example_joins_all_its_pairs() {
-    if !can_run("every_example_joins_all_its_pairs", true, &[]) {
+    if !can_run("every_example_joins_all_its_pairs", true, &["bird"]) {
         return;
     }
     for path in examples() {
@@ -115,8 +115,7 @@ fn every_example_joins_all_its_pairs() {
         let ran = desk.wayleave(&format!("lab up {file} --once --json")).expect(0);
         let document: Value = serde_json::from_str(&ran.out).unwrap();
         assert_eq!(document["lost"], 0, "{ran}");
-        // One node and a foreign router, whom nobody plays, make no pair.
-        assert!(!pairs(&document).is_empty() || ran.err.contains("1 neighbour left out"), "{ran}");
+        assert!(!pairs(&document).is_empty(), "{ran}");
         for pair in pairs(&document) {
             let is_joined = pair["path"].as_array().unwrap().len() >= 2 && pair["received"].as_u64() > Some(0);
             // A policy keeps pairs apart; of no other example may any be.

@@ -21,7 +21,7 @@ pub use drawing::{dot, mermaid};
 pub use file::{KeySource, Recognised, RenderError, RenderedFile, recognised};
 pub use firewall::{firewall_script, nftables_table, service_snippets};
 pub use networkd::networkd;
-pub use others::{ingress, lan_routes, names, neighbour, option_121};
+pub use others::{Router, StandIn, ingress, lan_routes, names, neighbour, option_121, origins};
 pub use routers::{edgeos, routeros, vyos};
 pub use script::{cloud_init, commands, container};
 pub use svg::svg;

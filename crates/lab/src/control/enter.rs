@@ -65,6 +65,14 @@ pub fn enter(entry: &Entry) -> Result<(), EnterError> {
     }
 }
 
+/// Shows a file in the place of another one, to this process and those that it starts. After [`enter`].
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn put_over(file: &Path, place: &str) -> Result<(), EnterError> {
+    mount(Some(&file.display().to_string()), place, None, libc::MS_BIND)
+}
+
 fn set_namespace(file: &File, kind: i32) -> io::Result<()> {
     // SAFETY: the descriptor is open and the call takes no pointer.
     if unsafe { libc::setns(file.as_raw_fd(), kind) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use wayleave_agent::control::line::Protocol;
 
 use crate::limits::{CONTROL_ANSWER_BYTES_MAX, CONTROL_ANSWER_TIMEOUT, CONTROL_REQUEST_BYTES_MAX, CONTROL_TIMEOUT};
-use crate::session::{ClientReport, Fault, LinkReport, PairReport, Target};
+use crate::session::{ClientReport, Fault, LinkReport, PairReport, SessionReport, Target};
 
 /// How a lab and the commands talk.
 pub const PROTOCOL: Protocol = Protocol {
@@ -96,6 +96,9 @@ pub struct Status {
     /// All clients that roam.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<ClientReport>,
+    /// All BGP sessions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sessions: Vec<SessionReport>,
     /// What is cut, as sentences.
     pub faults: Vec<String>,
     /// How late the wire delivered its packets, in milliseconds: the 99th percentile.

@@ -113,6 +113,7 @@ fn status(lab: &mut Lab, lab_name: &str) -> Result<Status, LabError> {
         pid: std::process::id(),
         links: lab.links()?,
         clients,
+        sessions: lab.sessions(),
         faults: lab.faults().iter().map(ToString::to_string).collect(),
         wire_lateness_p99_ms: milliseconds(stats.lateness.p99),
         wire_lateness_max_ms: milliseconds(stats.lateness.max),
@@ -144,7 +145,8 @@ fn entry(lab: &Lab, name: &str) -> Result<Entry, String> {
     let namespace = lab.namespace(place).ok_or_else(|| format!("{name} has no namespace"))?;
     let uapi = match place {
         Place::Member(member) => lab.uapi_directory(member).map(|path| path.display().to_string()),
-        Place::Lan(_) => None,
+        Place::Neighbour(at) => lab.neighbour_directory(at).map(|path| path.display().to_string()),
+        Place::Lan(_) | Place::Far(_) => None,
     };
     Ok(Entry {
         pid: std::process::id(),

@@ -1,25 +1,24 @@
 //! What the lab builds, decided before anything is built: pure.
 //!
 //! From a [`Network`] comes an [`Underlay`]: which member has which addresses outside the overlay, who is behind which
-//! NAT, and what DNS names mean. The network itself is used with throw-away keys, so that files with real public keys
-//! run too: [`with_keys`].
+//! NAT, and what DNS names mean; and what each foreign router tells of, [`Told`]. The network itself is used with throw-away keys, so
+//! that files with real public keys run too: [`with_keys`].
 
+mod told;
 mod underlay;
 
 use wayleave_core::keys::PublicKey;
 use wayleave_core::network::{Network, NodeIx};
 use wayleave_core::plan::{LinkState, LinkStates, Member};
 
+pub use told::{Told, is_accepted, origins, tunnel_rtt_us};
 pub use underlay::{Home, NatChoice, NatPlan, Underlay, UnderlayError};
 
-/// The same network without foreign routers: nobody here plays them.
-pub fn without_neighbours(network: &Network) -> Network {
-    Network { neighbours: Vec::new(), ..network.clone() }
-}
-
-/// The same network with other public keys.
-pub fn with_keys(network: &Network, key: impl Fn(Member) -> PublicKey) -> Network {
-    let mut network = without_neighbours(network);
+/// The same network with other public keys. Foreign routers without a key are left out: nobody plays them.
+pub fn with_keys(network: &Network, key: impl Fn(Member) -> PublicKey, foreign: &[PublicKey]) -> Network {
+    let mut network = network.clone();
+    network.neighbours.truncate(foreign.len());
+    network.neighbours.iter_mut().zip(foreign).for_each(|(neighbour, key)| neighbour.public_key = *key);
     for (at, node) in network.nodes.iter_mut().enumerate() {
         node.public_key = Some(key(Member::Node(NodeIx(at as u32))));
     }

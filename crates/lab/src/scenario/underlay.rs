@@ -2,8 +2,8 @@
 //!
 //! A node has the addresses of its endpoints, each in the private network it is said to be in, or on the internet. Where
 //! several nodes share a public address, or the outside port is not the node's own, there is a NAT with port forwards in
-//! front. Members without a public endpoint get a NAT each. Made-up addresses come from the ranges for benchmarks
-//! (RFC 2544, RFC 5180), which nobody uses.
+//! front. Members without a public endpoint get a NAT each. Foreign routers have a place in the same way. Made-up addresses come from
+//! the ranges for benchmarks (RFC 2544, RFC 5180), which nobody uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
@@ -55,6 +55,8 @@ pub struct NatPlan {
 pub struct Underlay {
     /// Every member's place.
     pub homes: BTreeMap<Member, Home>,
+    /// The places of foreign routers, in the order of the network.
+    pub neighbours: Vec<Home>,
     /// All NATs.
     pub nats: Vec<NatPlan>,
     /// What DNS names of endpoints mean.
@@ -90,7 +92,8 @@ impl Underlay {
         let named: BTreeSet<&Name> = network.nodes.iter().flat_map(|node| &node.underlays).collect();
         let numbers: BTreeMap<&Name, u16> = named.into_iter().zip(1..).collect();
         let shared = || network.entry.iter().flat_map(|entry| &entry.endpoints);
-        let dialled = || network.nodes.iter().flat_map(|node| &node.endpoints).chain(shared());
+        let foreign = || network.neighbours.iter().filter_map(|neighbour| neighbour.endpoint.as_ref());
+        let dialled = || network.nodes.iter().flat_map(|node| &node.endpoints).chain(shared()).chain(foreign());
         let mut make_up = MakeUp {
             used: dialled().filter_map(ip).collect(),
             outside: 0,
@@ -114,7 +117,12 @@ impl Underlay {
                 let Some(address) = underlay.resolve(endpoint) else { continue };
                 match address {
                     IpAddr::V4(outside) if number == 0 && shared.contains(&outside) => {
-                        underlay.forward(network, ix, outside, endpoint.port, &mut home, &mut make_up)?;
+                        let ports = (endpoint.port, network.node(ix).port);
+                        let behind = underlay.forward(outside, ports, &mut home, &mut make_up)?;
+                        if let Some((at, inside)) = behind {
+                            let foreign = network.neighbours_of(ix).map(|neighbour| neighbour.port);
+                            underlay.forward_more(at, inside, foreign);
+                        }
                     }
                     _ if home.addresses.contains(&(address, number)) => {}
                     _ => home.addresses.push((address, number)),
@@ -130,6 +138,18 @@ impl Underlay {
         }
         for at in 0..network.clients.len() as u32 {
             underlay.homes.insert(Member::Client(at), Home::default());
+        }
+        for neighbour in &network.neighbours {
+            let mut home = Home::default();
+            let dialled = neighbour.endpoint.as_ref().and_then(|at| Some((underlay.resolve(at)?, at.port)));
+            match dialled {
+                Some((IpAddr::V4(outside), port)) if shared.contains(&outside) => {
+                    underlay.forward(outside, (port, port), &mut home, &mut make_up)?;
+                }
+                Some((address, _)) => home.addresses.push((address, 0)),
+                None => {}
+            }
+            underlay.neighbours.push(home);
         }
         underlay.complete(nat, &mut make_up)?;
         Ok(underlay)
@@ -154,31 +174,36 @@ impl Underlay {
         [of(true), of(false)].into_iter().flatten().collect()
     }
 
-    /// Public addresses that belong to a NAT: several nodes behind them, or a port that is not the node's own.
+    /// Public addresses that belong to a NAT: several nodes or foreign routers behind them, or a port that is not the node's own.
     fn shared(&self, network: &Network) -> BTreeSet<Ipv4Addr> {
-        let mut owner: BTreeMap<Ipv4Addr, NodeIx> = BTreeMap::new();
+        let mut owner: BTreeMap<Ipv4Addr, Option<NodeIx>> = BTreeMap::new();
         let mut shared = BTreeSet::new();
         for ix in network.node_numbers() {
             for endpoint in network.node(ix).endpoints.iter().filter(|endpoint| endpoint.underlay.is_none()) {
                 let Some(IpAddr::V4(address)) = self.resolve(endpoint) else { continue };
-                if *owner.entry(address).or_insert(ix) != ix || endpoint.port != network.node(ix).port {
+                if *owner.entry(address).or_insert(Some(ix)) != Some(ix) || endpoint.port != network.node(ix).port {
                     shared.insert(address);
                 }
+            }
+        }
+        for endpoint in network.neighbours.iter().filter_map(|neighbour| neighbour.endpoint.as_ref()) {
+            let Some(IpAddr::V4(address)) = self.resolve(endpoint) else { continue };
+            if owner.insert(address, None).is_some() {
+                shared.insert(address);
             }
         }
         shared
     }
 
-    /// Puts a node behind the NAT with a public address, with a port forwarded to it.
+    /// Puts a host behind the NAT with a public address, with a port forwarded to it: outside, and its own. Returns the NAT and its
+    /// address there.
     fn forward(
         &mut self,
-        network: &Network,
-        ix: NodeIx,
         outside: Ipv4Addr,
-        port: u16,
+        (port, own_port): (u16, u16),
         home: &mut Home,
         make_up: &mut MakeUp,
-    ) -> Result<(), UnderlayError> {
+    ) -> Result<Option<(usize, Ipv4Addr)>, UnderlayError> {
         let at = match self.nats.iter().position(|nat| nat.outside == outside) {
             Some(at) => at,
             None => {
@@ -187,7 +212,7 @@ impl Underlay {
             }
         };
         if home.nat.is_some_and(|other| other != at) {
-            return Ok(());
+            return Ok(None);
         }
         let nat = &mut self.nats[at];
         let known = home.addresses.iter().find_map(|(address, number)| match address {
@@ -202,15 +227,26 @@ impl Underlay {
             home.addresses.push((IpAddr::V4(inside), nat.inside));
         }
         home.nat = Some(at);
-        nat.forwards.push((port, SocketAddrV4::new(inside, network.node(ix).port)));
-        Ok(())
+        nat.forwards.push((port, SocketAddrV4::new(inside, own_port)));
+        Ok(Some((at, inside)))
+    }
+
+    /// Ports that are the same outside.
+    fn forward_more(&mut self, nat: usize, inside: Ipv4Addr, ports: impl Iterator<Item = u16>) {
+        let forwards = &mut self.nats[nat].forwards;
+        for port in ports {
+            if !forwards.iter().any(|(outside, _)| *outside == port) {
+                forwards.push((port, SocketAddrV4::new(inside, port)));
+            }
+        }
     }
 
     /// Gives members what they still lack: a way out over IPv4, and over IPv6 where anybody is dialled over it.
     fn complete(&mut self, nat: NatChoice, make_up: &mut MakeUp) -> Result<(), UnderlayError> {
         let is_public_v6 = |(address, number): &(IpAddr, u16)| *number == 0 && address.is_ipv6();
-        let any_v6 = self.homes.values().flat_map(|home| &home.addresses).any(is_public_v6);
-        for home in self.homes.values_mut() {
+        let all = self.homes.values().chain(&self.neighbours);
+        let any_v6 = all.flat_map(|home| &home.addresses).any(is_public_v6);
+        for home in self.homes.values_mut().chain(&mut self.neighbours) {
             let has_v4 = home.addresses.iter().any(|(address, number)| *number == 0 && address.is_ipv4());
             if !has_v4 && home.nat.is_none() {
                 match nat {
@@ -298,6 +334,28 @@ mod tests {
         assert_eq!(home(&made, 2), (vec!["198.19.0.1@1".into(), "198.19.0.3@3".into()], Some(1)));
         let third = &made.homes[&Member::Node(NodeIx(2))];
         assert_eq!(made.sources(third), ["198.19.0.3".parse::<IpAddr>().unwrap()], "the internet is behind the NAT");
+    }
+
+    #[test]
+    fn a_foreign_router_is_where_it_is_dialled_and_one_that_dials_is_behind_a_nat() {
+        let key = "public_key = \"P1FrJ1IpHCFX3Tk/4aFxbrCbD4VDefwHaieVWDWoXx0=\"";
+        let neighbour =
+            |name: &str, more: &str| format!("[neighbours.{name}]\nnode = \"a\"\nasn = 64513\n{key}\n{more}\n");
+        let tunnel = |at: u8| format!("own_addresses = [\"10.9.{at}.1/30\"]\naddresses = [\"10.9.{at}.2\"]");
+        let nodes = format!(
+            "[nodes.a]\nendpoint = \"192.0.2.1\"\n[bgp]\nasn = 64512\nown = [\"10.0.0.0/24\"]\n{}{}{}{}",
+            neighbour("dialled", &format!("endpoint = \"r.example:7\"\nport = 1\n{}", tunnel(1))),
+            neighbour("dials", &format!("port = 2\n{}", tunnel(2))),
+            neighbour("one", &format!("endpoint = \"192.0.2.9:8\"\nport = 3\n{}", tunnel(3))),
+            neighbour("other", &format!("endpoint = \"192.0.2.9:9\"\nport = 4\n{}", tunnel(4))),
+        );
+        let made = underlay(&nodes, NatChoice::Nat);
+        let place = |at: usize| made.neighbours[at].addresses[0].0;
+        assert_eq!((place(0), made.neighbours[0].nat), (made.names["r.example"], None));
+        let [one, other] = [2, 3].map(|at| made.neighbours[at].nat.unwrap());
+        assert!(made.neighbours[1].nat.is_some_and(|dials| dials != one) && one == other);
+        let forwards: Vec<u16> = made.nats[one].forwards.iter().map(|(port, to)| *port + to.port()).collect();
+        assert_eq!((forwards, made.nats[one].outside), (vec![16, 18], Ipv4Addr::new(192, 0, 2, 9)));
     }
 
     #[test]

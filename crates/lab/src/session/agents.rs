@@ -18,7 +18,7 @@ use wayleave_core::names::Name;
 use wayleave_core::network::{Host, Network};
 
 use crate::control::Entry;
-use crate::scenario::{NatChoice, Underlay, UnderlayError, without_neighbours};
+use crate::scenario::{NatChoice, Underlay, UnderlayError, origins};
 
 /// Until an agent that has ended is started again.
 const RESTART: Duration = Duration::from_millis(200);
@@ -36,6 +36,10 @@ pub struct Briefing {
     pub behind_nat: bool,
     /// Everybody's public keys.
     pub public_keys: Vec<(Name, PublicKey)>,
+    /// The public keys of foreign routers, in the order of the network; empty if nobody plays them.
+    pub neighbours: Vec<PublicKey>,
+    /// The folder in which the lab's route origins are.
+    pub origins: PathBuf,
     /// Where it records, if it is to.
     pub recording: Option<PathBuf>,
 }
@@ -52,13 +56,17 @@ impl Briefing {
     /// If the underlay can't be laid out.
     pub fn network(&self, network: &Network) -> Result<Network, UnderlayError> {
         let key = |name: &Name| self.public_keys.iter().find(|(owner, _)| owner == name).map(|(_, key)| *key);
-        let mut network = without_neighbours(network);
+        let mut network = network.clone();
+        network.neighbours.truncate(self.neighbours.len());
+        network.neighbours.iter_mut().zip(&self.neighbours).for_each(|(neighbour, key)| neighbour.public_key = *key);
+        network.bgp.iter_mut().for_each(|bgp| bgp.roa = origins(&bgp.roa, &self.origins));
         network.nodes.iter_mut().for_each(|node| node.public_key = key(&node.name));
         network.clients.iter_mut().for_each(|client| client.public_key = key(&client.name));
         network.entry.iter_mut().for_each(|entry| entry.public_key = key(&entry.name));
         let underlay = Underlay::new(&network, if self.behind_nat { NatChoice::Nat } else { NatChoice::Open })?;
         let shared = network.entry.iter_mut().flat_map(|entry| &mut entry.endpoints);
-        for endpoint in network.nodes.iter_mut().flat_map(|node| &mut node.endpoints).chain(shared) {
+        let foreign = network.neighbours.iter_mut().filter_map(|neighbour| neighbour.endpoint.as_mut());
+        for endpoint in network.nodes.iter_mut().flat_map(|node| &mut node.endpoints).chain(shared).chain(foreign) {
             if let (Host::Dns(_), Some(address)) = (&endpoint.host, underlay.resolve(endpoint)) {
                 endpoint.host = Host::Ip(address);
             }

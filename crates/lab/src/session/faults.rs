@@ -8,10 +8,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use wayleave_core::file::nearest;
 use wayleave_core::names::Name;
-use wayleave_core::network::RegionIx;
+use wayleave_core::network::{Neighbour, RegionIx};
 use wayleave_core::plan::Member;
 
-use super::{Lab, LabError};
+use super::{Lab, LabError, NeighbourHost};
+use crate::scenario::tunnel_rtt_us;
 use crate::wire::{LinkModel, PortId};
 
 /// What is cut or mended.
@@ -22,7 +23,9 @@ pub enum Target {
     Node(String),
     /// The connections of all members of a region to everybody.
     Region(String),
-    /// The way between two, each a member or a region.
+    /// A foreign router's connection to everybody.
+    Neighbour(String),
+    /// The way between two, each a member, a region or a foreign router.
     Between(String, String),
 }
 
@@ -41,14 +44,11 @@ pub struct Fault {
 #[derive(Debug, thiserror::Error)]
 pub enum FaultError {
     /// No such member or region, and the name that is nearest.
-    #[error("{name} is no node, client or region of this network{hint}", name = .0, hint = hint(.1.as_deref()))]
+    #[error("{name} is no node, client, region or neighbour of this network{hint}", name = .0, hint = hint(.1.as_deref()))]
     Unknown(String, Option<String>),
-    /// A member where a region was named.
-    #[error("{0} is a node or client and no region: say `node {0}`")]
-    NoRegion(String),
-    /// A region where a member was named.
-    #[error("{0} is a region and no node or client: say `region {0}`")]
-    NoNode(String),
+    /// Something of another kind than was named, and what kind it is.
+    #[error("{0} is a {1} and no {2}: say `{3} {0}`")]
+    Kind(String, &'static str, &'static str, &'static str),
     /// No overlay link runs there, so that nothing would change.
     #[error("no link of this network runs there: {0}")]
     NoLink(Target),
@@ -75,6 +75,7 @@ impl fmt::Display for Target {
         match self {
             Target::Node(name) => write!(f, "node {name}"),
             Target::Region(name) => write!(f, "region {name}"),
+            Target::Neighbour(name) => write!(f, "neighbour {name}"),
             Target::Between(a, b) => write!(f, "{a} - {b}"),
         }
     }
@@ -145,15 +146,19 @@ impl Lab {
                 down.extend(first);
             }
         }
-        for host in self.members.values() {
-            self.wire.set_port_up(host.port, !down.contains(&host.port)).map_err(LabError::Wire)?;
+        let ports = self.members.values().map(|host| host.port).chain(self.neighbours.iter().map(|host| host.port));
+        for port in ports {
+            self.wire.set_port_up(port, !down.contains(&port)).map_err(LabError::Wire)?;
         }
         for (member, host) in &self.members {
             for peer in self.plan.peers(*member) {
                 let Some(other) = self.members.get(&peer.who) else { continue };
-                let model = self.link_model(*member, peer.who)?;
+                let model = self.link_model(host.port, other.port, self.rtt_us(*member, peer.who))?;
                 self.wire.set_link(host.port, other.port, model).map_err(LabError::Wire)?;
             }
+        }
+        for (node, neighbour, rtt_us) in self.tunnels() {
+            self.set_both(node, neighbour, rtt_us)?;
         }
         Ok(())
     }
@@ -163,17 +168,28 @@ impl Lab {
         let host = &self.members[&member];
         for peer in self.plan.peers(member) {
             let Some(other) = self.members.get(&peer.who) else { continue };
-            let (out, back) = (self.link_model(member, peer.who)?, self.link_model(peer.who, member)?);
-            self.wire.set_link(host.port, other.port, out).map_err(LabError::Wire)?;
-            self.wire.set_link(other.port, host.port, back).map_err(LabError::Wire)?;
+            self.set_both(host.port, other.port, self.rtt_us(member, peer.who))?;
         }
         Ok(())
     }
 
+    fn set_both(&self, a: PortId, b: PortId, rtt_us: u64) -> Result<(), FaultError> {
+        let (out, back) = (self.link_model(a, b, rtt_us)?, self.link_model(b, a, rtt_us)?);
+        self.wire.set_link(a, b, out).map_err(LabError::Wire)?;
+        Ok(self.wire.set_link(b, a, back).map_err(LabError::Wire)?)
+    }
+
+    /// The ways between nodes and their neighbours, with the round-trip times.
+    pub(super) fn tunnels(&self) -> Vec<(PortId, PortId, u64)> {
+        let way = |(neighbour, host): (&Neighbour, &NeighbourHost)| {
+            Some((self.members.get(&Member::Node(neighbour.node))?.port, host.port, tunnel_rtt_us(neighbour)))
+        };
+        self.network.neighbours.iter().zip(&self.neighbours).filter_map(way).collect()
+    }
+
     /// The model of a way in one direction, with the faults in force.
-    fn link_model(&self, from: Member, to: Member) -> Result<LinkModel, FaultError> {
-        let mut model = self.shape(self.rtt_us(from, to));
-        let (from, to) = (self.members[&from].port, self.members[&to].port);
+    fn link_model(&self, from: PortId, to: PortId, rtt_us: u64) -> Result<LinkModel, FaultError> {
+        let mut model = self.shape(rtt_us);
         for fault in &self.faults {
             let (first, Some(second)) = self.ports(&fault.target)? else { continue };
             let there = first.contains(&from) && second.contains(&to);
@@ -190,50 +206,73 @@ impl Lab {
 
     /// Whether any link has one end here and the other there.
     fn is_linked(&self, here: &[PortId], there: &[PortId]) -> bool {
-        self.members.iter().filter(|(_, host)| here.contains(&host.port)).any(|(member, _)| {
+        let among_members = self.members.iter().filter(|(_, host)| here.contains(&host.port)).any(|(member, _)| {
             let mut others = self.plan.peers(*member).iter().filter_map(|peer| self.members.get(&peer.who));
             others.any(|other| there.contains(&other.port))
-        })
+        });
+        let is_way = |(a, b, _): &(PortId, PortId, u64)| {
+            (here.contains(a) && there.contains(b)) || (here.contains(b) && there.contains(a))
+        };
+        among_members || self.tunnels().iter().any(is_way)
     }
 
     /// Whether the underlay between two members is cut in at least one direction.
     pub(super) fn is_cut(&self, a: Member, b: Member) -> bool {
-        let down = |member: Member| {
-            self.faults.iter().any(|fault| match self.ports(&fault.target) {
-                Ok((first, None)) => self.members.get(&member).is_some_and(|host| first.contains(&host.port)),
-                _ => false,
-            })
+        let port = |member: Member| self.members.get(&member).map(|host| host.port);
+        port(a).zip(port(b)).is_some_and(|(a, b)| self.is_way_cut(a, b))
+    }
+
+    /// The same between two ports.
+    pub(super) fn is_way_cut(&self, a: PortId, b: PortId) -> bool {
+        let is_down = |port: PortId| {
+            self.faults
+                .iter()
+                .any(|fault| matches!(self.ports(&fault.target), Ok((first, None)) if first.contains(&port)))
         };
-        let cut = |from, to| self.link_model(from, to).is_ok_and(|model| !model.up);
-        down(a) || down(b) || cut(a, b) || cut(b, a)
+        let cut = |from, to| self.link_model(from, to, 0).is_ok_and(|model| !model.up);
+        is_down(a) || is_down(b) || cut(a, b) || cut(b, a)
     }
 
     /// The ports that a target means: of one side, and of the other if it has two.
     fn ports(&self, target: &Target) -> Result<(Vec<PortId>, Option<Vec<PortId>>), FaultError> {
-        match target {
-            Target::Node(name) => match self.port_of(name) {
-                Some(port) => Ok((vec![port], None)),
-                None if self.region(name).is_some() => Err(FaultError::NoNode(name.clone())),
-                None => Err(self.unknown(name)),
-            },
-            Target::Region(name) => match self.region(name) {
-                Some(ports) => Ok((ports, None)),
-                None if self.port_of(name).is_some() => Err(FaultError::NoRegion(name.clone())),
-                None => Err(self.unknown(name)),
-            },
-            Target::Between(a, b) => Ok((self.side(a)?, Some(self.side(b)?))),
+        let (name, found, meant) = match target {
+            Target::Between(a, b) => return Ok((self.side(a)?, Some(self.side(b)?))),
+            Target::Node(name) => (name, self.port_of(name).map(|port| vec![port]), "node or client"),
+            Target::Region(name) => (name, self.region(name), "region"),
+            Target::Neighbour(name) => (name, self.neighbour_port(name).map(|port| vec![port]), "neighbour"),
+        };
+        found.map(|ports| (ports, None)).ok_or_else(|| self.of_another_kind(name, meant))
+    }
+
+    fn of_another_kind(&self, name: &str, meant: &'static str) -> FaultError {
+        let kind = |what, word| FaultError::Kind(name.to_owned(), what, meant, word);
+        if self.port_of(name).is_some() {
+            return kind("node or client", "node");
         }
+        if self.region(name).is_some() {
+            return kind("region", "region");
+        }
+        if self.neighbour_port(name).is_some() {
+            return kind("neighbour", "neighbour");
+        }
+        self.unknown(name)
     }
 
     fn side(&self, name: &str) -> Result<Vec<PortId>, FaultError> {
-        let found = self.port_of(name).map(|port| vec![port]).or_else(|| self.region(name));
+        let one = self.port_of(name).or_else(|| self.neighbour_port(name));
+        let found = one.map(|port| vec![port]).or_else(|| self.region(name));
         found.ok_or_else(|| self.unknown(name))
     }
 
     fn unknown(&self, name: &str) -> FaultError {
         let members = self.members.values().map(|host| host.name.as_str());
         let regions = self.plan.network.regions.iter().map(|region| region.name.as_str());
-        FaultError::Unknown(name.to_owned(), nearest(name, members.chain(regions)).map(str::to_owned))
+        let foreign = self.neighbours.iter().map(|host| host.name.as_str());
+        FaultError::Unknown(name.to_owned(), nearest(name, members.chain(regions).chain(foreign)).map(str::to_owned))
+    }
+
+    fn neighbour_port(&self, name: &str) -> Option<PortId> {
+        self.neighbours.iter().find(|host| host.name.as_str() == name).map(|host| host.port)
     }
 
     fn port_of(&self, name: &str) -> Option<PortId> {

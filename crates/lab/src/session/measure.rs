@@ -8,11 +8,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wayleave_core::network::Party;
+use wayleave_core::network::{Exports, Neighbour, Party};
 use wayleave_core::plan::Member;
 
 use super::{Lab, LabError};
 use crate::host::Namespace;
+use crate::scenario::tunnel_rtt_us;
 use wayleave_agent::ping::{PingOptions, PingResult, PingTarget, ping_many};
 
 /// Probes a second that the machine carries without delaying them noticeably.
@@ -31,6 +32,10 @@ pub enum Place {
     Member(Member),
     /// The host on a LAN, by its position in [`Lab::lans`].
     Lan(usize),
+    /// A foreign router, by its position in [`Lab::neighbours`].
+    Neighbour(usize),
+    /// The host behind a foreign router.
+    Far(usize),
 }
 
 /// One pair, measured.
@@ -78,10 +83,14 @@ pub struct LinkReport {
 }
 
 impl Lab {
-    /// All places: members, then LAN hosts.
+    /// All places: members, then LAN hosts, foreign routers and hosts behind these.
     pub fn places(&self) -> Vec<Place> {
         let lans = (0..self.lans.len()).map(Place::Lan);
-        self.members.keys().copied().map(Place::Member).chain(lans).collect()
+        let foreign = self.neighbours().iter().enumerate();
+        let foreign = foreign.flat_map(|(at, host)| {
+            [Some(Place::Neighbour(at)), host.far.as_ref().map(|_| Place::Far(at))].into_iter().flatten()
+        });
+        self.members.keys().copied().map(Place::Member).chain(lans).chain(foreign).collect()
     }
 
     /// A place's name.
@@ -89,6 +98,8 @@ impl Lab {
         match place {
             Place::Member(member) => self.plan.name(member).to_string(),
             Place::Lan(at) => self.lans[at].name.clone(),
+            Place::Neighbour(at) => self.neighbours[at].name.to_string(),
+            Place::Far(at) => self.neighbours[at].far.as_ref().map_or_else(String::new, |far| far.name.clone()),
         }
     }
 
@@ -102,25 +113,32 @@ impl Lab {
         match place {
             Place::Member(member) => self.members.get(&member).map(|host| &host.namespace),
             Place::Lan(at) => self.lans.get(at).map(|lan| &lan.namespace),
+            Place::Neighbour(at) => self.neighbours.get(at).map(|host| &host.namespace),
+            Place::Far(at) => self.neighbours.get(at)?.far.as_ref().map(|far| &far.namespace),
         }
     }
 
     /// Whether the policy lets one place ping another.
     fn answers(&self, from: Place, to: Place) -> bool {
         let party = |place| match place {
-            Place::Member(Member::Node(ix)) => Party::Node(ix),
-            Place::Member(Member::Client(at)) => Party::Client(at),
-            Place::Lan(at) => self.lans[at].party,
+            Place::Member(Member::Node(ix)) => Some(Party::Node(ix)),
+            Place::Member(Member::Client(at)) => Some(Party::Client(at)),
+            Place::Lan(at) => Some(self.lans[at].party),
+            Place::Neighbour(_) | Place::Far(_) => None,
         };
-        self.plan.network.permits(party(from), party(to)).icmp
+        party(from).zip(party(to)).is_some_and(|(from, to)| self.plan.network.permits(from, to).icmp)
     }
 
     /// Names of the places on the planned path between two, and its planned round-trip time in microseconds; none if
     /// there is no path, or the policy lets neither ping the other.
     pub fn planned_path(&self, from: Place, to: Place) -> Option<(Vec<String>, u64)> {
+        if is_foreign(from) || is_foreign(to) {
+            return self.foreign_path(from, to);
+        }
         let member = |place| match place {
             Place::Member(member) => Some(member),
             Place::Lan(at) => self.lans.get(at)?.gateways.first().copied(),
+            Place::Neighbour(_) | Place::Far(_) => None,
         };
         if !self.answers(from, to) && !self.answers(to, from) {
             return None;
@@ -187,6 +205,7 @@ impl Lab {
     pub fn measure(&self, count: u32) -> Result<Vec<PairReport>, LabError> {
         let places = self.places();
         let pairs = places.iter().enumerate().flat_map(|(at, from)| places[at + 1..].iter().map(|to| (*from, *to)));
+        let pairs = pairs.filter(|(from, to)| self.is_asked(*from, *to));
         // Each pair from the side that may begin.
         let pairs = pairs.map(|(a, b)| if self.answers(a, b) || !self.answers(b, a) { (a, b) } else { (b, a) });
         self.measure_pairs(&pairs.collect::<Vec<_>>(), count)
@@ -230,6 +249,11 @@ impl Lab {
 
     /// An address of `to` in a family that `from` has too.
     fn common_address(&self, from: Place, to: Place) -> Option<IpAddr> {
+        match (from, to) {
+            (Place::Member(node), Place::Far(at)) => return self.far_way(node, at).map(|(_, there)| there),
+            (Place::Far(at), Place::Member(node)) => return self.far_way(node, at).map(|(own, _)| own),
+            _ => {}
+        }
         let (own, theirs) = (self.addresses(from), self.addresses(to));
         theirs.into_iter().find(|address| own.iter().any(|other| other.is_ipv4() == address.is_ipv4()))
     }
@@ -238,6 +262,11 @@ impl Lab {
         match place {
             Place::Member(member) => self.plan.overlay_addresses(member).to_vec(),
             Place::Lan(at) => self.lans[at].addresses.clone(),
+            Place::Neighbour(at) => tunnel_addresses(&self.network.neighbours[at]).collect(),
+            Place::Far(at) => {
+                let far = self.neighbours[at].far.as_ref();
+                far.map_or_else(Vec::new, |far| far.addresses.iter().map(|(_, address)| *address).collect())
+            }
         }
     }
 
@@ -310,7 +339,61 @@ impl Lab {
     }
 }
 
+/// Whether nobody of the network's own is there.
+fn is_foreign(place: Place) -> bool {
+    matches!(place, Place::Neighbour(_) | Place::Far(_))
+}
+
+/// A foreign router's addresses that mean the same everywhere.
+fn tunnel_addresses(neighbour: &Neighbour) -> impl Iterator<Item = IpAddr> {
+    let is_local = |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    neighbour.addresses.iter().copied().filter(move |address| !is_local(address))
+}
+
 impl Lab {
+    /// The path between a node and what is at the other end of a tunnel of its own, or of what is behind two tunnels of one node that
+    /// tells each of the other.
+    fn foreign_path(&self, from: Place, to: Place) -> Option<(Vec<String>, u64)> {
+        let rtt_us = |at: usize| tunnel_rtt_us(&self.network.neighbours[at]);
+        let name = |place| self.place_name(place);
+        let router = |at: usize| self.place_name(Place::Neighbour(at));
+        match (from, to) {
+            (Place::Member(node), Place::Neighbour(at)) => {
+                let neighbour = &self.network.neighbours[at];
+                let is_its = Member::Node(neighbour.node) == node && tunnel_addresses(neighbour).next().is_some();
+                is_its.then(|| (vec![name(from), name(to)], rtt_us(at)))
+            }
+            (Place::Member(node), Place::Far(at)) => {
+                self.far_way(node, at).map(|_| (vec![name(from), router(at), name(to)], rtt_us(at)))
+            }
+            (Place::Far(_) | Place::Neighbour(_), Place::Member(_)) => {
+                let (mut names, rtt_us) = self.foreign_path(to, from)?;
+                names.reverse();
+                Some((names, rtt_us))
+            }
+            (Place::Far(a), Place::Far(b)) if a != b => {
+                let [one, other] = [a, b].map(|at| &self.network.neighbours[at]);
+                let node = Place::Member(Member::Node(one.node));
+                let are_told = [one, other].iter().all(|neighbour| neighbour.export == Exports::All);
+                self.far_way(Member::Node(other.node), a)?;
+                self.far_way(Member::Node(one.node), b)?;
+                let names = vec![name(from), router(a), name(node), router(b), name(to)];
+                (are_told && one.node == other.node).then(|| (names, rtt_us(a) + rtt_us(b)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a pair is measured when all are: of foreign places only those that a node has a tunnel to.
+    fn is_asked(&self, from: Place, to: Place) -> bool {
+        let neighbour = |at: usize| Member::Node(self.network.neighbours[at].node);
+        match (from, to) {
+            (Place::Member(node), Place::Far(at)) => neighbour(at) == node,
+            _ if is_foreign(from) || is_foreign(to) => self.planned_path(from, to).is_some(),
+            _ => true,
+        }
+    }
+
     fn roams(&self, member: Member) -> bool {
         matches!(member, Member::Client(at) if self.network.clients[at as usize].roams)
     }

@@ -24,7 +24,7 @@ use super::{Lab, LabError, own_entry};
 use crate::host::{Namespace, NamespaceError, Netlink, NetlinkError, Route, firewall, tun};
 use crate::limits::TUN_QUEUE_PACKETS;
 use crate::scenario::Underlay;
-use crate::wire::{PortId, UnderlayId};
+use crate::wire::PortId;
 
 /// The device that leads to the wire.
 pub const UNDERLAY_DEVICE: &str = "underlay0";
@@ -92,24 +92,9 @@ impl MemberHost {
         let plan = lab.plan.of(member);
         let name = plan.name.clone();
         let about = About(&name);
-        let namespace = Namespace::create().map_err(|error| about.namespace(error))?;
-        let home = &lab.underlay.homes[&member];
-        let descriptor = namespace
-            .run(|| tun::create(UNDERLAY_DEVICE))
-            .map_err(|error| about.namespace(error))?
-            .map_err(|source| LabError::Tun { member: name.to_string(), source })?;
-        let port = lab.wire.add_port(descriptor)?;
-        for (address, number) in &home.addresses {
-            lab.wire.add_address(port, *address, UnderlayId(*number))?;
-        }
-        if let Some(nat) = home.nat {
-            lab.wire.set_nat(port, Some(lab.nats[nat]))?;
-        }
-        let addresses: Vec<IpAddr> = home.addresses.iter().map(|(address, _)| *address).collect();
-        let sources = lab.underlay.sources(home);
+        let (namespace, port) = lab.settle(&name, &lab.underlay.homes[&member])?;
         let directory = lab.state.member(&name)?;
         let uapi_path = directory.join(format!("{}.sock", plan.device));
-        let underlay = || configure_underlay(&addresses, &sources).map_err(|error| about.netlink(error));
         let work = || -> Result<Device, LabError> {
             let engine = |source| LabError::Engine { member: name.to_string(), source };
             let descriptor = tun::create(plan.device.as_str())
@@ -119,7 +104,6 @@ impl MemberHost {
             configure_device(&plan).map_err(|error| about.netlink(error))?;
             Ok(device)
         };
-        namespace.run(underlay).map_err(|error| about.namespace(error))??;
         let stock = lab.options.client_program.as_ref().filter(|_| matches!(member, Member::Client(_)));
         let runner = match (lab.agents_of(member), stock) {
             (Some(agents), _) => Runner::Agent(lab.start_agent(agents, member, &namespace, &directory)?),

@@ -12,6 +12,8 @@ mod lans;
 mod measure;
 mod members;
 mod moves;
+mod neighbours;
+mod sessions;
 pub mod stock;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use wayleave_agent::control::{Health, MemberSnapshot};
 use wayleave_core::keys::{KEY_BYTES, PrivateKey};
 use wayleave_core::names::Name;
@@ -34,13 +37,15 @@ pub use lans::Lan;
 pub use measure::{LinkReport, PairReport, Place};
 pub use members::MemberHost;
 pub use moves::MoveError;
+pub use neighbours::{Far, NeighbourHost, Routers, group_path};
+pub use sessions::SessionReport;
 
 use agents::{AgentProcess, Briefing};
 use moves::Traveller;
 
 use crate::control::Entry;
 use crate::host::{Namespace, NamespaceError, NetlinkError};
-use crate::scenario::{self, NatChoice, Underlay, UnderlayError};
+use crate::scenario::{self, NatChoice, Told, Underlay, UnderlayError};
 use crate::state::{StateDirectory, StateError};
 use crate::wire::{LinkModel, NatConfig, NatId, NatMapping, UnderlayId, Wire, WireError, WireOptions};
 
@@ -66,6 +71,10 @@ pub struct LabOptions {
     pub nat_timeout: Duration,
     /// The real agent on members, instead of the lab's own hands.
     pub agents: Option<Agents>,
+    /// What plays foreign routers; none: they are left out. It takes agents.
+    pub routers: Option<Routers>,
+    /// What foreign routers tell of instead of what the lab makes up, by their names.
+    pub told: BTreeMap<Name, Vec<IpNet>>,
     /// What runs the WireGuard of clients without agent, started as `PROGRAM DEVICE`, instead of the embedded engine.
     pub client_program: Option<PathBuf>,
     /// This program: agents are run by its `lab agent DIRECTORY`, others by its `lab become DIRECTORY PROGRAM`.
@@ -170,6 +179,18 @@ pub enum LabError {
         #[source]
         source: io::Error,
     },
+    /// What plays a foreign router.
+    #[error("running the router that plays {neighbour}")]
+    Router {
+        /// Whose place it takes.
+        neighbour: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The lab's own route origins.
+    #[error("writing down route origins")]
+    Origins(#[source] io::Error),
     /// No random bytes for keys.
     #[error("asking the kernel for random bytes")]
     Random(#[source] io::Error),
@@ -181,6 +202,9 @@ pub struct Lab {
     pub plan: Plan,
     members: BTreeMap<Member, MemberHost>,
     lans: Vec<Lan>,
+    /// Foreign routers, and what each tells of.
+    neighbours: Vec<NeighbourHost>,
+    told: Told,
     /// In front of the entry nodes, one for each address that clients dial.
     accelerators: Vec<Accelerator>,
     wire: Wire,
@@ -219,12 +243,18 @@ impl Lab {
             keys.insert(*member, new_key().map_err(LabError::Random)?);
         }
         let entry_key = network.entry.is_some().then(new_key).transpose().map_err(LabError::Random)?;
-        let mut network = scenario::with_keys(network, |member| keys[&member].public_key());
+        let foreign = if options.routers.is_some() { network.neighbours.len() } else { 0 };
+        let foreign: Vec<PrivateKey> =
+            (0..foreign).map(|_| new_key()).collect::<Result<_, _>>().map_err(LabError::Random)?;
+        let foreign_keys: Vec<_> = foreign.iter().map(PrivateKey::public_key).collect();
+        let mut network = scenario::with_keys(network, |member| keys[&member].public_key(), &foreign_keys);
         let network = {
             let shared = network.entry.iter_mut().zip(&entry_key);
             shared.for_each(|(entry, key)| entry.public_key = Some(key.public_key()));
+            network.bgp.iter_mut().for_each(|bgp| bgp.roa = scenario::origins(&bgp.roa, state.path()));
             Arc::new(network)
         };
+        let told = Told::new(&network, |neighbour| options.told.get(&neighbour.name).cloned());
         let (plan, ledger, _) = plan::plan(network.clone(), ledger, &LinkStates::default());
         let underlay = Underlay::new(&network, options.nat)?;
         let wire = Wire::start(WireOptions::default())?;
@@ -233,6 +263,8 @@ impl Lab {
             plan,
             members: BTreeMap::new(),
             lans: Vec::new(),
+            neighbours: Vec::new(),
+            told,
             accelerators: Vec::new(),
             wire,
             underlay,
@@ -247,12 +279,14 @@ impl Lab {
             options: options.clone(),
             state,
         };
+        lab.write_origins()?;
         for (at, member) in all.iter().enumerate() {
             say(&format!("building hosts {}/{}", at + 1, all.len()));
             let host = MemberHost::build(&lab, *member)?;
             lab.members.insert(*member, host);
         }
         lab.add_routes_between_neighbours()?;
+        lab.neighbours = neighbours::build(&lab, &foreign)?;
         lab.shape_links()?;
         lab.lans = lans::build(&lab)?;
         lab.accelerators = accelerator::build(&lab)?;
@@ -311,6 +345,8 @@ impl Lab {
             behind_nat: self.options.nat == NatChoice::Nat,
             recording: agents.recordings.as_ref().map(|folder| folder.join(format!("{name}.jsonl"))),
             public_keys: self.plan.keys().filter_map(|(name, key)| Some((name.clone(), key?))).collect(),
+            neighbours: self.network.neighbours.iter().map(|neighbour| neighbour.public_key).collect(),
+            origins: self.state.path().to_owned(),
         };
         let is_entry = matches!(member, Member::Node(ix) if self.network.node(ix).entry);
         let keys = (&self.keys[&member], self.entry_key.as_ref().filter(|_| is_entry));
@@ -417,6 +453,9 @@ impl Lab {
                 let model = self.shape(self.rtt_us(*member, peer.who));
                 self.wire.set_links_between(host.port, other.port, &model)?;
             }
+        }
+        for (node, neighbour, rtt_us) in self.tunnels() {
+            self.wire.set_links_between(node, neighbour, &self.shape(rtt_us))?;
         }
         Ok(())
     }

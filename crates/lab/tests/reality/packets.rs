@@ -38,6 +38,7 @@ impl Places {
             let (host, addresses) = match place {
                 Place::Member(member) => (member, lab.plan.overlay_addresses(member).to_vec()),
                 Place::Lan(at) => (lab.lans()[at].gateways[0], lab.lans()[at].addresses.clone()),
+                Place::Neighbour(_) | Place::Far(_) => panic!("nobody plays foreign routers here"),
             };
             let host = members.iter().position(|member| *member == host).unwrap();
             if matches!(place, Place::Member(_)) && hosts.hosts[host].addresses.is_empty() {

@@ -12,8 +12,9 @@ use wayleave_agent::host::Choice;
 use wayleave_agent::node::{Options, Reading, Recording, run as run_agent};
 use wayleave_agent::system::signals::Signals;
 use wayleave_core::network::ENTRY_NAME;
-use wayleave_lab::control::enter::enter;
+use wayleave_lab::control::enter::{enter, put_over};
 use wayleave_lab::session::agents::{Briefing, entry_key_path, key_path};
+use wayleave_lab::session::group_path;
 use wayleave_lab::session::stock::entry_path;
 
 use crate::commands::key;
@@ -49,11 +50,14 @@ pub fn run(directory: &Path) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
-/// Enters the member and becomes a program there: a client's own WireGuard.
+/// Enters the member and becomes a program there: a client's own WireGuard, a foreign router.
 pub fn become_program(directory: &Path, command: &[std::ffi::OsString]) -> anyhow::Result<Exit> {
     let path = entry_path(directory);
     let text = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
     enter(&serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?)?;
+    if group_path(directory).exists() {
+        put_over(&group_path(directory), "/etc/group")?;
+    }
     let Some((program, arguments)) = command.split_first() else { anyhow::bail!("no program is named") };
     let error = std::process::Command::new(program).args(arguments).exec();
     Err(error).with_context(|| format!("running {}", program.display()))

@@ -3,6 +3,7 @@
 pub mod agent;
 mod clients;
 mod others;
+mod sessions;
 mod up;
 
 use wayleave_core::names::Name;

@@ -16,7 +16,7 @@ use wayleave_lab::control::{
 use wayleave_lab::session::{Fault, LinkReport, Target};
 use wayleave_lab::state;
 
-use super::{clients, is_lost, lab_name, pair_table};
+use super::{clients, is_lost, lab_name, pair_table, sessions};
 use crate::args::{LabName, LabTarget};
 use crate::exit::Exit;
 use crate::table::{Align, layout};
@@ -30,6 +30,7 @@ fn request(which: &LabName, request: Request) -> anyhow::Result<Response> {
 pub fn status(which: &LabName, as_json: bool) -> anyhow::Result<Exit> {
     let Response::Status(mut status) = request(which, Request::Status)? else { bail!("the lab gave another answer") };
     status.links.sort_by_key(|link| (link.up && !link.cut, !link.carries));
+    status.sessions.sort_by_key(|session| session.up && !session.cut);
     let down = status.links.iter().filter(|link| !link.up || link.cut).count();
     if as_json {
         println!("{:#}", json!({ "schema": "wayleave.lab.status", "version": 1, "status": status }));
@@ -58,17 +59,24 @@ pub fn status(which: &LabName, as_json: bool) -> anyhow::Result<Exit> {
                 bytes(link.sent_bytes),
             ]
         };
-        print!("{}", layout(&header, &status.links.iter().map(row).collect::<Vec<_>>()));
-        if !status.clients.is_empty() {
-            print!("\n{}", clients::table(&status.clients));
-        }
+        let tables = [
+            (!status.links.is_empty()).then(|| layout(&header, &status.links.iter().map(row).collect::<Vec<_>>())),
+            (!status.clients.is_empty()).then(|| clients::table(&status.clients)),
+            (!status.sessions.is_empty()).then(|| sessions::table(&status.sessions)),
+        ];
+        print!("{}", tables.into_iter().flatten().collect::<Vec<_>>().join("\n"));
         for fault in &status.faults {
             println!("{fault}");
         }
     }
     let (lab, all) = (&status.lab, status.links.len());
-    eprintln!("lab {lab} (process {}): {} of {all} links up", status.pid, all - down);
-    Ok(if down == 0 && status.faults.is_empty() { Exit::Fine } else { Exit::Degraded })
+    let lost = status.sessions.iter().filter(|session| !session.up || session.cut).count();
+    let sessions = match status.sessions.len() {
+        0 => String::new(),
+        count => format!(", {} of {count} BGP sessions", count - lost),
+    };
+    eprintln!("lab {lab} (process {}): {} of {all} links{sessions} up", status.pid, all - down);
+    Ok(if down + lost == 0 && status.faults.is_empty() { Exit::Fine } else { Exit::Degraded })
 }
 
 fn bytes(count: u64) -> String {
@@ -156,6 +164,7 @@ fn target(words: &[String]) -> Target {
     match words.first().map(String::as_str) {
         Some("node") => Target::Node(word(1)),
         Some("region") => Target::Region(word(1)),
+        Some("neighbour") => Target::Neighbour(word(1)),
         _ => Target::Between(word(0), word(1)),
     }
 }

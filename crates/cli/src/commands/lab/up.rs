@@ -9,17 +9,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use ipnet::IpNet;
 use serde_json::json;
+use wayleave_core::names::Name;
 use wayleave_core::network::Network;
 use wayleave_core::plan::LinkStates;
+use wayleave_core::render::Router;
 use wayleave_lab::control::server::{Signals, serve, watch_while};
 use wayleave_lab::scenario::NatChoice;
-use wayleave_lab::session::{Agents, ClientReport, Lab, LabOptions, PairReport};
+use wayleave_lab::session::{Agents, ClientReport, Lab, LabOptions, PairReport, Routers};
 use wayleave_lab::wire::NatMapping;
 
 use super::clients::{self, Watch};
 use super::{is_lost, pair_table, parse_name};
-use crate::args::{LabUpArgs, NatKind};
+use crate::args::{LabUpArgs, NatKind, RouterKind};
 use crate::exit::Exit;
 use crate::files;
 use crate::report::count;
@@ -29,6 +32,9 @@ const LATENESS_TRUSTED: Duration = Duration::from_millis(5);
 
 /// How long agents may take until they find everybody: some initiations are repeated after five seconds.
 const AGENTS_MAX: Duration = Duration::from_secs(40);
+
+/// How long BGP sessions may take: the first try comes after seconds, and the next half a minute later.
+const SESSIONS_MAX: Duration = Duration::from_secs(60);
 
 /// Progress on stderr: one line that changes on a terminal, whole lines elsewhere.
 struct Progress {
@@ -70,11 +76,8 @@ pub fn run(args: &LabUpArgs) -> anyhow::Result<Exit> {
     let mut progress = Progress { start: Instant::now(), is_terminal, is_open: false };
     let mut lab = Lab::up(&network, &planned.ledger, &options, &mut |text| progress.step(text))?;
     progress.done(&format!("{} built", count(lab.places().len(), "host")));
-    if !network.neighbours.is_empty() {
-        progress.done(&format!(
-            "{} left out: nobody plays foreign routers here",
-            count(network.neighbours.len(), "neighbour")
-        ));
+    if let Some(words) = foreign(args, &network, options.routers.is_some()) {
+        progress.done(&words);
     }
     if let Some(words) = runners(args, &lab) {
         progress.done(&words);
@@ -89,7 +92,7 @@ pub fn run(args: &LabUpArgs) -> anyhow::Result<Exit> {
     let clients = lab.clients();
     let lost = print(args, &lab, &pairs, &clients)?;
     if !args.once && !signals.is_raised() {
-        print_hints(args.name.as_deref(), !clients.is_empty());
+        print_hints(args.name.as_deref(), !clients.is_empty(), lab.neighbours().first().map(|host| host.name.as_str()));
         let _watch = lab.client_agents().map(|agents| Watch::start(agents, &clients, progress.start));
         serve(&mut lab, options.name.as_str(), &signals).context("serving the lab's control socket")?;
         eprintln!("\nending the lab");
@@ -99,7 +102,9 @@ pub fn run(args: &LabUpArgs) -> anyhow::Result<Exit> {
 
 fn options(args: &LabUpArgs, network: &Network) -> anyhow::Result<LabOptions> {
     let roams = network.clients.iter().any(|client| client.roams);
-    if args.record.is_some() && !args.agents && !roams {
+    let routers = routers(args, network)?;
+    let runs_agents = args.agents || roams || routers.is_some();
+    if args.record.is_some() && !runs_agents {
         return Err(files::usage("--record is for agents: say --agents, too".to_owned()));
     }
     if !(0.0..=100.0).contains(&args.loss) || !(0.0..=10_000.0).contains(&args.jitter_ms) {
@@ -119,7 +124,9 @@ fn options(args: &LabUpArgs, network: &Network) -> anyhow::Result<LabOptions> {
             NatKind::EndpointIndependent | NatKind::None => NatMapping::EndpointIndependent,
         },
         nat_timeout: Duration::from_secs(args.nat_timeout_s),
-        agents: (args.agents || roams).then(|| agents(args)).transpose()?,
+        agents: runs_agents.then(|| agents(args)).transpose()?,
+        told: told(args, network)?,
+        routers,
         client_program: args.clients.as_deref().map(find_program).transpose()?,
         program: std::env::current_exe().context("finding this program")?,
     })
@@ -134,11 +141,58 @@ fn find_program(program: &Path) -> anyhow::Result<PathBuf> {
     found.canonicalize().with_context(|| format!("finding {}", program.display()))
 }
 
+/// What plays foreign routers: what is asked for, which must be there, or BIRD, if it is.
+fn routers(args: &LabUpArgs, network: &Network) -> anyhow::Result<Option<Routers>> {
+    if network.neighbours.is_empty() || args.router == Some(RouterKind::None) {
+        return Ok(None);
+    }
+    let router = if args.router == Some(RouterKind::Frr) { Router::Frr } else { Router::Bird };
+    // The nodes' own side is BIRD's in any case.
+    let found = Routers::find(Router::Bird, args.hold_time_s).and_then(|_| Routers::find(router, args.hold_time_s));
+    match (found, args.router) {
+        (Ok(routers), _) => Ok(Some(routers)),
+        (Err(_), None) => Ok(None),
+        (Err(words), Some(_)) => anyhow::bail!("neighbours can't be played: {words}"),
+    }
+}
+
+/// What is given for foreign routers to tell of.
+fn told(args: &LabUpArgs, network: &Network) -> anyhow::Result<BTreeMap<Name, Vec<IpNet>>> {
+    let mut told: BTreeMap<Name, Vec<IpNet>> = BTreeMap::new();
+    let all = || network.neighbours.iter().map(|neighbour| &neighbour.name);
+    for (name, prefixes) in &args.announce {
+        let Some(found) = all().find(|known| known.as_str() == name) else {
+            let meant = files::meant(name, all().map(Name::as_str));
+            return Err(files::usage(format!(
+                "there is no neighbour {name} in {}; {meant}see [neighbours]",
+                network.name
+            )));
+        };
+        told.entry(found.clone()).or_default().extend(prefixes);
+    }
+    Ok(told)
+}
+
+/// What becomes of foreign routers, if there are any.
+fn foreign(args: &LabUpArgs, network: &Network, are_played: bool) -> Option<String> {
+    let all = count(network.neighbours.len(), "neighbour");
+    match (network.neighbours.len(), are_played) {
+        (0, _) => None,
+        (_, true) if args.router == Some(RouterKind::Frr) => {
+            Some(format!("{all} played by FRR, the nodes run the agent and BIRD"))
+        }
+        (_, true) => Some(format!("{all} played by BIRD, the nodes run the agent and BIRD")),
+        (_, false) if args.router == Some(RouterKind::None) => Some(format!("{all} left out")),
+        (_, false) => Some(format!("{all} left out, since bird is not installed: apt install bird2")),
+    }
+}
+
 /// What runs the members, where that is not what was asked for by name.
 fn runners(args: &LabUpArgs, lab: &Lab) -> Option<String> {
     let clients =
         args.clients.as_ref().map_or("the embedded engine".to_owned(), |program| program.display().to_string());
-    (lab.has_agents() && !args.agents).then(|| format!("clients roam: the nodes run the agent, the clients {clients}"))
+    let roams = lab.plan.network.clients.iter().any(|client| client.roams);
+    (roams && !args.agents).then(|| format!("clients roam: the nodes run the agent, the clients {clients}"))
 }
 
 fn agents(args: &LabUpArgs) -> anyhow::Result<Agents> {
@@ -187,7 +241,23 @@ fn wake(lab: &Lab, progress: &mut Progress) -> anyhow::Result<()> {
     if lab.has_agents() {
         wait_for_agents(lab, progress);
     }
+    if !lab.neighbours().is_empty() {
+        wait_for_sessions(lab, progress);
+    }
     Ok(())
+}
+
+/// Until all foreign routers have told what they tell, or for so long.
+fn wait_for_sessions(lab: &Lab, progress: &mut Progress) {
+    let begin = Instant::now();
+    loop {
+        let (ready, all) = lab.sessions_ready();
+        if ready == all || begin.elapsed() > SESSIONS_MAX {
+            return progress.done(&format!("{ready} of {} with neighbours up", count(all, "BGP session")));
+        }
+        progress.step(&format!("BGP sessions {ready}/{all}"));
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// Until all agents are content, or for so long: whatever is wrong then is shown by the measurement.
@@ -247,11 +317,14 @@ fn print(args: &LabUpArgs, lab: &Lab, pairs: &[PairReport], clients: &[ClientRep
     Ok(lost + leaks)
 }
 
-fn print_hints(name: Option<&str>, roams: bool) {
+fn print_hints(name: Option<&str>, roams: bool, neighbour: Option<&str>) {
     let name = name.map_or(String::new(), |name| format!(" (this lab is --name {name})"));
     eprintln!("\nThe lab stays up until Ctrl-C. From another terminal{name}:");
     eprintln!("  wayleave lab status                 wayleave lab ping A [B]");
     eprintln!("  wayleave lab exec A wg show         wayleave lab fail A B | node A | region R");
+    if let Some(neighbour) = neighbour {
+        eprintln!("  wayleave lab fail neighbour {neighbour}");
+    }
     if roams {
         eprintln!("  wayleave lab move CLIENT REGION     each move of a client is told here");
     }

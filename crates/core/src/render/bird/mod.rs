@@ -117,9 +117,14 @@ fn overlay(plan: &NodePlan, bgp: &BgpPlan, is_v4: bool, out: &mut String) {
     out.push_str("}\n\n");
 }
 
+/// Room for what the kernel tells of BIRD's own changes, while BIRD makes more of them: with the usual 200 KB some hundred routes
+/// at once are too many, and BIRD warns of news that were dropped and reads the whole table again.
+const NEWS_BYTES: u32 = 8 << 20;
+
 fn kernel(bgp: &BgpPlan, is_v4: bool, out: &mut String) {
     let family = digit(is_v4);
     line(out, format_args!("protocol kernel kernel{family} {{\n\tkernel table {};\n\tscan time 20;", bgp.table));
+    line(out, format_args!("\tnetlink rx buffer {NEWS_BYTES};"));
     line(out, format_args!("\tipv{family} {{\n\t\timport none;\n\t\texport filter {{"));
     line(out, format_args!("\t\t\tif source != RTS_BGP then reject;"));
     if let Some(source) = bgp.sources.iter().find(|source| source.is_ipv4() == is_v4) {

@@ -5,11 +5,13 @@
 mod ingress;
 mod lan;
 mod neighbour;
+mod stand_in;
 mod zones;
 
 pub use ingress::ingress;
 pub use lan::{lan_routes, option_121};
 pub use neighbour::neighbour;
+pub use stand_in::{Router, StandIn, origins};
 pub use zones::names;
 
 use super::file::{Opening, RenderedFile, joined, line};

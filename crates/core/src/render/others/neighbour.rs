@@ -22,10 +22,20 @@ struct Other<'a> {
     port: u16,
     /// Their addresses with the length of ours, and ours.
     pairs: Vec<(IpAddr, u8, IpAddr)>,
+    /// Seconds of silence after which a session has ended.
+    hold_s: u16,
 }
+
+/// Seconds of silence after which a session has ended: a minute between keepalives, as routers have it.
+pub const HOLD_S: u16 = 180;
 
 /// The half of one neighbour: wg-quick, BIRD 2, FRR, EdgeOS and VyOS.
 pub fn neighbour(plan: &Plan, neighbour: &Neighbour) -> Vec<RenderedFile> {
+    neighbour_held(plan, neighbour, HOLD_S)
+}
+
+/// The same, with another hold time.
+pub(super) fn neighbour_held(plan: &Plan, neighbour: &Neighbour, hold_s: u16) -> Vec<RenderedFile> {
     let Some(bgp) = &plan.network.bgp else { return Vec::new() };
     let node = plan.network.node(neighbour.node);
     let public = node.endpoints.iter().find(|endpoint| endpoint.underlay.is_none());
@@ -41,6 +51,7 @@ pub fn neighbour(plan: &Plan, neighbour: &Neighbour) -> Vec<RenderedFile> {
         endpoint: public.map(|endpoint| at(&endpoint.host, neighbour.port)),
         port: neighbour.endpoint.as_ref().map_or(neighbour.port, |endpoint| endpoint.port),
         pairs: neighbour.addresses.iter().filter_map(pair).collect(),
+        hold_s,
     };
     let whose = format!("for neighbour {} of {} of network {}", neighbour.name, node.name, plan.network.name);
     let file = |name: String, body: String| RenderedFile::about(&whose, plan.generation, name, Opening::Header, &body);
@@ -122,7 +133,9 @@ impl Other<'_> {
             if is_link_local(ours) {
                 line(&mut out, format_args!("\tinterface \"wgDEVICE\";"));
             }
-            line(&mut out, format_args!("\tdirect;\n\thold time 180;\n\tgraceful restart yes;"));
+            line(&mut out, format_args!("\tdirect;\n\thold time {};\n\tgraceful restart yes;", self.hold_s));
+            line(&mut out, format_args!("\t# Tried again soon: by itself BIRD waits for up to five minutes."));
+            line(&mut out, format_args!("\tconnect retry time 30;\n\terror wait time 10, 120;"));
             for (is_v4, _) in [true, false].into_iter().zip(families).filter(|(_, told)| *told) {
                 line(&mut out, format_args!("\tipv{} {{", if is_v4 { 4 } else { 6 }));
                 if is_v4 && ours.is_ipv6() {
@@ -156,7 +169,10 @@ impl Other<'_> {
         }
         line(&mut out, format_args!(" no bgp default ipv4-unicast"));
         for (_, ours, families) in self.sessions() {
-            line(&mut out, format_args!(" neighbor {ours} remote-as {ours_as}\n neighbor {ours} timers 60 180"));
+            let (keepalive_s, hold_s) = (self.hold_s / 3, self.hold_s);
+            line(&mut out, format_args!(" neighbor {ours} remote-as {ours_as}"));
+            line(&mut out, format_args!(" neighbor {ours} timers {keepalive_s} {hold_s}"));
+            line(&mut out, format_args!(" neighbor {ours} timers connect 30"));
             if is_link_local(ours) {
                 line(&mut out, format_args!(" neighbor {ours} interface wgDEVICE"));
             }
@@ -243,7 +259,12 @@ impl Other<'_> {
             let one = format!("{bgp} neighbor {ours}");
             line(
                 out,
-                format_args!("{one} remote-as {}\n{one} timers keepalive 60\n{one} timers holdtime 180", self.asn),
+                format_args!(
+                    "{one} remote-as {}\n{one} timers keepalive {}\n{one} timers holdtime {}",
+                    self.asn,
+                    self.hold_s / 3,
+                    self.hold_s
+                ),
             );
             if is_link_local(ours) && !is_edgeos {
                 line(out, format_args!("{one} interface source-interface wgDEVICE"));
