@@ -48,7 +48,7 @@ pub fn symptoms(plan: &NodePlan) -> Result<Symptoms, HostError> {
         is_name_taken: device.is_some() && !has_device,
         has_device,
         is_port_taken: !has_device && plan.port.is_some_and(is_taken),
-        routes: routes(&netlink.routes()?, &names),
+        routes: routes(&netlink.routes_in(TABLE_MAIN)?, &names),
         dropping: dropping(),
         ways,
         unresolved,
@@ -86,7 +86,7 @@ fn is_taken(port: u16) -> bool {
 }
 
 fn routes(all: &[RouteSeen], names: &BTreeMap<u32, String>) -> Vec<(ipnet::IpNet, String)> {
-    let plain = all.iter().filter(|route| route.table == TABLE_MAIN && route.destination.prefix_len() > 0);
+    let plain = all.iter().filter(|route| route.destination.prefix_len() > 0);
     let local = |route: &&RouteSeen| match route.destination.addr() {
         IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 == 0xfe80 || v6.is_multicast(),
         IpAddr::V4(v4) => v4.is_multicast(),

@@ -97,33 +97,53 @@ impl Netlink {
         Ok(links)
     }
 
-    /// All routes of all tables.
-    pub fn routes(&mut self) -> Result<Vec<RouteSeen>, NetlinkError> {
-        self.routes_by(None)
+    /// All routes of a table.
+    pub fn routes_in(&mut self, table: u32) -> Result<Vec<RouteSeen>, NetlinkError> {
+        let of_table = |route: &RouteMessage| route_seen(route).is_some_and(|seen| seen.table == table);
+        self.routes_by(0, vec![RouteAttribute::Table(table)], of_table)
     }
 
     /// All routes that `protocol` has set, in all tables.
     pub fn routes_of(&mut self, protocol: u8) -> Result<Vec<RouteSeen>, NetlinkError> {
-        self.routes_by(Some(protocol))
+        self.routes_by(protocol, Vec::new(), |route| u8::from(route.header.protocol) == protocol)
     }
 
-    fn routes_by(&mut self, protocol: Option<u8>) -> Result<Vec<RouteSeen>, NetlinkError> {
+    /// The kernel looks for these itself: where a routing daemon has filled a table, all of them are a million. Kernels before 4.20
+    /// list all, whatever is asked for.
+    fn routes_by(
+        &mut self,
+        protocol: u8,
+        attributes: Vec<RouteAttribute>,
+        is_it: impl Fn(&RouteMessage) -> bool,
+    ) -> Result<Vec<RouteSeen>, NetlinkError> {
+        let _ = self.connection.socket.set_netlink_get_strict_chk(true);
         let mut routes = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut message = RouteMessage::default();
-            message.header.address_family = family;
-            message.header.protocol = RouteProtocol::from(protocol.unwrap_or(0));
-            let attempt = Attempt::new("list the routes");
-            self.dump(&attempt, RouteNetlinkMessage::GetRoute(message), |message| {
-                // Kernels before 4.20 list all, whatever was asked for.
-                if let RouteNetlinkMessage::NewRoute(route) = message
-                    && protocol.is_none_or(|protocol| u8::from(route.header.protocol) == protocol)
-                {
-                    routes.extend(route_seen(&route));
+        let mut work = || {
+            for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+                let mut message = RouteMessage::default();
+                message.header.address_family = family;
+                message.header.protocol = RouteProtocol::from(protocol);
+                message.attributes.clone_from(&attributes);
+                let dumped =
+                    self.dump(&Attempt::new("list the routes"), RouteNetlinkMessage::GetRoute(message), |route| {
+                        if let RouteNetlinkMessage::NewRoute(route) = route
+                            && is_it(&route)
+                        {
+                            routes.extend(route_seen(&route));
+                        }
+                    });
+                match dumped {
+                    // A family of which there is no such table.
+                    Err(error) if error.errno() == Some(libc::ENOENT) => {}
+                    other => other?,
                 }
-            })?;
-        }
-        Ok(routes)
+            }
+            Ok(())
+        };
+        let done = work();
+        // Requests for other things are not as strictly made.
+        let _ = self.connection.socket.set_netlink_get_strict_chk(false);
+        done.map(|()| routes)
     }
 
     /// All rules that `protocol` has set.

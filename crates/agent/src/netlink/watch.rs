@@ -1,9 +1,11 @@
 //! Being told that links, addresses, routes or rules have changed.
 //!
 //! What exactly has changed is not read: whoever is told looks at the host anew. Routes of other programs are left out, since a
-//! router's table changes all the time; so are those that the agent itself has changed, which knows of them.
+//! router's table changes all the time, and a routing daemon may fill one with a million; the kernel does that itself, so that they
+//! neither wake anybody nor take the room of other news. So are those left out that the agent itself has changed, which knows of them.
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -16,6 +18,8 @@ const GROUPS: [u32; 7] = [1, 5, 9, 7, 11, 8, 19];
 const ROUTE_MESSAGES: [u16; 2] = [24, 25];
 /// Bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
+/// Where it has the kind of the message.
+const KIND: usize = 4;
 /// Where it has the address of the socket that asked for the change (`nlmsg_pid`).
 const PORT: std::ops::Range<usize> = 12..16;
 /// Where `struct rtmsg` behind it has the protocol.
@@ -39,6 +43,8 @@ impl Watch {
         let open = || -> io::Result<Socket> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, 0))?;
+            // A kernel that can't leaves that to us.
+            let _ = leave_out_routes(&socket, protocol);
             for group in GROUPS {
                 match socket.add_membership(group) {
                     // A kernel without IPv6 has no groups of its own for it.
@@ -69,6 +75,40 @@ impl Watch {
             }
         }
     }
+}
+
+/// Has the kernel drop news of routes that others than `protocol` have set (socket(7), `SO_ATTACH_FILTER`). Each is a datagram of its own.
+fn leave_out_routes(socket: &Socket, protocol: u8) -> io::Result<()> {
+    // Classic BPF: load a number of two bytes, or of one; go on, or so many steps further; end with so many bytes of the datagram.
+    const LOAD_2: u16 = 0x28;
+    const LOAD_1: u16 = 0x30;
+    const JUMP_IF: u16 = 0x15;
+    const END: u16 = 0x06;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // Numbers are loaded as the network has them, and netlink has them as the machine does.
+    let kind = |kind: u16| u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
+    let mut steps = [
+        step(LOAD_2, 0, 0, KIND as u32),
+        step(JUMP_IF, 1, 0, kind(ROUTE_MESSAGES[0])),
+        step(JUMP_IF, 0, 2, kind(ROUTE_MESSAGES[1])),
+        step(LOAD_1, 0, 0, PROTOCOL as u32),
+        step(JUMP_IF, 0, 1, u32::from(protocol)),
+        step(END, 0, 0, u32::MAX),
+        step(END, 0, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    let length = size_of_val(&program) as libc::socklen_t;
+    // SAFETY: the program and its steps live through the call, which copies them, and are as long as said.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            std::ptr::from_ref(&program).cast(),
+            length,
+        )
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Whether any message in a datagram is more than other programs' routes and what `own` has done to ours.
