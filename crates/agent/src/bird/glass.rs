@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::Connection;
-use super::reply::Reply;
+use super::reply::Reply as BirdReply;
 use crate::limits::{GLASS_ANSWER_BYTES_MAX, GLASS_CONNECTIONS_MAX, GLASS_REQUEST_BYTES_MAX};
+use crate::system::http::{Reply, Request};
 
 /// How long a request may take to come, BIRD to answer, and a traceroute to end.
 const REQUEST_MAX: Duration = Duration::from_secs(5);
@@ -31,46 +32,31 @@ pub enum Question {
     Trace(IpAddr),
 }
 
-/// What is answered instead, with the status of HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal(pub u16, pub &'static str);
-
-/// Reads the first line of a request: `GET /bird?q=show+protocols HTTP/1.1`.
+/// Reads what a request asks for: `/bird?q=show+protocols`.
 ///
 /// # Errors
 /// Says what is not answered, and why.
-pub fn question(line: &str) -> Result<Question, Refusal> {
-    let mut words = line.split(' ');
-    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Err(Refusal(400, "not a request"));
-    };
-    if !version.starts_with("HTTP/1.") {
-        return Err(Refusal(400, "not a request"));
-    }
-    if method != "GET" {
-        return Err(Refusal(405, "only GET is answered"));
-    }
+pub fn question(target: &str) -> Result<Question, Reply> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let asked = query.split('&').find_map(|pair| pair.strip_prefix("q=")).map(decoded);
     let asked = match asked {
         Some(Some(text)) => text,
-        Some(None) => return Err(Refusal(400, "the query is not encoded as it must be")),
+        Some(None) => return Err(Reply::new(400, "the query is not encoded as it must be\n")),
         None => String::new(),
     };
     match path.trim_end_matches('/') {
-        "/bird" | "/bird4" | "/bird6" => allowed(&asked).map(Question::Bird).ok_or(Refusal(403, REFUSED)),
+        "/bird" | "/bird4" | "/bird6" => allowed(&asked).map(Question::Bird).ok_or_else(|| Reply::new(403, REFUSED)),
         "/traceroute" | "/traceroute4" | "/traceroute6" => asked
             .trim()
             .parse()
             .map(Question::Trace)
-            .map_err(|_| Refusal(403, "an address, and nothing else, is traced")),
-        _ => Err(Refusal(404, "there is /bird?q=... and /traceroute?q=...")),
+            .map_err(|_| Reply::new(403, "an address, and nothing else, is traced\n")),
+        _ => Err(Reply::new(404, "there is /bird?q=... and /traceroute?q=...\n")),
     }
 }
 
 const REFUSED: &str = "only these are answered: show status, show protocols [all [NAME]], show route for ADDRESS [all], \
-                       show route for ADDRESS|PREFIX [table TABLE] [all] [primary], show route PREFIX ..., show route count";
+                       show route for ADDRESS|PREFIX [table TABLE] [all] [primary], show route PREFIX ..., show route count\n";
 
 /// The command, if it is one of those that are answered. What is passed on is made anew of words that are known, of addresses that were
 /// read as such, and of names without anything odd in them; nothing may dump whole tables.
@@ -161,45 +147,52 @@ pub fn serve(listener: &TcpListener, socket: PathBuf) {
         };
         if Arc::strong_count(&busy) > GLASS_CONNECTIONS_MAX {
             let _ = stream.set_nonblocking(true);
-            let _ = respond(&stream, 503, "too many ask at once; try again");
+            let _ = respond(&stream, &Reply::new(503, "too many ask at once; try again\n"), true);
             continue;
         }
         let (socket, guard) = (socket.clone(), busy.clone());
         let talk = move || {
-            let (status, text) = converse(&stream, &socket);
-            let _ = respond(&stream, status, &text);
+            let (reply, has_body) = converse(&stream, &socket);
+            let _ = respond(&stream, &reply, has_body);
             drop(guard);
         };
         let _ = std::thread::Builder::new().name("looking glass".into()).spawn(talk);
     }
 }
 
-fn converse(stream: &TcpStream, socket: &Path) -> (u16, String) {
-    let line = match first_line(stream) {
-        Ok(line) => line,
-        Err(_) => return (400, "not a request, or not in time".into()),
+/// The answer to a request, and whether its text is sent.
+fn converse(stream: &TcpStream, socket: &Path) -> (Reply, bool) {
+    let Ok(head) = head(stream) else {
+        return (Reply::new(400, "not a request, or not in time\n"), true);
     };
-    match question(&line) {
-        Err(Refusal(status, words)) => (status, words.to_owned()),
-        Ok(Question::Trace(address)) => trace(address),
-        Ok(Question::Bird(command)) => {
-            let ask = |mut bird: Connection| {
-                bird.restrict()?;
-                bird.ask_any(&command)
-            };
-            match Connection::open(socket, ANSWER_MAX).and_then(ask) {
-                Ok(reply) => (200, plain(&reply)),
-                // Where its socket is, is nobody's business.
-                Err(_) => (502, "BIRD does not answer".into()),
-            }
-        }
+    let request = match Request::read(&head) {
+        Ok(request) => request,
+        Err(reply) => return (reply, true),
+    };
+    let reply = question(request.target).map_or_else(|refusal| refusal, |question| answer(question, socket));
+    (reply, request.has_body)
+}
+
+fn answer(question: Question, socket: &Path) -> Reply {
+    let command = match question {
+        Question::Trace(address) => return trace(address),
+        Question::Bird(command) => command,
+    };
+    let ask = |mut bird: Connection| {
+        bird.restrict()?;
+        bird.ask_any(&command)
+    };
+    match Connection::open(socket, ANSWER_MAX).and_then(ask) {
+        Ok(answer) => Reply::new(200, plain(&answer)),
+        // Where its socket is, is nobody's business.
+        Err(_) => Reply::new(502, "BIRD does not answer\n"),
     }
 }
 
-/// The request's first line; what follows it up to an empty line is read too, so that the other end is not cut off while it sends.
-fn first_line(mut stream: &TcpStream) -> io::Result<String> {
+/// A request's head as a whole, so that the other end is not cut off while it sends.
+fn head(mut stream: &TcpStream) -> io::Result<Vec<u8>> {
     let (deadline, mut head, mut piece) = (Instant::now() + REQUEST_MAX, Vec::new(), [0; 1_024]);
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") && !head.windows(2).any(|end| end == b"\n\n") {
+    while !Request::has_ended(&head) {
         let left = deadline.saturating_duration_since(Instant::now());
         stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         let got = stream.read(&mut piece)?;
@@ -208,14 +201,13 @@ fn first_line(mut stream: &TcpStream) -> io::Result<String> {
             return Err(io::ErrorKind::InvalidData.into());
         }
     }
-    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    Ok(String::from_utf8_lossy(line).trim_end_matches('\r').to_owned())
+    Ok(head)
 }
 
 /// An answer as `birdc` prints it.
-fn plain(reply: &Reply) -> String {
+fn plain(answer: &BirdReply) -> String {
     let mut text = String::new();
-    for line in reply.lines.iter().filter(|line| !(line.code == 0 && line.text.is_empty())) {
+    for line in answer.lines.iter().filter(|line| !(line.code == 0 && line.text.is_empty())) {
         if text.len() + line.text.len() > GLASS_ANSWER_BYTES_MAX {
             text.push_str("... and more, which is not shown\n");
             break;
@@ -226,38 +218,22 @@ fn plain(reply: &Reply) -> String {
     text
 }
 
-fn trace(address: IpAddr) -> (u16, String) {
+fn trace(address: IpAddr) -> Reply {
     let mut command = Command::new("timeout");
     command.args([TRACE_MAX, "traceroute", "-q", "1", "-w", "1", "-m", "30"]).arg(address.to_string());
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
     match output {
         Ok(output) if output.status.success() || !output.stdout.is_empty() => {
             let text = &output.stdout[..output.stdout.len().min(GLASS_ANSWER_BYTES_MAX)];
-            (200, String::from_utf8_lossy(text).into_owned())
+            Reply::new(200, String::from_utf8_lossy(text))
         }
-        _ => (501, "there is no traceroute here".into()),
+        _ => Reply::new(501, "there is no traceroute here\n"),
     }
 }
 
-fn respond(mut stream: &TcpStream, status: u16, text: &str) -> io::Result<()> {
-    let reason = match status {
-        200 => "OK",
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        _ => "Service Unavailable",
-    };
-    let end = if text.ends_with('\n') { "" } else { "\n" };
-    let length = text.len() + end.len();
+fn respond(mut stream: &TcpStream, reply: &Reply, has_body: bool) -> io::Result<()> {
     stream.set_write_timeout(Some(REQUEST_MAX))?;
-    let answer = format!(
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
-         X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n{text}{end}"
-    );
-    stream.write_all(answer.as_bytes())
+    stream.write_all(&reply.bytes(has_body))
 }
 
 #[cfg(test)]
@@ -266,10 +242,14 @@ mod tests {
 
     use super::*;
 
+    fn asked(line: &str) -> Result<Question, Reply> {
+        Request::read(line.as_bytes()).and_then(|request| question(request.target))
+    }
+
     #[test]
     fn what_front_ends_ask_is_passed_on_in_words_of_our_own() {
         let check = |line: &str, expected: &str| {
-            assert_eq!(question(&format!("GET {line} HTTP/1.1")), Ok(Question::Bird(expected.into())), "{line}");
+            assert_eq!(asked(&format!("GET {line} HTTP/1.1")), Ok(Question::Bird(expected.into())), "{line}");
         };
         check("/bird?q=show+protocols", "show protocols");
         check("/bird?q=show%20protocols%20all%20n_a_v4", "show protocols all n_a_v4");
@@ -278,15 +258,15 @@ mod tests {
         check("/bird?q=show++route+10.0.0.0%2F8+table+master4", "show route 10.0.0.0/8 table master4");
         check("/bird?x=1&q=show+status", "show status");
         check("/bird?q=show+route+count", "show route count");
-        let traced = question("GET /traceroute?q=172.20.0.53 HTTP/1.1");
+        let traced = asked("GET /traceroute?q=172.20.0.53 HTTP/1.1");
         assert_eq!(traced, Ok(Question::Trace([172, 20, 0, 53].into())));
     }
 
     #[test]
     fn everything_else_is_refused() {
         let check = |line: &str, status: u16| {
-            let got = question(line);
-            assert!(matches!(got, Err(Refusal(of, _)) if of == status), "{line}: {got:?}");
+            let got = asked(line);
+            assert!(matches!(got, Err(Reply { status: of, .. }) if of == status), "{line}: {got:?}");
         };
         for query in [
             "",
@@ -314,8 +294,8 @@ mod tests {
             "SHOW+STATUS",
             "show+protocols+-x",
         ] {
-            let got = question(&format!("GET /bird?q={query} HTTP/1.1"));
-            assert!(matches!(got, Err(Refusal(400 | 403, _))), "{query}: {got:?}");
+            let got = asked(&format!("GET /bird?q={query} HTTP/1.1"));
+            assert!(matches!(got, Err(Reply { status: 400 | 403, .. })), "{query}: {got:?}");
         }
         check("GET /bird?q=show+%zz HTTP/1.1", 400);
         check("GET /bird?q=show+status%2 HTTP/1.1", 400);
@@ -341,7 +321,7 @@ mod tests {
 
         #[test]
         fn no_line_makes_it_panic(line in "\\PC{0,200}") {
-            let _ = question(&line);
+            let _ = asked(&line);
         }
     }
 }

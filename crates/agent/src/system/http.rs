@@ -29,6 +29,60 @@ pub struct Reply {
     pub text: String,
 }
 
+/// A request, as far as anybody here looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// What is asked for, with the query behind it.
+    pub target: &'a str,
+    /// Whether the answer's text is wanted: GET, not HEAD.
+    pub has_body: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the first line of a request's head.
+    ///
+    /// # Errors
+    /// What is answered to something else.
+    pub fn read(head: &'a [u8]) -> Result<Request<'a>, Reply> {
+        let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = std::str::from_utf8(line).unwrap_or_default().trim_end_matches('\r');
+        let words: Vec<&str> = line.split(' ').collect();
+        match words.as_slice() {
+            [method @ ("GET" | "HEAD"), target, version] if version.starts_with("HTTP/1.") => {
+                Ok(Request { target, has_body: *method == "GET" })
+            }
+            [_, _, version] if version.starts_with("HTTP/1.") => Err(Reply::new(405, "only GET and HEAD\n")),
+            _ => Err(Reply::new(400, "this is no HTTP request\n")),
+        }
+    }
+
+    /// Whether a request's head is there as a whole.
+    pub fn has_ended(said: &[u8]) -> bool {
+        said.windows(4).any(|window| window == b"\r\n\r\n") || said.windows(2).any(|window| window == b"\n\n")
+    }
+}
+
+impl Reply {
+    /// An answer in words.
+    pub fn new(status: u16, text: impl Into<String>) -> Reply {
+        Reply { status, text: text.into() }
+    }
+
+    /// As it is sent.
+    pub fn bytes(&self, has_body: bool) -> Vec<u8> {
+        let Reply { status, text } = self;
+        let allow = if *status == 405 { "Allow: GET, HEAD\r\n" } else { "" };
+        let head = format!(
+            "HTTP/1.1 {status} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n{allow}\
+             X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+            reason(*status),
+            text.len()
+        );
+        let body = if has_body { text.as_str() } else { "" };
+        [head.as_bytes(), body.as_bytes()].concat()
+    }
+}
+
 /// What answers to a path.
 pub type Answer = Box<dyn Fn(&str) -> Reply + Send>;
 
@@ -176,12 +230,14 @@ impl Connection {
                 Err(_) => return Progress::Over,
             }
             if self.said.len() > HTTP_REQUEST_BYTES_MAX {
-                self.reply(&Reply { status: 431, text: "the request is too long\n".into() }, true);
+                self.reply(&Reply::new(431, "the request is too long\n"), true);
                 return Progress::Over;
             }
-            if has_ended(&self.said) {
-                let (reply, has_body) = respond(&self.said, answer);
-                self.reply(&reply, has_body);
+            if Request::has_ended(&self.said) {
+                match Request::read(&self.said).map(|request| (answer(path(request.target)), request.has_body)) {
+                    Ok((reply, has_body)) => self.reply(&reply, has_body),
+                    Err(reply) => self.reply(&reply, true),
+                }
                 return Progress::Over;
             }
         }
@@ -189,49 +245,25 @@ impl Connection {
 
     /// There is room for so little in any socket; who does not take it is not waited for.
     fn reply(&mut self, reply: &Reply, has_body: bool) {
-        let Reply { status, text } = reply;
-        let allow = if *status == 405 { "Allow: GET, HEAD\r\n" } else { "" };
-        let head = format!(
-            "HTTP/1.1 {status} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n{allow}\
-             Cache-Control: no-store\r\nConnection: close\r\n\r\n",
-            reason(*status),
-            text.len()
-        );
-        let body = if has_body { text.as_str() } else { "" };
-        let _ = self.stream.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice());
+        let _ = self.stream.write_all(&reply.bytes(has_body));
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 }
 
-/// Whether a request's head is there as a whole.
-fn has_ended(said: &[u8]) -> bool {
-    said.windows(4).any(|window| window == b"\r\n\r\n") || said.windows(2).any(|window| window == b"\n\n")
-}
-
-/// The answer to a request, and whether its text is sent.
-fn respond(said: &[u8], answer: &Answer) -> (Reply, bool) {
-    let line = said.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = std::str::from_utf8(line).unwrap_or_default().trim_end_matches('\r');
-    let words: Vec<&str> = line.split(' ').collect();
-    match words.as_slice() {
-        [method @ ("GET" | "HEAD"), target, version] if version.starts_with("HTTP/1.") => {
-            let path = target.split('?').next().unwrap_or_default();
-            (answer(path), *method == "GET")
-        }
-        [_, _, version] if version.starts_with("HTTP/1.") => {
-            (Reply { status: 405, text: "only GET and HEAD\n".into() }, true)
-        }
-        _ => (Reply { status: 400, text: "this is no HTTP request\n".into() }, true),
-    }
+fn path(target: &str) -> &str {
+    target.split('?').next().unwrap_or_default()
 }
 
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         400 => "Bad Request",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
         _ => "Service Unavailable",
     }
 }
