@@ -23,6 +23,8 @@ mod examples;
 mod failover;
 #[path = "lab/faults.rs"]
 mod faults;
+#[path = "lab/full_table.rs"]
+mod full_table;
 #[path = "lab/leftovers.rs"]
 mod leftovers;
 #[path = "lab/neighbours.rs"]

@@ -393,6 +393,7 @@ impl Agent {
     /// Looks names up, and goes on to other endpoints of peers that don't answer.
     fn dial(&mut self, now: Instant) {
         self.dial_at = now + DIAL_INTERVAL;
+        self.look_at_origins();
         self.count();
         self.tell_old_handshakes();
         self.race();

@@ -3,7 +3,7 @@
 //! [`Halves`] says when that is, and what neighbours' devices the host is to have meanwhile. A [`Service`] of [`crate::bird`] keeps it in threads of its own; the control loop hands it texts and hears reports, and never waits
 //! for it but at the very end. Without BGP in the plan there is no service at all.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use wayleave_core::host::Backend;
@@ -52,7 +52,7 @@ impl Agent {
     /// Begins to bring BIRD, and the devices of neighbours, to what the plan says, if that has changed.
     pub(super) fn follow_bird(&mut self) {
         // What links do is no business of BGP's: routes lead to addresses, and the device knows the way.
-        let text = text(&self.intended);
+        let text = text(&self.intended).map(|text| self.with_origins(text));
         // A predecessor may have left one that nobody wants any more.
         let is_left = self.bird.service.is_none() && text.is_none() && self.bird_paths().configuration.exists();
         let next = self.bird.halves.handle_wanted(self.intended.bgp.as_ref(), text != self.bird.told);
@@ -68,6 +68,27 @@ impl Agent {
         }
         self.bird.told = text;
         self.tell_bird(next);
+    }
+
+    /// Looks whether files of route origins have changed.
+    pub(super) fn look_at_origins(&mut self) {
+        if origins(&self.intended, Path::new("")).is_empty() {
+            return;
+        }
+        // Only where they have: to say the same again means that something was mended.
+        if text(&self.intended).map(|text| self.with_origins(text)) != self.bird.told {
+            self.follow_bird();
+        }
+    }
+
+    fn with_origins(&self, text: String) -> String {
+        let paths = self.bird_paths();
+        // Where BIRD itself looks for them.
+        let folder = paths.configuration.parent().unwrap_or(Path::new(""));
+        match origins(&self.intended, folder) {
+            seen if seen.is_empty() => text,
+            seen => format!("{text}# Route origins as of{seen}.\n"),
+        }
     }
 
     fn tell_bird(&mut self, next: Next) {
@@ -208,6 +229,18 @@ impl Agent {
             ends_with_us: self.reconciler.backend() == Backend::Engine,
         }
     }
+}
+
+/// Which files of route origins there are, by what changes with their contents: BIRD reads them when it is told its configuration, and
+/// this makes it another one. A file that is replaced is another file.
+fn origins(part: &NodePlan, folder: &Path) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let files = part.bgp.iter().flat_map(|bgp| &bgp.roa.files).flatten();
+    let seen = |file: &String| match std::fs::metadata(folder.join(file)) {
+        Ok(seen) => format!(" {}-{}-{}.{}", seen.ino(), seen.len(), seen.mtime(), seen.mtime_nsec()),
+        Err(_) => " none".to_owned(),
+    };
+    files.map(seen).collect()
 }
 
 /// What BIRD is told; without the plan's generation, which alone is no reason to tell it anything.

@@ -267,3 +267,54 @@ echo "== gone"; kill $agent; wait $agent; state > after; diff before after && ec
     assert_eq!(part(&ran, "up"), ["fe80::1869/64", "2", "1", "2"], "{ran}");
     assert_eq!(part(&ran, "gone"), ["same"], "{ran}");
 }
+
+/// Who may originate what, as validators write it.
+const AUTHORISED: &str = r#"{"metadata": {"buildtime": "2026-01-01T00:00:00Z"}, "roas": [
+{"prefix": "172.20.1.0/24", "maxLength": 24, "asn": "AS4242420119"},
+{"prefix": "172.20.2.0/24", "maxLength": 24, "asn": "AS4242420120"},
+{"prefix": "172.20.8.0/23", "maxLength": 23, "asn": "AS4242420119"}]}"#;
+
+#[test]
+fn route_origins_of_an_rtr_server_are_followed_while_the_session_stays_up() {
+    let script = r#"
+host vps peer
+wire vps 198.51.100.1/24 peer 198.51.100.2/24
+for n in vps peer; do "$W" key generate -o $n.key > $n.pub; done
+sed "s|@VPS@|$(cat vps.pub)|; s|@PEER@|$(cat peer.pub)|; s|^roa_v4.*|rtr = [\"198.51.100.1:8282\"]|; s|^roa_v6.*||" template.toml > network.toml
+"$W" check --strict network.toml; "$W" render network.toml -o out --key-path $PWD/vps.key >/dev/null; "$W" render network.toml --neighbour peer -o half >/dev/null
+sed "s|YOUR-PRIVATE-KEY|$(cat peer.key)|" half/peer-wg-quick.conf > wgp.conf; chmod 600 wgp.conf; sed 's/wgDEVICE/wgp/' half/peer-bird.conf > half.conf
+cat > peer.bird <<T
+router id 172.20.0.1;
+protocol device {}
+protocol static { ipv4; route 172.20.1.0/24 unreachable; route 172.20.2.0/24 unreachable; route 172.20.3.0/24 unreachable; route 172.20.8.0/24 unreachable; }
+include "half.conf";
+T
+on vps sh -c 'cd out/vps && sed -i "s|/etc/wireguard/%i.firewall|wg0.firewall|" wg0.conf && wg-quick up ./wg0.conf && wg-quick up ./wgn-peer.conf'
+on peer wg-quick up ./wgp.conf
+on vps stayrtr -bind 198.51.100.1:8282 -cache $PWD/roas.json -checktime=false -refresh 1 -metrics.addr 127.0.0.1:9847 > stayrtr.log 2>&1 & server=$!
+until_true "on vps nc -z 198.51.100.1 8282"
+start_bird vps out/vps/bird.conf; start_bird peer
+learned() { ip -n vps route show table 50980 | awk '{ print $1 }' | tr '\n' ' '; }
+until_true "ask vps 'show protocols origins_server1' | grep Established"; until_true "ask vps 'show protocols n_peer' | grep Established"
+until_true "[ -n \"\$(learned)\" ]"; sleep 1; echo "== first"; learned; echo; ask vps 'show route table origins4 count' | grep 'of'
+since=$(ask vps 'show protocols n_peer' | awk '/n_peer/ { print $5 }')
+sed 's/AS4242420120/AS4242420119/' roas.json > new; mv new roas.json
+until_true "learned | grep 172.20.2.0"; echo "== added"; learned; echo
+sed '/172.20.1.0/d' roas.json > new; mv new roas.json
+until_true "! learned | grep 172.20.1.0"; echo "== withdrawn"; learned; echo
+# The server goes: what it has said stays.
+kill $server; until_true "! ask vps 'show protocols origins_server1' | grep Established"; sleep 1; echo "== away"; learned; echo
+[ "$since" = "$(ask vps 'show protocols n_peer' | awk '/n_peer/ { print $5 }')" ] && echo "same session"
+"#;
+    let name = "route_origins_of_an_rtr_server_are_followed_while_the_session_stays_up";
+    if !can_run(name, true, &["stayrtr"]) {
+        return;
+    }
+    let Some(ran) = scenario(name, &[("template.toml", STRICT), ("roas.json", AUTHORISED)], script) else { return };
+    let ran = ran.expect(0);
+    let line = |name: &str| part(&ran, name)[0].trim().to_owned();
+    assert_eq!(line("first"), "172.20.1.0/24", "another AS's, nobody's and a longer one are refused: {ran}");
+    assert_eq!(line("added"), "172.20.1.0/24 172.20.2.0/24", "{ran}");
+    assert_eq!(line("withdrawn"), "172.20.2.0/24", "{ran}");
+    assert_eq!(part(&ran, "away"), ["172.20.2.0/24 ", "same session"], "{ran}");
+}

@@ -101,6 +101,18 @@ fn play(test: &str, router: &str, programs: &[&str]) {
     let peer = session(&lab, "peer");
     assert_eq!((&peer["state"], &peer["accepted_routes"]), (&Value::from("Established"), &Value::from(2)), "{peer}");
     assert_eq!(session(&lab, "liar")["accepted_routes"], 0);
+    // What is authorised changes while all runs.
+    let origins = "run/lab/foreign/origins4.conf";
+    let authorised = desk.read(origins);
+    assert!(authorised.contains("as 4242420119;"), "{authorised}");
+    desk.write(origins, authorised.replace("as 4242420119;", "as 4242420999;"));
+    until("peer's IPv4 route is refused", || session(&lab, "peer")["accepted_routes"] == 1);
+    assert_eq!(session(&lab, "peer")["up"], true, "the session stays up");
+    desk.write(origins, "nonsense");
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(session(&lab, "home")["up"], true, "what makes no sense changes nothing");
+    desk.write(origins, authorised);
+    until("and taken again", || session(&lab, "peer")["accepted_routes"] == 2);
     // Behind it is another host, and the router between them is a real one.
     let traced = lab.lab("exec vps ping -c 1 -W 2 -6 -t 1 fd00::1");
     assert!(traced.out.contains("Time exceeded"), "{traced}");

@@ -1,0 +1,167 @@
+//! A table of the internet's size from one neighbour: 950,000 routes. The agent neither breaks nor slows; over a limit they end the
+//! session and nothing else.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::desk::{Desk, can_run};
+use crate::running::Running;
+
+const ROUTES: u64 = 950_000;
+/// How long BIRD may take until all are in the kernel, on a busy machine.
+const FILL_MAX: Duration = Duration::from_secs(200);
+/// Longest that an agent may let a question wait meanwhile. It answers within milliseconds; a busy machine is given time.
+const ANSWER_MAX: Duration = Duration::from_millis(900);
+
+fn network(max_prefixes: u64) -> String {
+    format!(
+        r#"[network]
+name = "full"
+prefixes = ["10.9.0.0/24"]
+[bgp]
+asn = 64512
+own = ["10.9.0.0/24"]
+[nodes.a]
+endpoint = "a.example.net"
+[nodes.b]
+endpoint = "b.example.net"
+[neighbours.feed]
+node = "a"
+asn = 64513
+port = 24513
+public_key = "P1FrJ1IpHCFX3Tk/4aFxbrCbD4VDefwHaieVWDWoXx0="
+own_addresses = ["10.132.0.1/30"]
+addresses = ["10.132.0.2"]
+accept = ["0.0.0.0/0"]
+max_prefixes = {max_prefixes}
+"#
+    )
+}
+
+/// From 20.0.0.0/24 on, in BIRD's words.
+fn table() -> String {
+    let mut text = String::from("protocol static full4 { ipv4;\n");
+    for number in 0..ROUTES {
+        let (a, b, c) = (20 + number / 65_536, number / 256 % 256, number % 256);
+        text.push_str(&format!("route {a}.{b}.{c}.0/24 blackhole;\n"));
+    }
+    text + "}\n"
+}
+
+/// Seconds of processor time that a process has used.
+fn processor_s(pid: u64) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
+    // Of a hundredth of a second each; user and system, the twelfth and thirteenth behind the name.
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+fn resident_mib(pid: u64) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1_024
+}
+
+struct Table<'a> {
+    desk: &'a Desk,
+    lab: Running<'a>,
+    agent: u64,
+}
+
+impl<'a> Table<'a> {
+    fn start(desk: &'a Desk) -> Table<'a> {
+        desk.write("full.conf", table());
+        let lab = Running::start(desk, "full", "network.toml --announce feed=");
+        let status = lab.lab(&format!("exec a {} status --json", crate::desk::WAYLEAVE));
+        let snapshot: Value = serde_json::from_str(&status.out).unwrap();
+        Table { desk, lab, agent: snapshot["pid"].as_u64().unwrap() }
+    }
+
+    /// Lets the neighbour tell of everything.
+    fn pour(&self) {
+        let place = "run/lab/full/members/feed/router.conf";
+        let more = format!("include \"{}\";\n", self.desk.path("full.conf").display());
+        self.desk.write(place, self.desk.read(place) + &more);
+        let control = self.desk.path("run/lab/full/members/feed/router.ctl").display().to_string();
+        self.lab.lab(&format!("exec feed birdc -s {control} configure")).expect(0);
+    }
+
+    /// Asks the agent for its snapshot; how long that took.
+    fn ask(&self) -> Duration {
+        let socket = self.desk.path("run/lab/full/members/a/networks/full/control.sock");
+        let begin = Instant::now();
+        wayleave_agent::control::client::ask(&socket, wayleave_agent::control::Request::Status).unwrap();
+        begin.elapsed()
+    }
+
+    /// Routes of BIRD's in the kernel of node a.
+    fn learned(&self) -> u64 {
+        let ran = self.lab.lab("exec a ip -4 route show table all proto bird");
+        ran.out.lines().count() as u64
+    }
+}
+
+#[test]
+fn an_internet_sized_table_neither_breaks_nor_slows_the_agent() {
+    if !can_run("an_internet_sized_table", true, &["bird", "birdc", "ip", "nft"]) {
+        return;
+    }
+    let desk = Desk::with("network.toml", &network(1_200_000));
+    let table = Table::start(&desk);
+    let (before_mib, before_s, begin) = (resident_mib(table.agent), processor_s(table.agent), Instant::now());
+    table.pour();
+    let (mut waits, mut looked) = (Vec::new(), Instant::now());
+    loop {
+        waits.push(table.ask());
+        std::thread::sleep(Duration::from_millis(50));
+        if looked.elapsed() > Duration::from_secs(5) {
+            if table.learned() >= ROUTES {
+                break;
+            }
+            assert!(begin.elapsed() < FILL_MAX, "only {} routes are there", table.learned());
+            looked = Instant::now();
+        }
+    }
+    let (took, used_s) = (begin.elapsed().as_secs_f64(), processor_s(table.agent) - before_s);
+    waits.sort_unstable();
+    let (median, longest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
+    let mib = resident_mib(table.agent);
+    println!(
+        "{ROUTES} routes after {took:.0} s: the agent used {used_s:.2} s, {before_mib} MiB before and {mib} now, \
+         answered within {median:?} (median), {longest:?} (longest of {})",
+        waits.len()
+    );
+    assert!(longest < ANSWER_MAX, "the agent's loop stood still for {longest:?}");
+    assert!(mib < before_mib + 20, "{before_mib} MiB before, {mib} now");
+    table.lab.lab("ping a b --count 2").expect(0);
+    let news = table.lab.lab("exec a cat /proc/net/netlink").out;
+    println!(
+        "{}",
+        news.lines().filter(|line| line.split_whitespace().nth(8) != Some("0")).collect::<Vec<_>>().join("\n")
+    );
+}
+
+#[test]
+fn one_route_more_than_the_limit_ends_the_session_and_nothing_else() {
+    if !can_run("one_route_more_than_the_limit", true, &["bird", "birdc", "ip", "nft"]) {
+        return;
+    }
+    let desk = Desk::with("network.toml", &network(10_000));
+    let table = Table::start(&desk);
+    table.pour();
+    let begin = Instant::now();
+    let reason = loop {
+        let status: Value = serde_json::from_str(&table.lab.lab("status --json").out).unwrap();
+        let session = status["status"]["sessions"][0].clone();
+        if session["up"] == false && session["reason"].as_str().unwrap().contains("more than") {
+            break session;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "{status:#}");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    println!("{reason}");
+    assert!(table.learned() <= 10_000);
+    table.lab.lab("ping a b --count 2").expect(0);
+}
