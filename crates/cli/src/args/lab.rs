@@ -1,4 +1,6 @@
-//! The command line of `wayleave lab`.
+//! The command line of `wayleave lab`: a whole network on this machine, what is done to it, and whom that means.
+//!
+//! Shapes and bounds only, as in the rest of the command line; doc comments are what people read.
 
 use std::path::PathBuf;
 

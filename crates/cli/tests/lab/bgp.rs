@@ -291,7 +291,7 @@ include "half.conf";
 T
 on vps sh -c 'cd out/vps && sed -i "s|/etc/wireguard/%i.firewall|wg0.firewall|" wg0.conf && wg-quick up ./wg0.conf && wg-quick up ./wgn-peer.conf'
 on peer wg-quick up ./wgp.conf
-on vps stayrtr -bind 198.51.100.1:8282 -cache $PWD/roas.json -checktime=false -refresh 1 -metrics.addr 127.0.0.1:9847 > stayrtr.log 2>&1 & server=$!
+ip netns exec vps stayrtr -bind 198.51.100.1:8282 -cache $PWD/roas.json -checktime=false -refresh 1 -metrics.addr 127.0.0.1:9847 > stayrtr.log 2>&1 & server=$!
 until_true "on vps nc -z 198.51.100.1 8282"
 start_bird vps out/vps/bird.conf; start_bird peer
 learned() { ip -n vps route show table 50980 | awk '{ print $1 }' | tr '\n' ' '; }

@@ -11,8 +11,9 @@ use crate::running::Running;
 const ROUTES: u64 = 950_000;
 /// How long BIRD may take until all are in the kernel, on a busy machine.
 const FILL_MAX: Duration = Duration::from_secs(200);
-/// Longest that an agent may let a question wait meanwhile. It answers within milliseconds; a busy machine is given time.
-const ANSWER_MAX: Duration = Duration::from_millis(900);
+/// Share of the time that the agent may use meanwhile. How long an answer takes is the machine's doing as well; one that looks at all
+/// routes whenever it looks at anything uses nearly all the time.
+const SHARE_MAX: f64 = 0.1;
 
 fn network(max_prefixes: u64) -> String {
     format!(
@@ -133,7 +134,8 @@ fn an_internet_sized_table_neither_breaks_nor_slows_the_agent() {
          answered within {median:?} (median), {longest:?} (longest of {})",
         waits.len()
     );
-    assert!(longest < ANSWER_MAX, "the agent's loop stood still for {longest:?}");
+    assert!(used_s < took * SHARE_MAX, "the agent used {used_s:.1} s of {took:.0}");
+    assert!(median < Duration::from_millis(300), "half of its answers took longer than {median:?}");
     assert!(mib < before_mib + 20, "{before_mib} MiB before, {mib} now");
     table.lab.lab("ping a b --count 2").expect(0);
     let news = table.lab.lab("exec a cat /proc/net/netlink").out;
