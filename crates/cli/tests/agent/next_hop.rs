@@ -246,10 +246,10 @@ nsenter --net=/run/netns/f2 python3 -c 'import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("172.20.0.1", 7001)); [s.sendto(b"hello", ("172.22.0.20", 7001)) for _ in range(3)]'
 wait $other
 echo "== neighbour"; awk '/^\[neighbours.f1\]/ { off = 1; next } /^\[/ { off = 0 } !off' network.toml > new; mv new network.toml
-until_true "! ip -n n01 link show wgn-f1"; until_true "! allowed $last | grep 172.21"; allowed $last | grep -c 172.2; on $last "$W" bgp | tail -n 1
-on $last ping -c 1 -W 2 172.20.0.1 | grep -o '1 received'; ls run-n01/networks/many; ip -n n01 route show table all | grep -c wgn-f1 || true
+until_true "! ip -n n01 link show wgn-f1"; until_true "! allowed $last | grep 172.21"; until_true "[ \$(allowed $last | grep -c 172.2) = 20 ]"
+allowed $last | grep -c 172.2; on $last "$W" bgp | tail -n 1; until_true "on $last ping -c 1 -W 1 172.20.0.1"; echo "1 received"; ls run-n01/networks/many; ip -n n01 route show table all | grep -c wgn-f1 || true
 echo "== node"; awk '/^\[(neighbours.f2|nodes.n02)\]/ { off = 1; next } /^\[/ { off = 0 } !off' network.toml > new; mv new network.toml
-until_true "! allowed $last | grep 172.20"; allowed $last | grep -c 172.22; ip -n $last route show table 50980 2> out | wc -l; on $last "$W" bgp | grep -c go || true
+until_true "! allowed $last | grep 172.20"; until_true "[ \$(allowed $last | grep -c 172.22) = 18 ]"; allowed $last | grep -c 172.22; ip -n $last route show table 50980 2> out | wc -l; on $last "$W" bgp | grep -c go || true
 "#;
     let programs = ["bird", "birdc", "awk", "python3", "wg"];
     let name = "among_twenty_nodes_traffic_moves";
