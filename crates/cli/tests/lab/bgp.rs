@@ -280,7 +280,7 @@ fn route_origins_of_an_rtr_server_are_followed_while_the_session_stays_up() {
 host vps peer
 wire vps 198.51.100.1/24 peer 198.51.100.2/24
 for n in vps peer; do "$W" key generate -o $n.key > $n.pub; done
-sed "s|@VPS@|$(cat vps.pub)|; s|@PEER@|$(cat peer.pub)|; s|^roa_v4.*|rtr = [\"198.51.100.1:8282\"]|; s|^roa_v6.*||" template.toml > network.toml
+sed "s|@VPS@|$(cat vps.pub)|; s|@PEER@|$(cat peer.pub)|; s|^roa_v4.*|rtr = [\"127.0.0.1:8282\"]|; s|^roa_v6.*||" template.toml > network.toml
 "$W" check --strict network.toml; "$W" render network.toml -o out --key-path $PWD/vps.key >/dev/null; "$W" render network.toml --neighbour peer -o half >/dev/null
 sed "s|YOUR-PRIVATE-KEY|$(cat peer.key)|" half/peer-wg-quick.conf > wgp.conf; chmod 600 wgp.conf; sed 's/wgDEVICE/wgp/' half/peer-bird.conf > half.conf
 cat > peer.bird <<T
@@ -291,8 +291,8 @@ include "half.conf";
 T
 on vps sh -c 'cd out/vps && sed -i "s|/etc/wireguard/%i.firewall|wg0.firewall|" wg0.conf && wg-quick up ./wg0.conf && wg-quick up ./wgn-peer.conf'
 on peer wg-quick up ./wgp.conf
-ip netns exec vps stayrtr -bind 198.51.100.1:8282 -cache $PWD/roas.json -checktime=false -refresh 1 -metrics.addr 127.0.0.1:9847 > stayrtr.log 2>&1 & server=$!
-until_true "on vps nc -z 198.51.100.1 8282"
+ip netns exec vps stayrtr -bind 127.0.0.1:8282 -cache $PWD/roas.json -checktime=false -refresh 1 -metrics.addr 127.0.0.1:9847 > stayrtr.log 2>&1 & server=$!
+until_true "on vps nc -z 127.0.0.1 8282"
 start_bird vps out/vps/bird.conf; start_bird peer
 learned() { ip -n vps route show table 50980 | awk '{ print $1 }' | tr '\n' ' '; }
 until_true "ask vps 'show protocols origins_server1' | grep Established"; until_true "ask vps 'show protocols n_peer' | grep Established"

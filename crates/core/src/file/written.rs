@@ -10,7 +10,8 @@ use super::decode::{Map, OneOrMore};
 use super::record::{REQUIRED, record};
 use super::scalars::{
     Asn, Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, InterfaceAddress, Megabits, Milliseconds, Mtu,
-    OutsideText, PathPrefix, PolicyText, Port, Routes, Seconds, Selector, SourcePath, Survives, TableNumber, Within,
+    OutsideText, PathPrefix, PolicyText, Port, Routes, Seconds, Selector, ServerText, SourcePath, Survives,
+    TableNumber, Within,
 };
 use super::tree::Spanned;
 use crate::keys::PublicKey;
@@ -302,8 +303,9 @@ record! {
         roa_v4: SourcePath = "none";
         /// The same of IPv6.
         roa_v6: SourcePath = "none";
-        /// Servers that tell route origin authorisations by RTR (RFC 8210), for both families; the port is 8282.
-        rtr: List<EndpointText> = "none";
+        /// Servers that tell route origin authorisations by RTR (RFC 8210), for both families; the port is 8282. One on the same host
+        /// will do: `127.0.0.1`.
+        rtr: List<ServerText> = "none";
         /// The kernel's routing table for what is learned.
         table: TableNumber = "one of its own, from 50180 to 50999, by the device's name";
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::decode::{Decode, Decoder, shown};
 use super::super::tree::Value;
-use super::{Domain, EndpointText};
+use super::{Domain, EndpointText, ServerText};
 use crate::check::{Finding, Reading};
 use crate::network::Host;
 
@@ -19,7 +19,7 @@ const DNS_NAME_BYTES_MAX: usize = 253;
 impl Decode for EndpointText {
     fn decode(value: &Value, decoder: &mut Decoder<'_>) -> Option<Self> {
         let text = decoder.text(value, "an endpoint")?;
-        parse(text)
+        parse(text, host_of)
             .map_err(|why| {
                 let finding = Finding::new(Reading::BadEndpoint { text: shown(text), why }, value.span);
                 decoder.push(finding.with_fix("Write host:port or [IPv6 address]:port."));
@@ -36,13 +36,34 @@ impl Decode for EndpointText {
     }
 }
 
+impl Decode for ServerText {
+    fn decode(value: &Value, decoder: &mut Decoder<'_>) -> Option<Self> {
+        let text = decoder.text(value, "a server")?;
+        parse(text, server_of)
+            .map(ServerText)
+            .map_err(|why| {
+                let finding = Finding::new(Reading::BadEndpoint { text: shown(text), why }, value.span);
+                decoder.push(finding.with_fix("Write host:port or [IPv6 address]:port."));
+            })
+            .ok()
+    }
+
+    fn schema() -> serde_json::Value {
+        EndpointText::schema()
+    }
+
+    fn words() -> String {
+        "server".into()
+    }
+}
+
 impl EndpointText {
     /// Reads `host:port`, `[v6]:port`, or either without the port.
     ///
     /// # Errors
     /// Says what is wrong with the text.
     pub fn parse(text: &str) -> Result<EndpointText, String> {
-        parse(text)
+        parse(text, host_of)
     }
 }
 
@@ -67,7 +88,7 @@ impl Decode for Domain {
     }
 }
 
-fn parse(text: &str) -> Result<EndpointText, String> {
+fn parse(text: &str, host_of: fn(IpAddr) -> Result<Host, String>) -> Result<EndpointText, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(EndpointText { host: host_of(address)?, port: None });
     }
@@ -102,10 +123,18 @@ fn port(digits: &str) -> Result<u16, String> {
     }
 }
 
-/// An address that can be dialled.
+/// An address that others can dial.
 fn host_of(address: IpAddr) -> Result<Host, String> {
+    if address.is_loopback() {
+        return Err("nobody else can dial this address".into());
+    }
+    server_of(address)
+}
+
+/// An address that a host can dial, be it its own.
+fn server_of(address: IpAddr) -> Result<Host, String> {
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-    if address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast {
+    if address.is_unspecified() || address.is_multicast() || broadcast {
         return Err("nobody else can dial this address".into());
     }
     Ok(Host::Ip(address))

@@ -33,6 +33,10 @@ pub struct EndpointText {
     pub port: Option<u16>,
 }
 
+/// A server that only the hosts themselves ask, as written: their own addresses will do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerText(pub EndpointText);
+
 /// What picks nodes in a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Selector {

@@ -121,7 +121,7 @@ fn roa(table: &BgpTable) -> Roa {
     let servers = table.rtr.iter().flat_map(|list| &list.value);
     Roa {
         files: [file(&table.roa_v4), file(&table.roa_v6)],
-        servers: servers.map(|server| made(None, &server.value, RTR_PORT_DEFAULT)).collect(),
+        servers: servers.map(|server| made(None, &server.value.0, RTR_PORT_DEFAULT)).collect(),
     }
 }
 
