@@ -165,7 +165,8 @@ mod tests {
         let list: Vec<serde_json::Value> = neighbours.iter().map(|(name, port)| neighbour(name, *port)).collect();
         serde_json::from_value(serde_json::json!({
             "asn": 64512, "router_id": "10.0.0.1", "table": 50000, "mark": 50000, "service_addresses": [], "sources": [],
-            "own": [], "roa": {"files": [null, null], "servers": []}, "is_reflector": false, "nodes": [],
+            "own": [], "roa": {"files": [null, null], "servers": []}, "is_reflector": false, "nodes": [], "speakers": [],
+            "planned": [], "announced": [], "claims": null,
             "neighbours": list, "is_guarded": true,
         }))
         .unwrap()
