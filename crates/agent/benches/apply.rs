@@ -19,7 +19,7 @@ use wayleave_core::host::{Backend, Change, HostState, Resolved, wanted};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
 use wayleave_core::network::resolve::resolve;
-use wayleave_core::plan::{Ledger, LinkStates, NodePlan, plan};
+use wayleave_core::plan::{KeyKind, Ledger, LinkStates, NodePlan, plan};
 
 const RUNS: usize = 5;
 
@@ -78,7 +78,7 @@ fn run(part: &NodePlan, backend: Backend, folder: &Path, removes: bool) -> [f64;
     let fewer = wanted(&fewer, backend, &Resolved::default());
     let choice = if backend == Backend::Kernel { Choice::Kernel } else { Choice::EngineAt(folder.into()) };
     let mut reconciler = Reconciler::open(&part.network, choice).expect("the namespace is ours");
-    reconciler.set_key(part.device.clone(), key());
+    reconciler.set_key(KeyKind::Member, part.device.clone(), key());
     let (mut inside, mut counters) = (0.0, 0.0);
     let mut go = |wanted: &HostState, changes: std::ops::Range<usize>| {
         let begin = Instant::now();

@@ -84,7 +84,7 @@ impl Moving {
         let state = wanted(&part, Backend::Engine, &Resolved::default());
         let mut reconciler = Reconciler::open(&part.network, Choice::EngineAt(folder.into())).expect("it is ours");
         for need in part.keys() {
-            reconciler.set_key(need.device.clone(), key(if need.device == &part.device { 7 } else { 255 }));
+            reconciler.set_key(need.kind, need.device.clone(), key(if need.device == &part.device { 7 } else { 255 }));
         }
         let proposal = reconciler.propose(&state, None).expect("the namespace is ours");
         reconciler.carry_out(&state, &proposal, |_| {}).expect("the changes are sound");

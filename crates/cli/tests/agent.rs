@@ -14,6 +14,8 @@ mod desk;
 mod kernel;
 #[path = "agent/live.rs"]
 mod live;
+#[path = "agent/neighbours.rs"]
+mod neighbours;
 #[path = "agent/next_hop.rs"]
 mod next_hop;
 #[path = "agent/ready.rs"]

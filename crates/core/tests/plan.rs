@@ -195,6 +195,16 @@ fn a_plan_comes_back_from_its_file_and_differences_are_told() {
 }
 
 #[test]
+fn two_nodes_that_speak_bgp_have_router_ids_of_their_own() {
+    let node =
+        |name: &str, id: &str| format!("[nodes.{name}]\nendpoint = \"192.0.2.1\"\nbgp = true\nrouter_id = \"{id}\"\n");
+    let with = |second: &str| found(&format!("[bgp]\nasn = 64512\n{}{}", node("a", "10.0.0.1"), node("b", second)));
+    let twice = "WL205 node a and node b have the same router id, 10.0.0.1".to_owned();
+    assert!(with("10.0.0.1").contains(&twice), "{:?}", with("10.0.0.1"));
+    assert!(!with("10.0.0.2").iter().any(|line| line.starts_with("WL205")));
+}
+
+#[test]
 fn differences_name_neighbours_that_come_go_and_change() {
     let with = |neighbours: &[(&str, u16)]| {
         let one = |(name, port): &(&str, u16)| {

@@ -6,6 +6,8 @@
 
 pub mod glass;
 mod keep;
+pub mod lines;
+pub mod metrics;
 pub mod protocols;
 pub mod reply;
 pub mod routes;
@@ -13,6 +15,6 @@ mod session;
 mod socket;
 pub mod status;
 
-pub use keep::{End, Halves, Mode, Next, Paths, Report, Seen, Service, Standing, Step, Supervisor, Trouble};
+pub use keep::{End, Halves, Manner, Mode, Next, Paths, Report, Seen, Service, Standing, Step, Supervisor, Trouble};
 pub use session::{Tunnel, sessions};
 pub use socket::{Connection, SocketError};

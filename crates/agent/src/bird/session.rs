@@ -13,7 +13,7 @@ const SESSION_S: u64 = 180;
 const HOLD_LEFT_MIN: f64 = 0.5;
 
 /// What is known of the other side from elsewhere than BIRD.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tunnel {
     /// What people call it.
     pub name: String,
@@ -23,6 +23,8 @@ pub struct Tunnel {
     pub is_there: Option<bool>,
     /// Seconds since the last handshake.
     pub handshake_age_s: Option<u64>,
+    /// Round trip of the line in milliseconds.
+    pub rtt_ms: Option<f64>,
 }
 
 /// All BGP sessions among protocols, worst first; `tunnel` knows of some what is below them.
@@ -50,7 +52,8 @@ fn snapshot(protocol: &Protocol, bgp: &Bgp, now: Option<Moment>, tunnel: Option<
         address: bgp.neighbour.clone(),
         asn: bgp.neighbour_asn,
         device: tunnel.as_ref().map(|tunnel| tunnel.device.clone()),
-        handshake_age_s: tunnel.and_then(|tunnel| tunnel.handshake_age_s),
+        handshake_age_s: tunnel.as_ref().and_then(|tunnel| tunnel.handshake_age_s),
+        rtt_ms: tunnel.and_then(|tunnel| tunnel.rtt_ms),
         state: bgp.state.clone(),
         since_s: now.and_then(|now| now.since(Moment::parse(&protocol.since)?)),
         received_routes: sum(|channel| Some(channel.imported?.saturating_add(channel.filtered?))).filter(|_| is_up),
@@ -119,6 +122,7 @@ fn explained(bgp: &Bgp, error: &str) -> Option<String> {
     let meanings = [
         ("Bad peer AS", format!("it has another AS number than {}", bgp.neighbour_asn)),
         ("Hold timer expired", "it was silent for the whole hold time".into()),
+        ("BFD session down", "BFD hears nothing from it, and had heard it before".into()),
         ("Connection refused", "it answers, and nothing listens at its TCP port 179".into()),
         ("Connection reset", "it breaks connections off: does it know us, by address and AS number?".into()),
         ("Connection closed", "it breaks connections off: does it know us, by address and AS number?".into()),
@@ -197,7 +201,13 @@ mod tests {
     #[test]
     fn what_is_wrong_below_bgp_is_said_before_what_bgp_says() {
         let tunnel = |is_there, handshake_age_s| {
-            Some(Tunnel { name: "a".into(), device: "wgn-a".into(), is_there: Some(is_there), handshake_age_s })
+            Some(Tunnel {
+                name: "a".into(),
+                device: "wgn-a".into(),
+                is_there: Some(is_there),
+                handshake_age_s,
+                rtt_ms: None,
+            })
         };
         let refused = || session("Active", "Socket: No route to host");
         check(refused(), tunnel(false, None), Health::Down, "its device wgn-a is not there");

@@ -26,6 +26,9 @@ pub struct BgpSnapshot {
     pub socket: PathBuf,
     /// What is wrong with BIRD itself, if anything.
     pub problem: Option<String>,
+    /// Whether others are asked not to come by this node, since it is about to go.
+    #[serde(default)]
+    pub is_leaving: bool,
     /// All sessions, worst first.
     pub sessions: Vec<SessionSnapshot>,
     /// Where routes go that lead to other nodes; none where no agent looks at them.
@@ -70,6 +73,9 @@ pub struct SessionSnapshot {
     pub device: Option<String>,
     /// Seconds since the last WireGuard handshake with it, where it has a device of its own.
     pub handshake_age_s: Option<u64>,
+    /// Round trip of the line in milliseconds, the middle one of the latest.
+    #[serde(default)]
+    pub rtt_ms: Option<f64>,
     /// The state, in BGP's words.
     pub state: String,
     /// For how many seconds.

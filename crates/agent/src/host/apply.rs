@@ -8,10 +8,22 @@ use std::collections::{BTreeMap, HashMap};
 use wayleave_core::host::{ALIAS_PREFIX, Change, PeerRef, ROUTE_PROTOCOL, Rule as WantedRule};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::DeviceName;
-use wayleave_engine::{ConfigureDevice, ConfigurePeer, PrivateKey as DeviceKey, PublicKey as DevicePublicKey};
+use wayleave_engine::{
+    ConfigureDevice, ConfigurePeer, PresharedKey as DevicePresharedKey, PrivateKey as DeviceKey,
+    PublicKey as DevicePublicKey,
+};
 
 use super::{Host, HostError, Refused, firewall, sysctl};
 use crate::netlink::{Route, Rule};
+
+/// The keys that devices are given.
+#[derive(Debug, Default)]
+pub struct Keys {
+    /// Private keys.
+    pub private: BTreeMap<DeviceName, PrivateKey>,
+    /// Preshared keys of devices with one peer.
+    pub preshared: BTreeMap<DeviceName, PrivateKey>,
+}
 
 impl Host {
     /// Carries changes out until all are done or one is refused; `done` is told of each.
@@ -21,7 +33,7 @@ impl Host {
     pub fn apply(
         &mut self,
         changes: &[Change],
-        keys: &BTreeMap<DeviceName, PrivateKey>,
+        keys: &Keys,
         mut done: impl FnMut(&Change),
     ) -> Result<(), Box<Refused>> {
         let mut rest = changes;
@@ -86,6 +98,7 @@ impl Host {
             | Change::SetPort { .. }
             | Change::SetFwmark { .. }
             | Change::AddPeer { .. }
+            | Change::SetPreshared { .. }
             | Change::SetEndpoint { .. }
             | Change::SetKeepalive { .. }
             | Change::ExpectPrefix { .. }
@@ -123,6 +136,7 @@ fn device_of(change: &Change) -> Option<&DeviceName> {
         | Change::SetPort { device, .. }
         | Change::SetFwmark { device, .. }
         | Change::AddPeer { device, .. }
+        | Change::SetPreshared { device, .. }
         | Change::SetEndpoint { device, .. }
         | Change::SetKeepalive { device, .. }
         | Change::ExpectPrefix { device, .. }
@@ -135,13 +149,13 @@ fn device_of(change: &Change) -> Option<&DeviceName> {
 
 /// Changes of one device's inside as one request. What a peer that is added gets at once is one part of it, since each part costs
 /// the kernel a search; all other parts keep the order of the changes.
-fn configuration(changes: &[Change], keys: &BTreeMap<DeviceName, PrivateKey>) -> Result<ConfigureDevice, HostError> {
+fn configuration(changes: &[Change], keys: &Keys) -> Result<ConfigureDevice, HostError> {
     let mut all = ConfigureDevice::default();
     let mut added = HashMap::new();
     for change in changes {
         match change {
             Change::SetKey { device, .. } => {
-                let key = keys.get(device).ok_or_else(|| HostError::NoKey { device: device.clone() })?;
+                let key = keys.private.get(device).ok_or_else(|| HostError::NoKey { device: device.clone() })?;
                 all.private_key = Some(DeviceKey::new(*key.as_bytes()));
             }
             Change::SetPort { port, .. } => all.listen_port = Some(*port),
@@ -151,6 +165,15 @@ fn configuration(changes: &[Change], keys: &BTreeMap<DeviceName, PrivateKey>) ->
                 at.endpoint = *endpoint;
                 at.persistent_keepalive_s = (*keepalive_s > 0).then_some(*keepalive_s);
                 added.insert(peer.key, all.peers.len() - 1);
+            }
+            Change::SetPreshared { device, peer, is_set } => {
+                let key = keys.preshared.get(device);
+                let key = match (is_set, key) {
+                    (false, _) => DevicePresharedKey::default(),
+                    (true, Some(key)) => DevicePresharedKey::new(*key.as_bytes()),
+                    (true, None) => return Err(HostError::NoKey { device: device.clone() }),
+                };
+                entry(&mut all, peer, &added).preshared_key = Some(key);
             }
             Change::SetEndpoint { peer, endpoint, .. } => entry(&mut all, peer, &added).endpoint = Some(*endpoint),
             Change::SetKeepalive { peer, keepalive_s, .. } => {
@@ -214,7 +237,7 @@ mod tests {
             ConfigurePeer { remove_allowed_ips: vec![first], ..part(3) },
             ConfigurePeer { remove: true, ..part(4) },
         ];
-        let all = configuration(&changes, &BTreeMap::new()).unwrap();
+        let all = configuration(&changes, &Keys::default()).unwrap();
         assert_eq!(format!("{:?}", all.peers), format!("{expected:?}"));
     }
 }

@@ -23,6 +23,7 @@ use wayleave_core::host::{Change, Obstacle};
 use wayleave_core::names::DeviceName;
 use wayleave_engine::{CommonSources, ConfigureDevice, ConfigurePeer, DeviceError, PublicKey, Tai64N};
 
+pub use apply::Keys;
 pub use backend::{Choice, Devices};
 
 use crate::netlink::{Netlink, NetlinkError};

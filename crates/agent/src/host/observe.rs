@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use wayleave_core::host::{
     ALIAS_PREFIX, Actual, Backend, DeviceState, HostState, PeerState, ROUTE_PROTOCOL, RULE_PRIORITIES, Route, Rule,
 };
-use wayleave_core::keys::PublicKey;
+use wayleave_core::keys::{PrivateKey, PublicKey};
 use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::plan::{bgp_table, claim_tables, own_table};
 use wayleave_engine::{DeviceDescription, PeerTraffic};
@@ -181,7 +181,14 @@ fn device_state(backend: Backend, network: Name, link: &LinkSeen, description: &
     let mut allowed = BTreeMap::new();
     for peer in &description.peers {
         let key = PublicKey::from_bytes(peer.public_key.0);
-        let state = PeerState { name: None, endpoint: peer.endpoint, keepalive_s: peer.persistent_keepalive_s };
+        let secret = peer.preshared_key.expose();
+        let has_one = *secret != [0; 32];
+        let state = PeerState {
+            name: None,
+            endpoint: peer.endpoint,
+            keepalive_s: peer.persistent_keepalive_s,
+            preshared: has_one.then(|| PrivateKey::preshared_from_random(*secret).mark()),
+        };
         peers.insert(key, state);
         allowed.extend(peer.allowed_ips.iter().map(|prefix| (*prefix, key)));
     }

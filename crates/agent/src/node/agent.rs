@@ -13,7 +13,7 @@ use wayleave_core::host::{Backend, Change, Dialler, HostState};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::network::{Endpoint, Host};
-use wayleave_core::plan::{Claims, KeyNeed, LinkStates, Member, NodePlan, Plan, merge, part, plan_now};
+use wayleave_core::plan::{Claims, KeyKind, KeyNeed, LinkStates, Member, NodePlan, Plan, merge, part, plan_now};
 
 use super::bird::{Bird, ClaimRoutes};
 use super::clients::{Clients, Farewell, OwnServer};
@@ -93,7 +93,7 @@ impl Agent {
         let intended = part.clone();
         let keys = keys(&mut options, &part, None).map_err(AgentError::Key)?;
         let mut reconciler = Reconciler::open(&part.network, options.choice.clone())?;
-        keys.into_iter().for_each(|(device, key)| reconciler.set_key(device, key));
+        keys.into_iter().for_each(|(kind, device, key)| reconciler.set_key(kind, device, key));
         let now = Instant::now();
         let failover = Failover::new(&reading, &options.node, options.recording.take());
         let mut peers = Peers::default();
@@ -239,6 +239,7 @@ impl Agent {
             Event::PathsMeasured(measured) => self.handle_paths(measured),
             Event::Learned { by, is_first, routes } => self.handle_learned(by, is_first, &routes),
             Event::ClaimsHeard { by, is_first, routes } => self.handle_claims(by, is_first, routes),
+            Event::LinesMeasured(measured) => self.handle_lines(&measured),
             Event::Bird(report) => self.handle_bird(*report),
             Event::Asked(Asked { request, answer }) => {
                 let response = self.answer(request);
@@ -290,8 +291,8 @@ impl Agent {
         if part.network != self.part.network {
             return Err(format!("it is of another network, {}: start another agent for it", part.network));
         }
-        for (device, key) in keys(&mut self.options, &part, Some(&self.part))? {
-            self.reconciler.set_key(device, key);
+        for (kind, device, key) in keys(&mut self.options, &part, Some(&self.part))? {
+            self.reconciler.set_key(kind, device, key);
         }
         if reading.files != self.reading.files
             && let Err(error) = sources::watch(reading.files.clone(), &self.events)
@@ -478,14 +479,15 @@ impl Agent {
     }
 }
 
-/// The private keys that a part needs and an earlier one did not.
+/// The keys that a part needs and an earlier one did not. A preshared key has no public half that would tell that it is another.
 fn keys(
     options: &mut Options,
     part: &NodePlan,
     earlier: Option<&NodePlan>,
-) -> Result<Vec<(DeviceName, PrivateKey)>, String> {
-    let is_new = |need: &KeyNeed<'_>| earlier.is_none_or(|earlier| !earlier.keys().any(|known| known == *need));
-    part.keys().filter(is_new).map(|need| Ok((need.device.clone(), (options.key)(need)?))).collect()
+) -> Result<Vec<(KeyKind, DeviceName, PrivateKey)>, String> {
+    let is_known = |need: &KeyNeed<'_>| earlier.is_some_and(|earlier| earlier.keys().any(|known| known == *need));
+    let is_new = |need: &KeyNeed<'_>| need.kind == KeyKind::Preshared || !is_known(need);
+    part.keys().filter(is_new).map(|need| Ok((need.kind, need.device.clone(), (options.key)(need)?))).collect()
 }
 
 /// The names among endpoints.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use wayleave_core::keys::PublicKey;
+use wayleave_core::names::Name;
 
 use super::clients::Came;
 use crate::bird::Report;
@@ -78,6 +79,8 @@ pub enum Event {
         /// Clients' addresses with the way to their entry node, if there is any.
         routes: Vec<(IpNet, Option<Hop>)>,
     },
+    /// Round trips to neighbours in milliseconds.
+    LinesMeasured(Vec<(Name, f64)>),
     /// How BIRD is.
     Bird(Box<Report>),
     /// Somebody asks.

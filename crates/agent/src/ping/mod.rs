@@ -20,6 +20,7 @@ use socket::EchoSocket;
 pub(crate) use socket::socket_address;
 use std::io;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -117,10 +118,22 @@ pub enum PingError {
 
 /// Asks all targets from the namespace of the calling thread and returns when all have answered or had their time.
 pub fn ping_many(targets: &[PingTarget], options: &PingOptions) -> Result<Vec<PingResult>, PingError> {
+    ping_over(None, targets, options)
+}
+
+/// The same over one interface, by its number: link-local addresses mean nothing without one.
+pub fn ping_over(
+    device: Option<NonZeroU32>,
+    targets: &[PingTarget],
+    options: &PingOptions,
+) -> Result<Vec<PingResult>, PingError> {
     if targets.len() > limits::PING_TARGETS_MAX || options.count > limits::PING_COUNT_MAX {
         return Err(PingError::TooMany { targets: targets.len(), count: options.count });
     }
     let mut run = Run::new(targets, options)?;
+    if let Some(device) = device {
+        [&run.v4, &run.v6].into_iter().flatten().try_for_each(|socket| socket.bind_to(device))?;
+    }
     run.go()?;
     Ok(run.results())
 }

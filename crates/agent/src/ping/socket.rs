@@ -8,8 +8,11 @@ use super::echo::PROBE_BYTES;
 use crate::limits;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+/// `asm-generic/socket.h`, since Linux 5.1.
+const SO_BINDTOIFINDEX: libc::c_int = 62;
 const ICMP_FILTER: libc::c_int = 1;
 const ICMPV6_FILTER: libc::c_int = 1;
 /// An IPv4 header with all options, and the probe.
@@ -78,6 +81,11 @@ impl EchoSocket {
         let _ = socket.set("set the buffer", libc::SOL_SOCKET, libc::SO_RCVBUF, &limits::PING_RECEIVE_BYTES);
         let _ = socket.set("set the buffer", libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &limits::PING_RECEIVE_BYTES);
         Ok(socket)
+    }
+
+    /// All goes out of this interface, and comes by it.
+    pub(super) fn bind_to(&self, device: NonZeroU32) -> Result<(), PingError> {
+        self.set("use one interface", libc::SOL_SOCKET, SO_BINDTOIFINDEX, &device.get())
     }
 
     /// Packets that are too large for a hop are dropped there instead of being cut into pieces, and what the kernel knows of the

@@ -6,7 +6,6 @@
 
 mod originals;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,8 +14,9 @@ use std::time::{Duration, Instant};
 use wayleave_core::host::{Actual, Change, HostState, Sysctl, diff, nothing};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::{DeviceName, Name};
+use wayleave_core::plan::KeyKind;
 
-use crate::host::{Choice, Host, HostError, Refused, sysctl};
+use crate::host::{Choice, Host, HostError, Keys, Refused, sysctl};
 use crate::system::directory::{self, DirectoryError};
 use originals::Originals;
 
@@ -50,7 +50,7 @@ pub struct Reconciler {
     place: PathBuf,
     host: Host,
     originals: Originals,
-    keys: BTreeMap<DeviceName, PrivateKey>,
+    keys: Keys,
     _lock: File,
 }
 
@@ -83,7 +83,7 @@ impl Reconciler {
         let lock = lock(&place)?.ok_or_else(|| ReconcileError::Busy(network.clone()))?;
         let originals = Originals::load(&place)?;
         let host = Host::open(choice)?.with_firewalls(&place);
-        Ok(Reconciler { network: network.clone(), place, host, originals, keys: BTreeMap::new(), _lock: lock })
+        Ok(Reconciler { network: network.clone(), place, host, originals, keys: Keys::default(), _lock: lock })
     }
 
     /// The network's directory.
@@ -101,18 +101,24 @@ impl Reconciler {
         &mut self.host
     }
 
-    /// Hands over a device's private key.
-    pub fn set_key(&mut self, device: DeviceName, key: PrivateKey) {
-        self.keys.insert(device, key);
+    /// Hands over a device's key.
+    pub fn set_key(&mut self, kind: KeyKind, device: DeviceName, key: PrivateKey) {
+        let keys = match kind {
+            KeyKind::Preshared => &mut self.keys.preshared,
+            KeyKind::Member | KeyKind::Entry | KeyKind::Neighbour => &mut self.keys.private,
+        };
+        keys.insert(device, key);
     }
 
-    /// What is wanted on a host as this one is: interfaces keep the IPv6 routers that they have from the network they are in.
+    /// What is wanted on a host as this one is: interfaces keep the IPv6 routers that they have from the network they are in, and
+    /// preshared keys are those that were handed over.
     pub fn fit(&self, mut wanted: HostState) -> HostState {
         let kept = |name: &str| self.originals.before(&Sysctl::router_advertisements(name)).is_some();
         let is_ours = |name: &str| wanted.devices.keys().any(|device| device.as_str() == name);
         let hears = |name: &String| !is_ours(name) && (kept(name) || sysctl::hears_routers(name));
         let interfaces: Vec<String> = sysctl::interfaces().filter(hears).collect();
         wanted.keep_routers(interfaces.iter().map(String::as_str));
+        wanted.set_preshared(|device| self.keys.preshared.get(device).map(PrivateKey::mark));
         wanted
     }
 

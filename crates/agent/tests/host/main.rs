@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use wayleave_agent::host::{Choice, Host};
+use wayleave_agent::host::{Choice, Host, Keys};
 use wayleave_core::file::load_with;
 use wayleave_core::host::{Actual, Backend, Change, HostState, Resolved, diff, nothing, wanted};
 use wayleave_core::keys::PrivateKey;
@@ -121,7 +121,8 @@ impl Bench {
     }
 
     fn apply(&mut self, changes: &[Change]) {
-        let keys = BTreeMap::from([(DeviceName::new("wg0").unwrap(), PrivateKey::from_random(KEY))]);
+        let private = BTreeMap::from([(DeviceName::new("wg0").unwrap(), PrivateKey::from_random(KEY))]);
+        let keys = Keys { private, ..Keys::default() };
         let mut done = 0;
         self.host.apply(changes, &keys, |_| done += 1).unwrap();
         assert_eq!(done, changes.len());

@@ -3,7 +3,7 @@
 use super::{part, scenario_with};
 
 /// Two networks of one node each, with AS numbers 64512 and 64513.
-const NETWORKS: &str = r#"
+pub(super) const NETWORKS: &str = r#"
 network() { # name node prefix own-asn other other-prefix other-asn own-address other-address port other-port endpoint
 cat > $1.toml <<T
 [network]
@@ -32,7 +32,7 @@ bird_of() { cat run-$1/networks/$2/bird.pid; }
 up() { until_true "on $1 $W bgp | grep ' 1 of 1 sessions are up'"; }
 "#;
 
-fn bgp(test: &str, script: &str) -> Option<super::Ran> {
+pub(super) fn bgp(test: &str, script: &str) -> Option<super::Ran> {
     scenario_with(test, &["bird", "sed", "cmp"], &format!("{NETWORKS}{script}"))
 }
 

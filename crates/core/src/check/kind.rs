@@ -3,6 +3,8 @@
 //! Each kind has a stable code that issues, scripts and documents can cite; a code is never reused. The severity
 //! belongs to the kind, so that the same thing is never an error here and a warning there.
 
+use std::net::Ipv4Addr;
+
 use super::rows::rows;
 use super::{Hazard, Imported, Meaning, Proven, Reading, Severity};
 
@@ -57,6 +59,16 @@ pub enum Kind {
         /// Who went without.
         owner: String,
     },
+    /// Two nodes that speak BGP have the same router id.
+    #[error("{first} and {second} have the same router id, {id}")]
+    RouterIdTwice {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+        /// What both have.
+        id: Ipv4Addr,
+    },
     /// A wanted pair has no path.
     #[error("{}", no_path(.pairs, *.count))]
     NoPath {
@@ -94,6 +106,7 @@ impl Kind {
             Kind::PoolFull { .. } => ("WL202", Error),
             Kind::NoPath { .. } => ("WL203", Error),
             Kind::HubIsolated { .. } => ("WL204", Warning),
+            Kind::RouterIdTwice { .. } => ("WL205", Error),
         }
         nested {
             Kind::Reading(reading) => reading.row(),

@@ -321,6 +321,10 @@ record! {
         asn: Asn = REQUIRED;
         /// Its WireGuard public key.
         public_key: PublicKey = REQUIRED;
+        /// The public half of a key that our node has for this neighbour alone, in `wgn-NAME.key` beside its own.
+        own_public_key: PublicKey = "the node's own key";
+        /// Whether both sides have a preshared key for this tunnel, our node in `wgn-NAME.psk`. It is never in the network file.
+        preshared: bool = "false";
         /// Where it is dialled.
         endpoint: EndpointText = "none: it dials";
         /// UDP port on which our node listens for it.
@@ -344,6 +348,9 @@ record! {
         max_prefixes: Routes = "10000";
         /// What it is told: `own`, the network's own prefixes; `all`, all that is learned as well; `nothing`.
         export: Exports = "`own`";
+        /// Whether both sides watch each other by BFD (RFC 5880), five packets in a second and a half, so that a dead line is noticed
+        /// at once. For short clean lines only: elsewhere lost packets end good sessions.
+        bfd: bool = "false";
         /// Round-trip time of the line to it in milliseconds, for DN42's communities.
         latency_ms: Milliseconds = "none: no community";
         /// Rate of the line to it in Mbit/s, of the slower way, for DN42's communities.

@@ -52,6 +52,8 @@ pub enum Change {
     SetUp { device: DeviceName },
     /// Adds a peer, so far without prefixes.
     AddPeer { device: DeviceName, peer: PeerRef, endpoint: Option<SocketAddr>, keepalive_s: u16 },
+    /// Gives a peer its preshared key, which whoever applies this has to have; or takes it away.
+    SetPreshared { device: DeviceName, peer: PeerRef, is_set: bool },
     /// Says where to dial a peer.
     SetEndpoint { device: DeviceName, peer: PeerRef, endpoint: SocketAddr },
     /// Sets the interval of keepalives.
@@ -103,21 +105,22 @@ impl Change {
             Change::AddAddress { .. } => 9,
             Change::SetUp { .. } => 10,
             Change::AddPeer { .. } => 11,
-            Change::SetEndpoint { .. } => 12,
-            Change::SetKeepalive { .. } => 13,
-            Change::ExpectPrefix { .. } => 14,
-            Change::GivePrefix { .. } => 15,
-            Change::SetRoute { .. } => 16,
-            Change::SetClaim { .. } => 17,
-            Change::AddRule { .. } => 18,
-            Change::RemoveClaim { .. } => 19,
-            Change::RemoveRule { .. } => 20,
-            Change::RemoveRoute { .. } => 21,
-            Change::TakePrefix { .. } => 22,
-            Change::RemovePeer { .. } => 23,
-            Change::RemoveAddress { .. } => 24,
-            Change::RemoveFirewall { .. } => 25,
-            Change::RemoveDevice { .. } => 26,
+            Change::SetPreshared { .. } => 12,
+            Change::SetEndpoint { .. } => 13,
+            Change::SetKeepalive { .. } => 14,
+            Change::ExpectPrefix { .. } => 15,
+            Change::GivePrefix { .. } => 16,
+            Change::SetRoute { .. } => 17,
+            Change::SetClaim { .. } => 18,
+            Change::AddRule { .. } => 19,
+            Change::RemoveClaim { .. } => 20,
+            Change::RemoveRule { .. } => 21,
+            Change::RemoveRoute { .. } => 22,
+            Change::TakePrefix { .. } => 23,
+            Change::RemovePeer { .. } => 24,
+            Change::RemoveAddress { .. } => 25,
+            Change::RemoveFirewall { .. } => 26,
+            Change::RemoveDevice { .. } => 27,
         }
     }
 
@@ -145,6 +148,10 @@ impl Change {
                 let keepalive =
                     if *keepalive_s > 0 { format!(" persistent-keepalive {keepalive_s}") } else { String::new() };
                 format!("wg set {device} peer {}{endpoint}{keepalive}", peer.key)
+            }
+            Change::SetPreshared { device, peer, is_set } => {
+                let file = if *is_set { format!("/etc/wireguard/{device}.psk") } else { "/dev/null".to_owned() };
+                format!("wg set {device} peer {} preshared-key {file}", peer.key)
             }
             Change::SetEndpoint { device, peer, endpoint } => {
                 format!("wg set {device} peer {} endpoint {endpoint}", peer.key)
@@ -243,6 +250,10 @@ impl fmt::Display for Change {
                 write!(f, "add {peer} at {endpoint} to {device}")
             }
             Change::AddPeer { device, peer, .. } => write!(f, "add {peer} to {device}, which it will dial"),
+            Change::SetPreshared { device, peer, is_set: true } => {
+                write!(f, "give {peer} its preshared key on {device}")
+            }
+            Change::SetPreshared { device, peer, .. } => write!(f, "take the preshared key of {peer} from {device}"),
             Change::SetEndpoint { peer, endpoint, .. } => write!(f, "dial {peer} at {endpoint}"),
             Change::SetKeepalive { peer, keepalive_s: 0, .. } => write!(f, "send no more keepalives to {peer}"),
             Change::SetKeepalive { peer, keepalive_s, .. } => {

@@ -157,9 +157,16 @@ fn peers(
         let (device, peer) = (name.clone(), PeerRef { key: *key, name: wanted.name.clone() });
         let Some(found) = present.get(key) else {
             let (endpoint, keepalive_s) = (wanted.endpoint, wanted.keepalive_s);
-            changes.push(Change::AddPeer { device, peer, endpoint, keepalive_s });
+            changes.push(Change::AddPeer { device: device.clone(), peer: peer.clone(), endpoint, keepalive_s });
+            if wanted.preshared.is_some() {
+                changes.push(Change::SetPreshared { device, peer, is_set: true });
+            }
             continue;
         };
+        if found.preshared != wanted.preshared {
+            let is_set = wanted.preshared.is_some();
+            changes.push(Change::SetPreshared { device: device.clone(), peer: peer.clone(), is_set });
+        }
         let is_live = actual.handshake_ages.get(&(name.clone(), *key)).is_some_and(|age| *age < LIVE);
         let was = before.and_then(|before| before.peers.get(key)).map(|peer| peer.endpoint);
         let is_new = was.is_some_and(|was| was != wanted.endpoint);

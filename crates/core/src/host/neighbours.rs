@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::RULE_PRIORITIES;
 use super::state::{Backend, DeviceState, HostState, PeerState, Route, Rule, Sysctl};
 use super::wanted::{Resolved, TABLE_MAIN};
+use crate::keys::KeyMark;
 use crate::plan::{BgpPlan, NeighbourPlan, NodePlan, host};
 
 /// Priorities of the rules for what is learned: after those of devices, with others between if need be.
@@ -60,6 +61,7 @@ fn device(
         name: Some(neighbour.name.clone()),
         endpoint: endpoints.get(&neighbour.name).copied(),
         keepalive_s: neighbour.keepalive_s.unwrap_or(0),
+        preshared: neighbour.preshared.then(KeyMark::default),
     };
     // Whatever is announced may go there and come from there; the firewall judges sources.
     let everything = ["0.0.0.0/0", "::/0"].map(|text| text.parse::<IpNet>().expect("both are prefixes"));
@@ -68,7 +70,7 @@ fn device(
         network: plan.network.clone(),
         up: true,
         mtu: neighbour.mtu,
-        public_key: plan.public_key,
+        public_key: neighbour.own_public_key.or(plan.public_key),
         port: neighbour.port,
         fwmark: bgp.mark,
         addresses: neighbour.own_addresses.iter().copied().collect(),

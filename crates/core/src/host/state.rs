@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::keys::PublicKey;
+use crate::keys::{KeyMark, PublicKey};
 use crate::names::{DeviceName, Name};
 
 /// The setting that lets the host forward over IPv6.
@@ -37,6 +37,15 @@ impl HostState {
     /// Whether a device's link-local addresses are as wanted, rather than as the kernel makes them.
     pub fn makes_link_locals(&self, device: &DeviceName) -> bool {
         self.sysctls.contains_key(&Sysctl::link_local_by(device))
+    }
+
+    /// Fills in which preshared keys are wanted, by device.
+    pub fn set_preshared(&mut self, mark: impl Fn(&DeviceName) -> Option<KeyMark>) {
+        for (name, device) in &mut self.devices {
+            for wanted in device.peers.values_mut().filter_map(|peer| peer.preshared.as_mut()) {
+                *wanted = mark(name).unwrap_or_default();
+            }
+        }
     }
 
     /// Where packets are to be forwarded over IPv6, these interfaces go on to take their routers from router advertisements,
@@ -92,6 +101,8 @@ pub struct PeerState {
     pub endpoint: Option<SocketAddr>,
     /// Seconds between keepalives; 0: none.
     pub keepalive_s: u16,
+    /// Its preshared key; none: it has none. As wanted it is known only to who has the key, see [`HostState::set_preshared`].
+    pub preshared: Option<KeyMark>,
 }
 
 /// A route of ours to a prefix, whose key in [`HostState::routes`] is its table and the prefix.

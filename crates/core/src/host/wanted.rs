@@ -77,6 +77,7 @@ fn device(plan: &NodePlan, backend: Backend, endpoints: &Resolved) -> DeviceStat
         name: Some(peer.name.clone()),
         endpoint: endpoints.get(&peer.name).copied(),
         keepalive_s: peer.keepalive_s.unwrap_or(0),
+        preshared: None,
     };
     let allowed =
         |peer: &PeerPlan| -> Vec<IpNet> { peer.allowed.iter().copied().chain(peer.link_address.map(host)).collect() };
@@ -97,7 +98,7 @@ fn device(plan: &NodePlan, backend: Backend, endpoints: &Resolved) -> DeviceStat
 /// The device of clients that roam: it dials nobody, and has all clients whoever is there.
 fn clients_device(plan: &NodePlan, entry: &EntryPlan, backend: Backend) -> DeviceState {
     let with_key = || entry.peers.iter().filter_map(|peer| Some((peer.public_key?, peer)));
-    let state = |peer: &PeerPlan| PeerState { name: Some(peer.name.clone()), endpoint: None, keepalive_s: 0 };
+    let state = |peer: &PeerPlan| PeerState { name: Some(peer.name.clone()), ..PeerState::default() };
     DeviceState {
         backend,
         network: plan.network.clone(),

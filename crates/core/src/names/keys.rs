@@ -7,6 +7,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use blake2::{Blake2s256, Digest as _};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -152,11 +153,23 @@ impl PrivateKey {
         Zeroizing::new(STANDARD.encode(self.0))
     }
 
+    /// What tells a preshared key from others, and nothing of the key: it has no public half to be known by.
+    pub fn mark(&self) -> KeyMark {
+        let digest = Blake2s256::new().chain_update("wayleave preshared key ").chain_update(self.0).finalize();
+        let mut mark = [0; 8];
+        mark.copy_from_slice(&digest[..8]);
+        KeyMark(u64::from_be_bytes(mark))
+    }
+
     /// The key's bytes, for a device.
     pub fn as_bytes(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
 }
+
+/// What a preshared key is known by where the key itself may not be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeyMark(u64);
 
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

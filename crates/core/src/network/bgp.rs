@@ -148,6 +148,10 @@ pub struct Neighbour {
     pub asn: u32,
     /// Its WireGuard public key.
     pub public_key: PublicKey,
+    /// The public half of the node's key for it alone; none: it has the node's own.
+    pub own_public_key: Option<PublicKey>,
+    /// Whether there is a preshared key.
+    pub preshared: bool,
     /// Where it is dialled; none: it dials.
     pub endpoint: Option<Endpoint>,
     /// The node's UDP port for it.
@@ -170,6 +174,8 @@ pub struct Neighbour {
     pub max_prefixes: u32,
     /// What it is told.
     pub export: Exports,
+    /// Whether both sides watch each other by BFD.
+    pub bfd: bool,
     /// The communities of the line to it, by the profile: latency, bandwidth.
     pub line: LineClass,
     /// Where the file names it.

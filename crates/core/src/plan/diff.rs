@@ -245,8 +245,12 @@ fn neighbour_changes(old: &NeighbourPlan, new: &NeighbourPlan, say: &mut impl Fn
     if old.public_key != new.public_key {
         say(format!("neighbour {name} has another public key"));
     }
+    if (old.own_public_key, old.preshared) != (new.own_public_key, new.preshared) {
+        say(format!("neighbour {name} sees another key of ours"));
+    }
     // What is left to differ are words of the file that need no figures here.
-    let rest = |plan: &NeighbourPlan| (plan.sessions, plan.accept.clone(), plan.export, plan.line, plan.keepalive_s);
+    let rest =
+        |plan: &NeighbourPlan| (plan.sessions, plan.accept.clone(), plan.export, plan.line, plan.keepalive_s, plan.bfd);
     if rest(old) != rest(new) {
         say(format!("neighbour {name} has other sessions, filters or communities"));
     }

@@ -29,7 +29,7 @@ pub use firewall::{Firewall, FirewallRule, Masquerade, OutsidePorts};
 pub use known::{Claims, LinkState, LinkStates};
 pub use ledger::{LEDGER_VERSION, Ledger, LedgerError};
 pub use node_plan::{
-    BGP_TABLES, BgpPlan, ClaimRoutesPlan, Edits, EntryPlan, InternalPlan, KeyNeed, MemberKind, Moved, Moves,
+    BGP_TABLES, BgpPlan, ClaimRoutesPlan, Edits, EntryPlan, InternalPlan, KeyKind, KeyNeed, MemberKind, Moved, Moves,
     NeighbourPlan, NodePlan, OWN_TABLES, PeerPlan, SpeakerPlan, bgp_table, claim_tables, own_table,
 };
 pub use paths::Paths;
@@ -105,6 +105,7 @@ pub fn plan_now(
     let mut findings = Findings::default();
     let (mut plan, mut ledger) = decide(network, ledger, (states, claims), None, &mut findings);
     plan.digest = digest::digest(&plan);
+    report_router_ids(&plan, &mut findings);
     if ledger.digest != plan.digest {
         ledger.digest.clone_from(&plan.digest);
         ledger.generation += 1;
@@ -432,6 +433,20 @@ fn report_unreachable(network: &Network, paths: &Paths, owned: &[allowed::Owned]
         .with_related(to.place, format!("{} and {} are not linked, and no hub relays between them", from.name, to.name))
         .with_fix("Link them, or set `hub = true` on a node that both are linked with.");
     findings.push(finding);
+}
+
+/// Router ids that two nodes have.
+fn report_router_ids(plan: &Plan, findings: &mut Findings) {
+    let mut all = std::collections::BTreeMap::new();
+    for node in plan.network.bgp.iter().flat_map(|bgp| &bgp.speakers).map(|speaker| speaker.node) {
+        let Some(bgp) = plan.bgp(node) else { continue };
+        let Some(other) = all.insert(bgp.router_id, node) else { continue };
+        let (first, second) = (plan.network.node(other), plan.network.node(node));
+        let label = |node: &crate::network::Node| format!("node {}", node.name);
+        let kind = Kind::RouterIdTwice { first: label(first), second: label(second), id: bgp.router_id };
+        let finding = Finding::new(kind, second.place).with_related(first.place, "the other");
+        findings.push(finding.with_fix("Give one of them another router_id."));
+    }
 }
 
 /// Hubs that are to be kept apart, and neither has a firewall that does it.

@@ -134,6 +134,15 @@ pub fn neighbour_devices(plan: &NodePlan, key: &KeySource<'_>) -> Result<Vec<Ren
     Ok(bgp.neighbours.iter().map(file).collect())
 }
 
+/// A file of a neighbour's own device, beside the node's key.
+fn beside(key: &KeySource<'_>, ending: &str) -> String {
+    let directory = match key {
+        KeySource::File(path) => path.rsplit_once('/').map(|(directory, _)| directory),
+        KeySource::Inline(_) => None,
+    };
+    format!("{}/%i.{ending}", directory.unwrap_or("/etc/wireguard"))
+}
+
 /// Nothing is routed into it but the way to the neighbour itself. WireGuard's devices make no link-local address by themselves.
 fn neighbour_device(
     plan: &NodePlan,
@@ -144,11 +153,25 @@ fn neighbour_device(
     let mut out = Zeroizing::new(String::with_capacity(512));
     line(&mut out, format_args!("[Interface]\n# friendly_name = {}", plan.name));
     match key {
+        // It is on the host, and nobody has handed it in.
+        _ if neighbour.own_public_key.is_some() => {
+            line(
+                &mut out,
+                format_args!(
+                    "# The key for this neighbour alone.\nPostUp = wg set %i private-key {}",
+                    beside(key, "key")
+                ),
+            );
+        }
         KeySource::Inline(private) => line(&mut out, format_args!("PrivateKey = {}", *private.reveal())),
         // The node has one key, in the file that is called after its own device.
         KeySource::File(path) => {
             line(&mut out, format_args!("PostUp = wg set %i private-key {}", on_device(path, plan)))
         }
+    }
+    if neighbour.preshared {
+        let (key, file) = (neighbour.public_key, beside(key, "psk"));
+        line(&mut out, format_args!("PostUp = wg set %i peer {key} preshared-key {file}"));
     }
     for address in &neighbour.own_addresses {
         line(&mut out, format_args!("Address = {address}"));

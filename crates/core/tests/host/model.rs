@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wayleave_core::host::{Actual, Backend, Change, DeviceState, HostState, PeerState};
+use wayleave_core::keys::KeyMark;
 use wayleave_core::names::Name;
 
 /// The model of a host's kernel.
@@ -59,6 +60,7 @@ impl Kernel {
             | Change::AddAddress { device, .. }
             | Change::SetUp { device }
             | Change::AddPeer { device, .. }
+            | Change::SetPreshared { device, .. }
             | Change::SetEndpoint { device, .. }
             | Change::SetKeepalive { device, .. }
             | Change::ExpectPrefix { device, .. }
@@ -103,8 +105,12 @@ fn apply_to_device(device: &mut DeviceState, change: &Change) -> Result<(), Stri
         Change::AddAddress { address, .. } => exists(change, !device.addresses.insert(*address))?,
         Change::SetUp { .. } => device.up = true,
         Change::AddPeer { peer, endpoint, keepalive_s, .. } => {
-            let new = PeerState { name: peer.name.clone(), endpoint: *endpoint, keepalive_s: *keepalive_s };
+            let (endpoint, keepalive_s) = (*endpoint, *keepalive_s);
+            let new = PeerState { name: peer.name.clone(), endpoint, keepalive_s, ..PeerState::default() };
             exists(change, device.peers.insert(peer.key, new).is_some())?;
+        }
+        Change::SetPreshared { peer, is_set, .. } => {
+            device.peers.get_mut(&peer.key).ok_or("no such peer")?.preshared = is_set.then(KeyMark::default);
         }
         Change::SetEndpoint { peer, endpoint, .. } => {
             device.peers.get_mut(&peer.key).ok_or("no such peer")?.endpoint = Some(*endpoint);

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::supervisor::{Step, Trouble};
+use super::supervisor::{Manner, Step, Trouble};
 use crate::bird::protocols::Protocol;
 use crate::bird::status::Status;
 use crate::bird::{Connection, SocketError};
@@ -106,7 +106,7 @@ impl Hands {
             Step::Check(text) => self.check(text),
             Step::Install(text) => self.install(text).map_err(failed("write BIRD's configuration")),
             Step::PutBack => self.put_back().map_err(failed("put BIRD's configuration back")),
-            Step::Start => self.start(),
+            Step::Start(manner) => self.start(*manner),
             Step::Reload => self.reload(),
             Step::Confirm => self.open().and_then(|mut bird| bird.ask("configure confirm")).map(drop).map_err(trouble),
             Step::Look => self.look(),
@@ -220,10 +220,13 @@ impl Hands {
         }
     }
 
-    fn start(&mut self) -> Result<(), Trouble> {
+    fn start(&mut self, manner: Manner) -> Result<(), Trouble> {
         let Paths { program, configuration, socket, ends_with_us } = &self.paths;
         let mut command = Command::new(program);
         command.arg("-f").arg("-c").arg(configuration).arg("-s").arg(socket).arg("-P").arg(self.paths.process_file());
+        if manner == Manner::Recovering {
+            command.arg("-R");
+        }
         // A group of its own: Ctrl-C is for us, and we decide what it means for BIRD.
         command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
         // BIRD ends by a signal that this program has taken for itself.

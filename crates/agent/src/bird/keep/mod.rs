@@ -11,4 +11,4 @@ mod supervisor;
 pub use halves::{Halves, Next};
 pub use hands::{Paths, Seen};
 pub use service::{End, Report, Service};
-pub use supervisor::{Mode, Standing, Step, Supervisor, Trouble};
+pub use supervisor::{Manner, Mode, Standing, Step, Supervisor, Trouble};

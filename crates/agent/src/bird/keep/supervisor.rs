@@ -49,7 +49,7 @@ pub enum Step {
     /// Put back what was there before the last [`Step::Install`].
     PutBack,
     /// Start BIRD.
-    Start,
+    Start(Manner),
     /// Let it read the file, and go back by itself unless that is confirmed.
     Reload,
     /// Confirm that.
@@ -62,6 +62,15 @@ pub enum Step {
     Kill,
     /// Remove the routes from the kernel that it has left there.
     Flush,
+}
+
+/// How BIRD starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// What the kernel may have of it is removed as soon as it looks.
+    Anew,
+    /// What the kernel has of a predecessor that has died stays until sessions are back and have told everything (RFC 4724).
+    Recovering,
 }
 
 /// How BIRD stands to what is wanted.
@@ -317,7 +326,10 @@ impl Supervisor {
             State::Finding => None,
             State::Down { retry_at } if now < retry_at || is_blocked => None,
             State::Down { .. } if self.mode == Mode::Included => Some(Step::Look),
-            State::Down { .. } => self.has_file.then_some(Step::Start),
+            State::Down { .. } => {
+                let manner = if self.left_since.is_some() { Manner::Recovering } else { Manner::Anew };
+                self.has_file.then_some(Step::Start(manner))
+            }
             State::Starting { since, .. } if now >= since + START_MAX => Some(Step::Kill),
             State::Up { .. } if self.mode == Mode::Own && self.is_silent_for_long(now) => Some(Step::Kill),
             State::Starting { look_at, .. } | State::Up { look_at, .. } => (now >= look_at).then_some(Step::Look),
@@ -346,7 +358,7 @@ impl Supervisor {
             }
             (Step::Reload, Ok(())) => self.stage = Stage::Reloaded,
             (Step::Confirm, Ok(())) => (self.in_force, self.refused) = (self.installed.clone(), None),
-            (Step::Start, Ok(())) => {
+            (Step::Start(_), Ok(())) => {
                 self.started_with = self.installed.clone();
                 self.state = State::Starting { since: now, look_at: now + LOOK_SOON };
             }
@@ -496,7 +508,7 @@ mod tests {
                 return Err(trouble.clone());
             }
             match step {
-                Step::Start => self.is_up = true,
+                Step::Start(_) => self.is_up = true,
                 Step::Stop | Step::Kill => self.is_up = false,
                 Step::Look | Step::Reload | Step::Confirm if !self.is_up => return Err(Trouble::Gone("nobody".into())),
                 _ => {}

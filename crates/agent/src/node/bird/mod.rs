@@ -5,6 +5,7 @@
 
 mod claims;
 mod learned;
+mod now;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,7 +13,7 @@ use std::time::Instant;
 use wayleave_core::host::Backend;
 use wayleave_core::node::Event as NodeEvent;
 use wayleave_core::plan::{BgpPlan, NodePlan, bgp_changes};
-use wayleave_core::render::{Session as BirdSession, bird, bird_sessions};
+use wayleave_core::render::{BirdNow, Session as BirdSession, bird_now, bird_sessions};
 
 use learned::Table;
 
@@ -21,7 +22,9 @@ pub(super) use claims::ClaimRoutes;
 use super::agent::Agent;
 use super::peers::age;
 use super::{Event, Weight, log};
-use crate::bird::{End, Halves, Mode, Next, Paths, Report, Seen, Service, Tunnel, sessions};
+use crate::bird::lines::Lines;
+use crate::bird::metrics::{self, Counts};
+use crate::bird::{End, Halves, Mode, Next, Paths, Report, Seen, Service, Standing, Tunnel, sessions};
 use crate::control::{BgpSnapshot, ProposedChange};
 
 /// BIRD's files in the network's directory.
@@ -38,6 +41,11 @@ pub(super) struct Bird {
     order: u64,
     report: Report,
     halves: Halves,
+    /// What only this node knows of itself, as far as BIRD was told.
+    now: BirdNow,
+    lines: Lines,
+    lines_at: Option<Instant>,
+    counts: Counts,
     /// Why the host could not be brought to what neighbours need.
     refusal: String,
     pub(super) table: Table,
@@ -61,7 +69,7 @@ impl Agent {
     /// Begins to bring BIRD, and the devices of neighbours, to what the plan says, if that has changed.
     pub(super) fn follow_bird(&mut self) {
         // What links do is no business of BGP's: routes lead to addresses, and the device knows the way.
-        let text = text(&self.intended).map(|text| self.with_origins(text));
+        let text = self.bird_text(&self.intended);
         // A predecessor may have left one that nobody wants any more.
         let is_left = self.bird.service.is_none() && text.is_none() && self.bird_paths().configuration.exists();
         let next = self.bird.halves.handle_wanted(self.intended.bgp.as_ref(), text != self.bird.told);
@@ -85,7 +93,7 @@ impl Agent {
             return;
         }
         // Only where they have: to say the same again means that something was mended.
-        if text(&self.intended).map(|text| self.with_origins(text)) != self.bird.told {
+        if self.bird_text(&self.intended) != self.bird.told {
             self.follow_bird();
         }
     }
@@ -98,6 +106,10 @@ impl Agent {
             seen if seen.is_empty() => text,
             seen => format!("{text}# Route origins as of{seen}.\n"),
         }
+    }
+
+    fn bird_text(&self, part: &NodePlan) -> Option<String> {
+        text(part, &self.bird.now).map(|text| self.with_origins(text))
     }
 
     fn tell_bird(&mut self, next: Next) {
@@ -123,7 +135,11 @@ impl Agent {
         if report.is_as_wanted && report.seen.as_ref().is_some_and(has_session) {
             self.tell(NodeEvent::RoutesTold);
         }
+        let (was, is) = (self.bird.report.standing, standing);
+        self.bird.counts.refusals += u64::from(was != Standing::Refused && is == Standing::Refused);
+        self.bird.counts.deaths += u64::from(self.bird.report.state == "running" && report.state == "down");
         self.bird.report = report;
+        self.note_metrics();
         if order == self.bird.order && self.bird.halves.handle_standing(standing) {
             self.follow_halves();
         }
@@ -150,10 +166,12 @@ impl Agent {
         if self.bird.halves.handle_time(self.started.elapsed()) {
             self.follow_halves();
         }
+        self.measure_lines();
     }
 
     pub(super) fn bird_wake(&self) -> Option<Instant> {
-        self.bird.halves.poll_timeout().map(|at| self.started + at)
+        let again = self.bird.halves.poll_timeout().map(|at| self.started + at);
+        again.into_iter().chain(self.bird.lines_at).min()
     }
 
     /// The neighbours that the host is to have for now, in the place of those of the plan.
@@ -184,7 +202,7 @@ impl Agent {
         let mut changes = Vec::new();
         let mut say = |change: String| changes.push(ProposedChange { change, command: command.clone() });
         bgp_changes(self.part.bgp.as_ref(), part.bgp.as_ref(), &mut say);
-        if changes.is_empty() && text(part) != self.bird.told {
+        if changes.is_empty() && self.bird_text(part) != self.bird.told {
             changes.push(ProposedChange { change: "tell BIRD of other filters".into(), command });
         }
         changes
@@ -208,6 +226,7 @@ impl Agent {
             router_id: status.map(|status| status.router_id.clone()),
             socket: self.bird_paths().socket,
             problem: report.problem.clone(),
+            is_leaving: self.bird.now.is_leaving,
             sessions: report
                 .seen
                 .as_ref()
@@ -225,6 +244,7 @@ impl Agent {
             name: session.with.to_string(),
             handshake_age_s: peer.and_then(|peer| peer.last_handshake).map(|at| age(at).as_secs()),
             is_there: described.map(|device| device.is_some()),
+            rtt_ms: self.line_rtt_ms(&session.with),
             device,
         }
     }
@@ -264,10 +284,10 @@ fn origins(part: &NodePlan, folder: &Path) -> String {
 }
 
 /// What BIRD is told; without the plan's generation, which alone is no reason to tell it anything.
-fn text(part: &NodePlan) -> Option<String> {
+fn text(part: &NodePlan, now: &BirdNow) -> Option<String> {
     let undated =
         |text: &str| text.lines().filter(|line| !line.starts_with("# Generated by")).flat_map(|l| [l, "\n"]).collect();
-    bird(part).map(|file| undated(&file.text))
+    bird_now(part, now).map(|file| undated(&file.text))
 }
 
 /// Where BIRD is: where programs are, or where Debian has it, which is out of many users' path.

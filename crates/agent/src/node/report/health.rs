@@ -1,4 +1,5 @@
-//! Over HTTP: `/healthz`, whether the agent's process works, and `/readyz`, whether the node does what it is there for.
+//! Over HTTP: `/healthz`, whether the agent's process works, `/readyz`, whether the node does what it is there for, and `/metrics`,
+//! BGP in figures.
 //!
 //! As orchestrators and load balancers ask for it: 200, or 503 with the reasons, one per line. The control loop notes how it is, and
 //! that it turns; whoever asks never waits for it.
@@ -21,11 +22,19 @@ pub(in crate::node) struct Health {
     noted: Arc<Mutex<Noted>>,
 }
 
+impl Health {
+    /// Notes a page of figures.
+    pub(in crate::node) fn note_metrics(&self, page: Option<String>) {
+        locked(&self.noted).metrics = page.unwrap_or_default();
+    }
+}
+
 /// How the agent was when its loop last turned.
 #[derive(Debug, Default)]
 struct Noted {
     turned: Option<Instant>,
     against: Vec<String>,
+    metrics: String,
 }
 
 impl Agent {
@@ -49,7 +58,8 @@ impl Agent {
             Some(_) => self.ready.reasons(),
             None => self.node_reasons(),
         };
-        *locked(&self.health.noted) = Noted { turned: Some(now), against };
+        let mut noted = locked(&self.health.noted);
+        (noted.turned, noted.against) = (Some(now), against);
     }
 
     /// What speaks against a node being of use that has no clients.
@@ -68,7 +78,8 @@ impl Noted {
         let against: Vec<&String> = match path {
             "/healthz" => stuck.iter().collect(),
             "/readyz" => stuck.iter().chain(&self.against).collect(),
-            _ => return Reply { status: 404, text: "there are /healthz and /readyz\n".into() },
+            "/metrics" => return Reply { status: 200, text: self.metrics.clone() },
+            _ => return Reply { status: 404, text: "there are /healthz, /readyz and /metrics\n".into() },
         };
         let lines = |all: &[&String]| all.iter().map(|reason| format!("{reason}\n")).collect();
         match against.as_slice() {
@@ -93,16 +104,17 @@ mod tests {
             let reply = noted.answer(path, begin + Duration::from_secs(after_s));
             format!("{} {}", reply.status, reply.text.replace('\n', ";"))
         };
-        let fine = Noted { turned: Some(begin), against: Vec::new() };
+        let fine = Noted { turned: Some(begin), metrics: "bgp 1\n".into(), ..Noted::default() };
         assert_eq!([said(&fine, "/healthz", 59), said(&fine, "/readyz", 59)], ["200 ok;"; 2]);
         let stuck = "503 the agent's control loop does not turn;";
         assert_eq!([said(&fine, "/healthz", 60), said(&fine, "/readyz", 60)], [stuck; 2]);
+        assert_eq!(said(&fine, "/metrics", 60), "200 bgp 1;", "also of a node that has come to a stop");
         let draining = Noted { against: vec!["draining".into(), "cut off".into()], ..fine };
         assert_eq!(
             [said(&draining, "/healthz", 1), said(&draining, "/readyz", 1)],
             ["200 ok;", "503 draining;cut off;"]
         );
-        assert!(said(&draining, "/metrics", 1).starts_with("404"));
+        assert!(said(&draining, "/other", 1).starts_with("404"));
         assert!(said(&Noted::default(), "/healthz", 1).starts_with("503"), "it has not begun");
     }
 }

@@ -95,19 +95,25 @@ impl Agent {
 
     /// Takes no more clients, or takes them again. The port is closed when this returns.
     pub(in crate::node) fn set_draining(&mut self, is_draining: bool) -> Result<String, String> {
+        let leaving = self.set_leaving(is_draining);
         if self.part.entry.is_none() {
-            return Err(format!("{} is no entry node that clients roam to: nothing to drain", self.part.name));
+            let nothing = || {
+                format!("{} is no entry node that clients roam to, and speaks no BGP: nothing to drain", self.part.name)
+            };
+            return leaving.ok_or_else(nothing);
         }
         self.ready.is_draining = is_draining;
         self.tell(NodeEvent::Drain(is_draining));
         self.follow_draining();
         self.ready.look_at = Instant::now();
         self.tend_ready(Instant::now());
-        Ok(match (is_draining, self.ready.against.as_slice()) {
+        let leaving = leaving.map_or(String::new(), |words| format!("; {words}"));
+        let words = match (is_draining, self.ready.against.as_slice()) {
             (true, _) => format!("draining: the port for health checks is closed; {}", clients(self.failover.held())),
             (false, []) => "ready for clients again".into(),
             (false, [first, ..]) => format!("takes clients again as soon as it is ready; not yet: {first}"),
-        })
+        };
+        Ok(words + &leaving)
     }
 
     /// For those who ask.

@@ -13,7 +13,7 @@ use wayleave_agent::control::{ProposedChange, Request, Response};
 use wayleave_agent::reconcile::{Proposal, Reconciler, place};
 use wayleave_core::host::{Backend, Change, HostState, KeyPaths, wanted};
 use wayleave_core::names::Name;
-use wayleave_core::plan::NodePlan;
+use wayleave_core::plan::{KeyKind, NodePlan};
 
 use super as host;
 use crate::args::{ApplyArgs, DownArgs};
@@ -33,6 +33,7 @@ pub fn run(args: &ApplyArgs) -> anyhow::Result<Exit> {
     let node_plan = plan.of(host::member(&args.host, plan)?);
     let key_paths: KeyPaths = node_plan
         .keys()
+        .filter(|need| need.kind != KeyKind::Preshared)
         .map(|need| (need.device.clone(), host::key_path(&args.host, need).display().to_string()))
         .collect();
     if super::agent::runs(&node_plan.network) {
@@ -54,13 +55,16 @@ pub fn run(args: &ApplyArgs) -> anyhow::Result<Exit> {
     for complaint in complaints {
         eprintln!("can't find an address of {complaint}; it will not be dialled");
     }
+    for need in node_plan.keys().filter(|need| need.kind == KeyKind::Preshared) {
+        reconciler.set_key(need.kind, need.device.clone(), host::key(&args.host, need)?);
+    }
     let wanted = reconciler.fit(wanted(&node_plan, reconciler.backend(), &resolved));
     let proposal = reconciler.propose(&wanted, None)?;
     if args.dry_run {
         return dry_run(&proposal, &key_paths);
     }
     for need in node_plan.keys() {
-        reconciler.set_key(need.device.clone(), host::key(&args.host, need)?);
+        reconciler.set_key(need.kind, need.device.clone(), host::key(&args.host, need)?);
     }
     if args.confirm.is_some() && proposal.changes.iter().any(|change| changes_key(change, &proposal)) {
         bail!(

@@ -69,6 +69,7 @@ fn of_socket(socket: &Path) -> anyhow::Result<BgpSnapshot> {
         router_id: Some(status.router_id),
         socket: socket.to_owned(),
         problem: None,
+        is_leaving: false,
         sessions: sessions(&protocols, status.now, |_| None),
         between_nodes: None,
     })
@@ -89,6 +90,12 @@ fn text(snapshot: &BgpSnapshot) -> String {
         format!("BIRD{version} is {}{id}; {up} of {} sessions are up\n", snapshot.bird, snapshot.sessions.len());
     if let Some(problem) = &snapshot.problem {
         let _ = writeln!(text, "  {problem}");
+    }
+    if snapshot.is_leaving {
+        let _ = writeln!(
+            text,
+            "  it is about to go: others are asked to use other ways (`wayleave undrain` takes that back)"
+        );
     }
     if !snapshot.sessions.is_empty() {
         text.push_str(&layout(&HEADER, &snapshot.sessions.iter().map(row).collect::<Vec<_>>()));

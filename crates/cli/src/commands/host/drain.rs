@@ -27,7 +27,14 @@ pub fn run(args: &DrainArgs) -> anyhow::Result<Exit> {
     }
     loop {
         let (_, answer) = request(Some(network.as_str()), Request::Status)?;
-        let ready = if let Response::Status(snapshot) = answer { snapshot.ready } else { None };
+        let (ready, bgp) = match answer {
+            Response::Status(snapshot) => (snapshot.ready, snapshot.bgp),
+            _ => (None, None),
+        };
+        // Without clients there is nobody to wait for: neighbours go other ways as soon as they have heard of it.
+        if ready.is_none() && bgp.is_some_and(|bgp| bgp.is_leaving) {
+            return Ok(Exit::Fine);
+        }
         let Some(ready) = ready.filter(|ready| ready.is_draining) else {
             bail!("it no longer drains: somebody has taken that back, or the agent has started anew");
         };

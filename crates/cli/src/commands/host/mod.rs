@@ -23,14 +23,14 @@ use wayleave_agent::host::symptoms::resolve as resolve_endpoint;
 use wayleave_core::host::Resolved;
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::Name;
-use wayleave_core::network::ENTRY_NAME;
-use wayleave_core::plan::{KeyNeed, Member, NodePlan, Plan};
+use wayleave_core::plan::{KeyKind, KeyNeed, Member, NodePlan, Plan};
 
 use super::key as key_file;
 use crate::args::{DeviceChoice, HostArgs};
 use crate::files;
 
-/// The credentials of systemd's that hold private keys: the host's own, and the one that all entry nodes share.
+/// The credentials of systemd's that hold private keys: the host's own, and the one that all entry nodes share. Those for one
+/// neighbour are called as their files.
 const CREDENTIALS: [&str; 2] = ["wayleave-private-key", "wayleave-entry-key"];
 
 /// The member that this host is.
@@ -68,31 +68,43 @@ pub fn choice(args: &HostArgs) -> Choice {
     }
 }
 
-/// Where a private key is: where it is said to be, else the credential that systemd hands over, else where rendered files
-/// expect it.
+/// Where a key is: where it is said to be, else the credential that systemd hands over, else where rendered files expect it. A
+/// key for one neighbour is beside the node's own.
 pub fn key_path(args: &HostArgs, need: KeyNeed<'_>) -> PathBuf {
-    let is_shared = need.owner == ENTRY_NAME;
-    if let Some(path) = if is_shared { &args.entry_key } else { &args.private_key } {
-        return path.clone();
-    }
-    let directory = std::env::var_os("CREDENTIALS_DIRECTORY");
-    let credential = directory.map(|path| Path::new(&path).join(CREDENTIALS[usize::from(is_shared)]));
-    credential
-        .filter(|path| path.exists())
-        .unwrap_or_else(|| Path::new("/etc/wireguard").join(format!("{}.key", need.file)))
+    let name = format!("{}.{}", need.file, need.kind.ending());
+    let said = match need.kind {
+        KeyKind::Member => args.private_key.clone(),
+        KeyKind::Entry => args.entry_key.clone(),
+        KeyKind::Neighbour | KeyKind::Preshared => args.private_key.as_ref().map(|path| path.with_file_name(&name)),
+    };
+    let credential = || {
+        let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+        let name = match need.kind {
+            KeyKind::Member => CREDENTIALS[0],
+            KeyKind::Entry => CREDENTIALS[1],
+            KeyKind::Neighbour | KeyKind::Preshared => &name,
+        };
+        Some(Path::new(&directory).join(name)).filter(|path| path.exists())
+    };
+    said.or_else(credential).unwrap_or_else(|| Path::new("/etc/wireguard").join(&name))
 }
 
 /// Reads a private key and checks that it is the right one and readable by nobody else.
 pub fn key(args: &HostArgs, need: KeyNeed<'_>) -> anyhow::Result<PrivateKey> {
     let path = key_path(args, need);
-    let flag = if need.owner == ENTRY_NAME { "--entry-key" } else { "--private-key" };
-    let key = key_file::read_private(&path)
-        .with_context(|| format!("{} needs its private key; name its file with {flag}, or put it there", need.owner))?;
+    let wants = match need.kind {
+        KeyKind::Member => "its private key; name its file with --private-key, or put it there",
+        KeyKind::Entry => "its private key; name its file with --entry-key, or put it there",
+        KeyKind::Neighbour => "a private key for it alone; put it there, beside the node's own",
+        KeyKind::Preshared => "the preshared key that you both have; put it there, beside the node's own key",
+    };
+    let key = key_file::read_private(&path).with_context(|| format!("{} needs {wants}", need.owner))?;
     let mode = std::fs::metadata(&path).with_context(|| format!("reading {}", path.display()))?.mode() & 0o777;
     if mode & 0o077 != 0 {
         bail!("{} can be read by others (mode {mode:04o}); run chmod 600 {0}", path.display());
     }
     match need.public_key {
+        None if need.kind == KeyKind::Preshared => Ok(key),
         Some(public) if public != key.public_key() => bail!(
             "{} holds the private key of {}, and {} has {public} in the network file",
             path.display(),

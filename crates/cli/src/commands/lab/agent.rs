@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use wayleave_agent::host::Choice;
 use wayleave_agent::node::{Options, Reading, Recording, run as run_agent};
 use wayleave_agent::system::signals::Signals;
-use wayleave_core::network::ENTRY_NAME;
+use wayleave_core::plan::KeyKind;
 use wayleave_lab::control::enter::{enter, put_over};
 use wayleave_lab::session::agents::{Briefing, entry_key_path, key_path};
 use wayleave_lab::session::group_path;
@@ -42,7 +42,13 @@ pub fn run(directory: &Path) -> anyhow::Result<Exit> {
             read(&briefing, file.unwrap_or(&briefing.file)).map_err(|error| format!("{error:#}"))
         }),
         key: Box::new(move |need| {
-            let path = if need.owner == ENTRY_NAME { entry_key_path(&directory) } else { key_path(&directory) };
+            let path = match need.kind {
+                KeyKind::Entry => entry_key_path(&directory),
+                KeyKind::Member => key_path(&directory),
+                KeyKind::Neighbour | KeyKind::Preshared => {
+                    directory.join(format!("{}.{}", need.file, need.kind.ending()))
+                }
+            };
             key::read_private(&path).map_err(|error| format!("{error:#}"))
         }),
     };

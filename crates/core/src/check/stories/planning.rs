@@ -49,4 +49,15 @@ pub(super) const STORIES: &[Story] = &[
         elsewhere: "",
         seen: "",
     },
+    Story {
+        code: "WL205",
+        title: "Two nodes with one router id",
+        inputs: Inputs::NetworkFile,
+        means: "Two nodes that speak BGP have the same router id: as written, or as it follows from an address or a name.",
+        hurts: "A router takes no session with one that has its own id, and reflected routes of the other are taken for its own.",
+        example: "[nodes.a]\nbgp = true\nrouter_id = \"10.50.0.1\"\n\n[nodes.b]\nbgp = true\nrouter_id = \"10.50.0.1\"",
+        mend: "Give one of them another router_id; its own IPv4 address is a good one.",
+        elsewhere: "",
+        seen: "",
+    },
 ];

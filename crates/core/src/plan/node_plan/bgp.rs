@@ -128,6 +128,12 @@ pub struct NeighbourPlan {
     pub mtu: u16,
     /// Its public key.
     pub public_key: PublicKey,
+    /// The public half of our key for it alone; none: it has the node's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_public_key: Option<PublicKey>,
+    /// Whether there is a preshared key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preshared: bool,
     /// Where it is dialled; none: it dials.
     pub endpoint: Option<Endpoint>,
     /// Seconds between keepalives; none: no keepalives.
@@ -144,6 +150,9 @@ pub struct NeighbourPlan {
     pub max_prefixes: u32,
     /// What it is told.
     pub export: Exports,
+    /// Whether both sides watch each other by BFD.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bfd: bool,
     /// Classes of the line to it.
     pub line: LineClass,
 }
@@ -296,6 +305,8 @@ fn neighbour(from: &Neighbour) -> NeighbourPlan {
         port: from.port,
         mtu: from.mtu,
         public_key: from.public_key,
+        own_public_key: from.own_public_key,
+        preshared: from.preshared,
         endpoint: from.endpoint.clone(),
         keepalive_s: (from.keepalive_s > 0).then_some(from.keepalive_s),
         own_addresses: from.own_addresses.clone(),
@@ -304,6 +315,7 @@ fn neighbour(from: &Neighbour) -> NeighbourPlan {
         accept: from.accept.clone(),
         max_prefixes: from.max_prefixes,
         export: from.export,
+        bfd: from.bfd,
         line: from.line,
     }
 }

@@ -129,16 +129,38 @@ pub struct PeerPlan {
     pub allowed: Vec<IpNet>,
 }
 
-/// A device that a host needs a private key for.
+/// What a key is to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// The private key of a member, for its own device and those of neighbours.
+    Member,
+    /// The private key that all entry nodes share.
+    Entry,
+    /// A private key for one neighbour alone.
+    Neighbour,
+    /// The key that a neighbour and its node share, besides their own.
+    Preshared,
+}
+
+impl KeyKind {
+    /// How the name of its file ends.
+    pub fn ending(self) -> &'static str {
+        if self == KeyKind::Preshared { "psk" } else { "key" }
+    }
+}
+
+/// A device that a host needs a key for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyNeed<'a> {
+    /// What it is to the device.
+    pub kind: KeyKind,
     /// The device.
     pub device: &'a DeviceName,
-    /// Whose key it is: the member's, or that of all entry nodes together.
+    /// Whose key it is: the member's, that of all entry nodes together, or for which neighbour.
     pub owner: &'a str,
     /// The device by whose name the key's file is called: a node has one key for its own device and those of neighbours.
     pub file: &'a DeviceName,
-    /// Its public half, if it is known.
+    /// Its public half, if it has one and that is known.
     pub public_key: Option<PublicKey>,
 }
 
@@ -153,20 +175,39 @@ impl NodePlan {
 
     /// The member's devices with the keys that they need, its own first.
     pub fn keys(&self) -> impl Iterator<Item = KeyNeed<'_>> {
-        let neighbours = self.neighbours().iter().map(|neighbour| &neighbour.device);
-        let own = std::iter::once(&self.device).chain(neighbours).map(|device| KeyNeed {
+        let own = |device| KeyNeed {
+            kind: KeyKind::Member,
             device,
             owner: self.name.as_str(),
             file: &self.device,
             public_key: self.public_key,
+        };
+        let neighbours = self.neighbours().iter().map(move |neighbour| match neighbour.own_public_key {
+            Some(_) => KeyNeed {
+                kind: KeyKind::Neighbour,
+                owner: neighbour.name.as_str(),
+                file: &neighbour.device,
+                public_key: neighbour.own_public_key,
+                ..own(&neighbour.device)
+            },
+            None => own(&neighbour.device),
+        });
+        let with_preshared = self.neighbours().iter().filter(|neighbour| neighbour.preshared);
+        let preshared = with_preshared.map(|neighbour| KeyNeed {
+            kind: KeyKind::Preshared,
+            device: &neighbour.device,
+            owner: neighbour.name.as_str(),
+            file: &neighbour.device,
+            public_key: None,
         });
         let entry = self.entry.iter().map(|entry| KeyNeed {
+            kind: KeyKind::Entry,
             device: &entry.device,
             owner: ENTRY_NAME,
             file: &entry.device,
             public_key: entry.public_key,
         });
-        own.chain(entry)
+        std::iter::once(own(&self.device)).chain(neighbours).chain(preshared).chain(entry)
     }
 
     /// Its neighbours.

@@ -7,19 +7,34 @@
 mod claims;
 mod sessions;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::file::{Opening, RenderedFile, joined, line};
 use crate::names::Name;
-use crate::network::PrefixRange;
+use crate::network::{LineClass, PrefixRange};
 use crate::plan::{BgpPlan, NodePlan};
 
 pub use sessions::Session;
 
+/// What only the running node knows of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BirdNow {
+    /// Whether it is about to go, and asks others to use other ways (RFC 8326).
+    pub is_leaving: bool,
+    /// The classes of lines to neighbours and nodes as measured, in the place of what the file does not say.
+    pub lines: BTreeMap<Name, LineClass>,
+}
+
 /// The configuration of a node's BIRD; none if it speaks no BGP.
 pub fn bird(plan: &NodePlan) -> Option<RenderedFile> {
+    bird_now(plan, &BirdNow::default())
+}
+
+/// The same, with what the node knows.
+pub fn bird_now(plan: &NodePlan, now: &BirdNow) -> Option<RenderedFile> {
     let bgp = plan.bgp.as_ref()?;
     let mut out = String::new();
     general(bgp, &mut out);
@@ -32,7 +47,7 @@ pub fn bird(plan: &NodePlan) -> Option<RenderedFile> {
         kernel(bgp, is_v4, &mut out);
         claims::write(plan, bgp, is_v4, &mut out);
     }
-    sessions::write(plan, bgp, &mut out);
+    sessions::write(plan, bgp, now, &mut out);
     Some(RenderedFile::new(plan, "bird.conf".to_owned(), Opening::Header, &out))
 }
 
@@ -46,6 +61,8 @@ fn general(bgp: &BgpPlan, out: &mut String) {
     line(out, format_args!("timeformat protocol iso long;"));
     line(out, format_args!("timeformat route iso long;"));
     line(out, format_args!("router id {};", bgp.router_id));
+    // How long routes that a predecessor has left wait for sessions to come back.
+    line(out, format_args!("graceful restart wait 30;"));
     line(out, format_args!("define OWN_AS = {};", bgp.asn));
     for is_v4 in [true, false] {
         let own = of_family(&bgp.own, is_v4);
@@ -93,6 +110,12 @@ fn devices(plan: &NodePlan, bgp: &BgpPlan, out: &mut String) {
     let all = std::iter::once(&plan.device).chain(bgp.neighbours.iter().map(|neighbour| &neighbour.device));
     let list: Vec<String> = all.map(|device| format!("\"{device}\"")).collect();
     line(out, format_args!("protocol device {{\n\tscan time 60;\n}}\n"));
+    if bgp.neighbours.iter().any(|neighbour| neighbour.bfd) {
+        let watched = bgp.neighbours.iter().filter(|neighbour| neighbour.bfd);
+        let list: Vec<String> = watched.map(|neighbour| format!("\"{}\"", neighbour.device)).collect();
+        line(out, format_args!("protocol bfd {{\n\tinterface {} {{", list.join(", ")));
+        line(out, format_args!("\t\tinterval 300 ms;\n\t\tmultiplier 5;\n\t}};\n}}\n"));
+    }
     line(out, format_args!("protocol direct {{\n\tipv4;\n\tipv6;\n\tinterface {};\n}}\n", list.join(", ")));
 }
 
@@ -151,6 +174,7 @@ fn kernel(bgp: &BgpPlan, is_v4: bool, out: &mut String) {
     let family = digit(is_v4);
     line(out, format_args!("protocol kernel kernel{family} {{\n\tkernel table {};\n\tscan time 20;", bgp.table));
     line(out, format_args!("\tnetlink rx buffer {NEWS_BYTES};"));
+    line(out, format_args!("\tgraceful restart yes;"));
     line(out, format_args!("\tipv{family} {{\n\t\timport none;\n\t\texport filter {{"));
     line(out, format_args!("\t\t\tif source != RTS_BGP then reject;"));
     claims::refuse(bgp, is_v4, out);

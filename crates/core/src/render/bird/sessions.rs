@@ -6,9 +6,9 @@
 use std::net::IpAddr;
 
 use super::super::file::line;
-use super::{claims, digit, set, symbol, tells_services};
+use super::{BirdNow, claims, digit, set, symbol, tells_services};
 use crate::names::{DeviceName, Name};
-use crate::network::{Exports, PrefixRange, Profile, Sessions};
+use crate::network::{Exports, LineClass, PrefixRange, Profile, Sessions};
 use crate::plan::{BgpPlan, InternalPlan, NeighbourPlan, NodePlan};
 
 /// A BGP session as BIRD has it.
@@ -80,15 +80,15 @@ fn of_node(plan: &NodePlan, bgp: &BgpPlan, node: &InternalPlan, is_v4: bool) -> 
 }
 
 /// Writes all of them.
-pub(super) fn write(plan: &NodePlan, bgp: &BgpPlan, out: &mut String) {
+pub(super) fn write(plan: &NodePlan, bgp: &BgpPlan, now: &BirdNow, out: &mut String) {
     for neighbour in &bgp.neighbours {
         for session in of_neighbour(neighbour) {
-            with_neighbour(bgp, neighbour, &session, out);
+            with_neighbour(bgp, neighbour, now, &session, out);
         }
     }
     for node in &bgp.nodes {
         for session in [true, false].into_iter().filter_map(|is_v4| of_node(plan, bgp, node, is_v4)) {
-            with_node(bgp, node, &session, out);
+            with_node(bgp, node, now, &session, out);
         }
     }
 }
@@ -101,16 +101,28 @@ fn begin(session: &Session, what: &str, out: &mut String) {
     line(out, format_args!("\tconnect delay time 2;\n\tconnect retry time 30;\n\terror wait time 10, 120;"));
 }
 
-fn with_neighbour(bgp: &BgpPlan, neighbour: &NeighbourPlan, session: &Session, out: &mut String) {
+fn with_neighbour(bgp: &BgpPlan, neighbour: &NeighbourPlan, now: &BirdNow, session: &Session, out: &mut String) {
+    let measured = now.lines.get(&neighbour.name).copied().unwrap_or_default();
+    let class = Class {
+        is_dn42: bgp.profile == Some(Profile::Dn42),
+        // What the file says counts.
+        line: LineClass {
+            latency: neighbour.line.latency.or(measured.latency),
+            bandwidth: neighbour.line.bandwidth.or(measured.bandwidth),
+        },
+        is_leaving: now.is_leaving,
+    };
     begin(session, "neighbour", out);
-    let is_internal = neighbour.asn == bgp.asn;
     if matches!(session.address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
         line(out, format_args!("\tinterface \"{}\";", session.device));
     }
     line(out, format_args!("\tdirect;"));
-    if is_internal && !bgp.nodes.is_empty() {
+    if neighbour.asn == bgp.asn && !bgp.nodes.is_empty() {
         // It is told what other nodes have, and they what it has.
         line(out, format_args!("\trr client;"));
+    }
+    if neighbour.bfd {
+        line(out, format_args!("\tbfd yes;"));
     }
     for (is_v4, _) in [true, false].into_iter().zip(session.families).filter(|(_, told)| *told) {
         line(out, format_args!("\tipv{} {{", digit(is_v4)));
@@ -123,15 +135,15 @@ fn with_neighbour(bgp: &BgpPlan, neighbour: &NeighbourPlan, session: &Session, o
             line(out, format_args!("\t\timport table yes;"));
         }
         line(out, format_args!("\t\timport limit {} action restart;", neighbour.max_prefixes));
-        imports(bgp, neighbour, is_v4, is_internal, out);
-        exports(bgp, neighbour, is_v4, out);
+        imports(bgp, neighbour, &class, is_v4, out);
+        exports(bgp, neighbour, &class, is_v4, out);
         out.push_str("\t};\n");
     }
     out.push_str("}\n\n");
 }
 
-fn imports(bgp: &BgpPlan, neighbour: &NeighbourPlan, is_v4: bool, is_internal: bool, out: &mut String) {
-    let family = digit(is_v4);
+fn imports(bgp: &BgpPlan, neighbour: &NeighbourPlan, class: &Class, is_v4: bool, out: &mut String) {
+    let (family, is_internal) = (digit(is_v4), neighbour.asn == bgp.asn);
     let ranges: Vec<&PrefixRange> =
         neighbour.accept.iter().filter(|range| range.prefix.addr().is_ipv4() == is_v4).collect();
     let has_own = bgp.own.iter().any(|own| own.addr().is_ipv4() == is_v4);
@@ -156,13 +168,11 @@ fn imports(bgp: &BgpPlan, neighbour: &NeighbourPlan, is_v4: bool, is_internal: b
             format_args!("\t\t\tif {inside}roa_check(origins{family}, net, bgp_path.last) != ROA_VALID then reject;"),
         );
     }
-    // Who is about to go asks not to be used (RFC 8326).
-    line(out, format_args!("\t\t\tif (65535, 0) ~ bgp_community then bgp_local_pref = 0;"));
-    communities(bgp, neighbour, out);
+    class.believe(out);
     line(out, format_args!("\t\t\taccept;\n\t\t}};"));
 }
 
-fn exports(bgp: &BgpPlan, neighbour: &NeighbourPlan, is_v4: bool, out: &mut String) {
+fn exports(bgp: &BgpPlan, neighbour: &NeighbourPlan, class: &Class, is_v4: bool, out: &mut String) {
     let family = digit(is_v4);
     let has_own = bgp.own.iter().any(|own| own.addr().is_ipv4() == is_v4);
     if neighbour.export == Exports::Nothing || (neighbour.export == Exports::Own && !has_own) {
@@ -179,42 +189,87 @@ fn exports(bgp: &BgpPlan, neighbour: &NeighbourPlan, is_v4: bool, out: &mut Stri
         told.push("(source = RTS_BGP && net.len > 0)".to_owned());
     }
     line(out, format_args!("\t\t\tif !({}) then reject;", told.join(" || ")));
-    communities(bgp, neighbour, out);
+    class.tell(out);
     line(out, format_args!("\t\t\taccept;\n\t\t}};"));
 }
 
-/// DN42's communities: of all lines on the way the slowest counts, and the narrowest, and the least safe. WireGuard is of the
-/// safest class, encrypted and with keys that are forgotten.
-fn communities(bgp: &BgpPlan, neighbour: &NeighbourPlan, out: &mut String) {
-    if bgp.profile != Some(Profile::Dn42) {
-        return;
-    }
-    const AS: u16 = 64511;
-    let mut class = |worse: String, better: Option<String>, own: u8| {
-        if let Some(better) = better {
-            line(out, format_args!("\t\t\tbgp_community.delete([({AS}, {better})]);"));
-        }
-        line(out, format_args!("\t\t\tif !(bgp_community ~ [({AS}, {worse})]) then bgp_community.add(({AS}, {own}));"));
-    };
-    if let Some(latency) = neighbour.line.latency {
-        class(format!("{latency}..9"), (latency > 1).then(|| format!("1..{}", latency - 1)), latency);
-    }
-    if let Some(bandwidth) = neighbour.line.bandwidth {
-        class(format!("21..{bandwidth}"), (bandwidth < 29).then(|| format!("{}..29", bandwidth + 1)), bandwidth);
-    }
-    class("31..34".to_owned(), None, 34);
+/// What is noted with routes that go over a line, in either direction.
+#[derive(Clone, Copy)]
+struct Class {
+    is_dn42: bool,
+    line: LineClass,
+    is_leaving: bool,
 }
 
-fn with_node(bgp: &BgpPlan, node: &InternalPlan, session: &Session, out: &mut String) {
+impl Class {
+    /// In a filter for what comes.
+    fn believe(&self, out: &mut String) {
+        // Who is about to go asks not to be used (RFC 8326), and uses others as little.
+        let when = if self.is_leaving { "" } else { "if (65535, 0) ~ bgp_community then " };
+        line(out, format_args!("\t\t\t{when}bgp_local_pref = 0;"));
+        self.communities(out);
+    }
+
+    /// In a filter for what is told.
+    fn tell(&self, out: &mut String) {
+        if self.is_leaving {
+            line(out, format_args!("\t\t\tbgp_community.add((65535, 0));"));
+        }
+        self.communities(out);
+    }
+
+    /// DN42's communities: of all lines on the way the slowest counts, and the narrowest, and the least safe. WireGuard is of the
+    /// safest class, encrypted and with keys that are forgotten.
+    fn communities(&self, out: &mut String) {
+        if !self.is_dn42 {
+            return;
+        }
+        const AS: u16 = 64511;
+        let mut class = |worse: String, better: Option<String>, own: u8| {
+            if let Some(better) = better {
+                line(out, format_args!("\t\t\tbgp_community.delete([({AS}, {better})]);"));
+            }
+            let has = format!("bgp_community ~ [({AS}, {worse})]");
+            line(out, format_args!("\t\t\tif !({has}) then bgp_community.add(({AS}, {own}));"));
+        };
+        if let Some(latency) = self.line.latency {
+            class(format!("{latency}..9"), (latency > 1).then(|| format!("1..{}", latency - 1)), latency);
+        }
+        if let Some(bandwidth) = self.line.bandwidth {
+            class(format!("21..{bandwidth}"), (bandwidth < 29).then(|| format!("{}..29", bandwidth + 1)), bandwidth);
+        }
+        class("31..34".to_owned(), None, 34);
+    }
+}
+
+fn with_node(bgp: &BgpPlan, node: &InternalPlan, now: &BirdNow, session: &Session, out: &mut String) {
     begin(session, "node", out);
     line(out, format_args!("\tmultihop;"));
     if node.is_client {
         line(out, format_args!("\trr client;"));
     }
+    let crossed = now.lines.get(&node.name).copied().unwrap_or_default();
+    let class = Class {
+        is_dn42: bgp.profile == Some(Profile::Dn42) && crossed != LineClass::default(),
+        line: crossed,
+        is_leaving: now.is_leaving,
+    };
     for (is_v4, _) in [true, false].into_iter().zip(session.families).filter(|(_, told)| *told) {
         // What a reflector has from one node leads the others straight to that one.
-        line(out, format_args!("\tipv{} {{\n\t\tnext hop self ebgp;\n\t\timport where net.len > 0;", digit(is_v4)));
-        line(out, format_args!("\t\texport filter {{"));
+        line(out, format_args!("\tipv{} {{\n\t\tnext hop self ebgp;", digit(is_v4)));
+        line(out, format_args!("\t\timport filter {{\n\t\t\tif net.len = 0 then reject;"));
+        // A claim's preference is its epoch, and says nothing of ways.
+        if let Some(claim) = claims::condition(bgp, is_v4) {
+            line(out, format_args!("\t\t\tif {claim} then accept;"));
+        }
+        Class { is_dn42: false, ..class }.believe(out);
+        if class.is_dn42 {
+            // A line between nodes is noted by who hears of it; a reflector tells of others' lines as well.
+            line(out, format_args!("\t\t\tif bgp_next_hop = {} then {{", session.address));
+            class.communities(out);
+            line(out, format_args!("\t\t\t}}"));
+        }
+        line(out, format_args!("\t\t\taccept;\n\t\t}};\n\t\texport filter {{"));
         let told = if tells_services(bgp, is_v4) {
             format!("source = RTS_BGP || proto = \"services{}\"", digit(is_v4))
         } else {
@@ -229,6 +284,10 @@ fn with_node(bgp: &BgpPlan, node: &InternalPlan, session: &Session, out: &mut St
                 line(out, format_args!("\t\t\tif proto = \"{protocol}\" then bgp_next_hop = {local};"));
             }
         }
+        if let Some(claim) = claims::condition(bgp, is_v4) {
+            line(out, format_args!("\t\t\tif {claim} then accept;"));
+        }
+        Class { is_dn42: false, ..class }.tell(out);
         line(out, format_args!("\t\t\taccept;\n\t\t}};\n\t}};"));
     }
     out.push_str("}\n\n");

@@ -22,6 +22,9 @@ pub(super) fn chains(plan: &NodePlan, out: &mut String) {
         for source in matches(Some(&from), None) {
             let device = &neighbour.device;
             line(out, format_args!("\t\tiifname \"{device}\" {source}tcp dport 179 accept comment \"BGP\""));
+            if neighbour.bfd {
+                line(out, format_args!("\t\tiifname \"{device}\" {source}udp dport 3784 accept comment \"BFD\""));
+            }
         }
     }
     services(plan, out);

@@ -43,7 +43,7 @@ pub(super) fn neighbour_held(plan: &Plan, neighbour: &Neighbour, hold_s: u16) ->
         let own = neighbour.own_addresses.iter().find(|own| own.addr().is_ipv4() == theirs.is_ipv4())?;
         Some((*theirs, own.prefix_len(), own.addr()))
     };
-    let key = plan.public_key(Member::Node(neighbour.node));
+    let key = neighbour.own_public_key.or_else(|| plan.public_key(Member::Node(neighbour.node)));
     let other = Other {
         neighbour,
         asn: bgp.asn,
@@ -105,6 +105,12 @@ impl Other<'_> {
         line(&mut out, format_args!("MTU = {}", self.neighbour.mtu));
         line(&mut out, format_args!("# Without this, wg-quick would route everything into the tunnel.\nTable = off"));
         line(&mut out, format_args!("\n[Peer]\nPublicKey = {}", self.key));
+        if self.neighbour.preshared {
+            line(
+                &mut out,
+                format_args!("# The same on both sides; tell it over a safe way.\nPresharedKey = THE-PRESHARED-KEY"),
+            );
+        }
         match &self.endpoint {
             Some(endpoint) => line(&mut out, format_args!("Endpoint = {endpoint}")),
             None => line(&mut out, format_args!("# We dial you: let UDP port {} in.", self.port)),
@@ -136,6 +142,9 @@ impl Other<'_> {
             line(&mut out, format_args!("\tdirect;\n\thold time {};\n\tgraceful restart yes;", self.hold_s));
             line(&mut out, format_args!("\t# Tried again soon: by itself BIRD waits for up to five minutes."));
             line(&mut out, format_args!("\tconnect retry time 30;\n\terror wait time 10, 120;"));
+            if self.neighbour.bfd {
+                line(&mut out, format_args!("\t# Needs `protocol bfd {{}}` once.\n\tbfd yes;"));
+            }
             for (is_v4, _) in [true, false].into_iter().zip(families).filter(|(_, told)| *told) {
                 line(&mut out, format_args!("\tipv{} {{", if is_v4 { 4 } else { 6 }));
                 if is_v4 && ours.is_ipv6() {
@@ -176,6 +185,9 @@ impl Other<'_> {
             if is_link_local(ours) {
                 line(&mut out, format_args!(" neighbor {ours} interface wgDEVICE"));
             }
+            if self.neighbour.bfd {
+                line(&mut out, format_args!(" ! Needs bfdd.\n neighbor {ours} bfd"));
+            }
             if families[0] && ours.is_ipv6() {
                 line(
                     &mut out,
@@ -206,6 +218,9 @@ impl Other<'_> {
         if is_edgeos {
             line(&mut out, format_args!("{at} listen-port {}\n{at} private-key /config/auth/{device}.key", self.port));
             line(&mut out, format_args!("{at} peer {key} allowed-ips 0.0.0.0/0\n{at} peer {key} allowed-ips ::/0"));
+            if self.neighbour.preshared {
+                line(&mut out, format_args!("{at} peer {key} preshared-key /config/auth/{device}.psk"));
+            }
             if let Some(endpoint) = &self.endpoint {
                 line(&mut out, format_args!("{at} peer {key} endpoint '{endpoint}'"));
             }
@@ -222,6 +237,9 @@ impl Other<'_> {
                 &mut out,
                 format_args!("{peer} public-key {key}\n{peer} allowed-ips 0.0.0.0/0\n{peer} allowed-ips ::/0"),
             );
+            if self.neighbour.preshared {
+                line(&mut out, format_args!("{peer} preshared-key THE-PRESHARED-KEY"));
+            }
             if let Some((host, port)) = self.endpoint.as_ref().and_then(|endpoint| endpoint.rsplit_once(':')) {
                 let host = host.trim_matches(['[', ']']);
                 line(&mut out, format_args!("{peer} address {host}\n{peer} port {port}"));
@@ -266,6 +284,9 @@ impl Other<'_> {
                     self.hold_s
                 ),
             );
+            if self.neighbour.bfd && !is_edgeos {
+                line(out, format_args!("{one} bfd"));
+            }
             if is_link_local(ours) && !is_edgeos {
                 line(out, format_args!("{one} interface source-interface wgDEVICE"));
             }

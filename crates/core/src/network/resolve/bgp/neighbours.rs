@@ -23,6 +23,8 @@ use crate::network::{Exports, LineClass, Neighbour, Network, Node, NodeIx, Platf
 const DEVICE_PREFIX: &str = "wgn-";
 /// Bytes of a device's name.
 const DEVICE_BYTES: usize = 15;
+/// The longest line for BFD: a packet each 300 ms, and the fifth that is missing ends the session.
+const BFD_MS_MAX: f64 = 30.0;
 
 /// All neighbours whose node is known, sorted by name.
 pub(super) fn resolve(context: &Context<'_>, network: &Network, findings: &mut Findings) -> Vec<Neighbour> {
@@ -34,7 +36,10 @@ pub(super) fn resolve(context: &Context<'_>, network: &Network, findings: &mut F
         let Some(key) = table.value.public_key.as_ref() else { continue };
         let Some(neighbour) = neighbour(network, node, name, &table.value, key.value, findings) else { continue };
         endpoint_is_outside(context, &label, &neighbour, &table.value, findings);
-        key_is_its_own(network, &label, *key, findings);
+        key_is_its_own(network, &label, *key, "the neighbour's own public key, which its operator tells", findings);
+        if let Some(own) = table.value.own_public_key {
+            key_is_its_own(network, &label, own, "the public half of a key for this neighbour alone", findings);
+        }
         all.push(neighbour);
     }
     twice_at_a_node(context, network, &all, findings);
@@ -81,6 +86,8 @@ fn neighbour(
         node,
         asn,
         public_key,
+        own_public_key: first([&table.own_public_key]),
+        preshared: first([&table.preshared]).unwrap_or(false),
         endpoint,
         port,
         device: first([&table.device]).unwrap_or_else(|| device(&name.value)),
@@ -92,6 +99,7 @@ fn neighbour(
         accept,
         max_prefixes: first([&table.max_prefixes]).map_or(ROUTES_DEFAULT, |routes| routes.0),
         export: first([&table.export]).unwrap_or(Exports::Own),
+        bfd: first([&table.bfd]).unwrap_or(false),
         line: LineClass::new(
             first([&table.latency_ms]).map(|ms| ms.0),
             first([&table.bandwidth_mbit]).map(|rate| rate.0),
@@ -99,6 +107,7 @@ fn neighbour(
         place: name.span,
     };
     addresses_fit(&label, &neighbour, table, findings);
+    bfd_fits(&label, table, findings);
     Some(neighbour)
 }
 
@@ -187,23 +196,32 @@ fn addresses_fit(label: &str, neighbour: &Neighbour, table: &NeighbourTable, fin
     }
 }
 
+/// A line as long as this one loses more, and what is noticed late there is noticed by the hold timer.
+fn bfd_fits(label: &str, table: &NeighbourTable, findings: &mut Findings) {
+    let (Some(bfd), Some(latency)) = (table.bfd.as_ref().filter(|bfd| bfd.value), first([&table.latency_ms])) else {
+        return;
+    };
+    if latency.0 > BFD_MS_MAX {
+        let problem = format!("BFD is for short lines, up to {BFD_MS_MAX} ms, and this one takes {} ms", latency.0);
+        let kind = Meaning::NeighbourUnfit { neighbour: label.to_owned(), problem };
+        findings.push(Finding::new(kind, bfd.span).with_fix("Remove bfd = true: the hold timer ends dead sessions."));
+    }
+}
+
 /// Whether an address is reached directly: it is in the prefix, or a route to it alone is set.
 fn reaches(own: &IpNet, address: IpAddr) -> bool {
     own.contains(&address) || own.prefix_len() == own.max_prefix_len()
 }
 
-/// Its key is nobody else's here.
-fn key_is_its_own(network: &Network, label: &str, key: Spanned<PublicKey>, findings: &mut Findings) {
+/// A key is nobody else's here.
+fn key_is_its_own(network: &Network, label: &str, key: Spanned<PublicKey>, fix: &str, findings: &mut Findings) {
     let nodes = network.nodes.iter().map(|node| (format!("node {}", node.name), node.public_key, node.place));
     let clients =
         network.clients.iter().map(|client| (format!("client {}", client.name), client.public_key, client.place));
     for (first, _, at) in nodes.chain(clients).filter(|(_, other, _)| *other == Some(key.value)) {
         let kind = Meaning::KeyReused { first, second: label.to_owned() };
-        findings.push(
-            Finding::new(kind, key.span)
-                .with_related(at, "also used here")
-                .with_fix("Write the neighbour's own public key, which its operator tells."),
-        );
+        findings
+            .push(Finding::new(kind, key.span).with_related(at, "also used here").with_fix(format!("Write {fix}.")));
     }
 }
 
