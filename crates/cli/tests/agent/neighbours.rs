@@ -44,11 +44,7 @@ on a "$W" apply --network ours.toml --node a --dry-run > /dev/null && echo "noth
     assert!(part(&ran, "missing").iter().any(|line| line.starts_with(missing)), "{ran}");
     assert_eq!(part(&ran, "wrong"), ["b: no WireGuard handshake yet, on wgn-b"], "{ran}");
     let right = part(&ran, "right");
-    assert_eq!(
-        right,
-        ["give b its preshared key on wgn-b", "give b its preshared key on wgn-b", "nothing to do", "0"],
-        "{ran}"
-    );
+    assert_eq!(right, ["give b its preshared key on wgn-b", "nothing to do", "0"], "{ran}");
 }
 
 /// In the place of b's BIRD, while there is a file `garbage`: takes connections at its address and says each time something else.
@@ -109,7 +105,7 @@ wait $pinging || true; echo "== ping"; grep -o '[0-9]*% packet loss' ping.txt
     let Some(ran) = neighbours("garbage_at_either_port", &format!("{SPEAKER}{script}")) else { return };
     let ran = ran.expect(0);
     let reasons = part(&ran, "reasons").join("\n");
-    for words in ["Bad peer AS: 64999", "\n7"] {
+    for words in ["Bad peer AS", "Bad message length", "not synchronized", "\n7"] {
         assert!(reasons.contains(words), "{words}: {ran}");
     }
     assert_eq!(part(&ran, "bird"), ["the same"], "{ran}");
