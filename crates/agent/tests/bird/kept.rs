@@ -87,11 +87,13 @@ fn paths(place: &Place) -> Paths {
     }
 }
 
-/// Since when the session is up and how many routes were accepted, once it is.
+/// Since when the session is up, to the second, and how many routes were accepted, once it is.
 fn session(socket: &Path) -> Option<(String, u64)> {
     let all = Connection::open(socket, PATIENCE).and_then(|mut bird| bird.protocols()).ok()?;
     let good = named(&all, "good");
-    (good.words == "Established").then(|| Some((good.since.clone(), good.channels[0].imported?)))?
+    // BIRD reckons the time anew for each answer, and is now and then a millisecond off.
+    let since = good.since.split('.').next().unwrap_or_default().to_owned();
+    (good.words == "Established").then(|| Some((since, good.channels[0].imported?)))?
 }
 
 fn process(paths: &Paths) -> Option<i32> {

@@ -11,9 +11,9 @@ use crate::running::Running;
 const ROUTES: u64 = 950_000;
 /// How long BIRD may take until all are in the kernel, on a busy machine.
 const FILL_MAX: Duration = Duration::from_secs(200);
-/// Share of the time that the agent may use meanwhile. How long an answer takes is the machine's doing as well; one that looks at all
-/// routes whenever it looks at anything uses nearly all the time.
-const SHARE_MAX: f64 = 0.1;
+/// Microseconds of processor time that the agent may use for each route: it hears of each once, since those towards other nodes become
+/// prefixes of theirs. A debug build takes five. One that looks at all routes whenever it looks at anything uses all the time there is.
+const ROUTE_US_MAX: f64 = 15.0;
 
 fn network(max_prefixes: u64) -> String {
     format!(
@@ -134,7 +134,7 @@ fn an_internet_sized_table_neither_breaks_nor_slows_the_agent() {
          answered within {median:?} (median), {longest:?} (longest of {})",
         waits.len()
     );
-    assert!(used_s < took * SHARE_MAX, "the agent used {used_s:.1} s of {took:.0}");
+    assert!(used_s * 1e6 < ROUTES as f64 * ROUTE_US_MAX, "the agent used {used_s:.1} s of {took:.0}");
     assert!(median < Duration::from_millis(300), "half of its answers took longer than {median:?}");
     assert!(mib < before_mib + 20, "{before_mib} MiB before, {mib} now");
     table.lab.lab("ping a b --count 2").expect(0);
