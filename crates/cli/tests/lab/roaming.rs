@@ -79,7 +79,7 @@ const MOVED: &str = r#"table ip moved {
 fn a_client_that_is_moved_between_two_packets_there_and_back_and_there_again_loses_less_than_a_round_trip() {
     let test = "a_client_that_is_moved_between_two_packets_there_and_back_and_there_again_loses_less_than_a_round_trip";
     if can_run(test, true, &["ping", "nft"]) {
-        // A round trip is four packets. Nearly always none is lost or two at one of the three moves.
+        // A round trip is four packets. Nearly always none is lost.
         let answered = move_penang("--agents");
         assert!(answered > 160 - 4, "{answered} of 160");
     }

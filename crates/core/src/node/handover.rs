@@ -107,6 +107,11 @@ impl Handover {
     /// A datagram has come from `source` that the server with number `owner` can open.
     pub fn pass(&mut self, source: SocketAddr, local: Option<IpAddr>, owner: u8, now: Time) -> Passing {
         if let Some(flow) = self.flows.get_mut(&source).filter(|flow| flow.owner == owner) {
+            // Who comes after a pause was with the owner meanwhile, which will vouch anew. A call before that, by what was known then,
+            // and the one that follows would take each other's place, and packets of the first session would be lost.
+            if now.since(flow.heard) >= Duration::from_millis(HANDOVER_CALL_MS) {
+                flow.called = None;
+            }
             flow.heard = now;
             flow.unknown += usize::from(flow.vouched.is_none());
             let passes = flow.vouched.is_some() || flow.unknown <= HANDOVER_UNKNOWN_DATAGRAMS_MAX;
@@ -281,8 +286,14 @@ mod tests {
         assert!(handover.vouch(from(1), laptop(), at(500)));
         assert_eq!(called(&mut handover, 500, 130_000), [1_500, 3_500, 7_500, 15_500, 31_500, 63_500, 127_500]);
         assert!(handover.vouch(from(1), laptop(), at(130_000)));
+        assert_eq!(
+            called(&mut handover, 132_000, 140_000),
+            [0; 0],
+            "after a pause it is for the owner to say who it is"
+        );
+        assert!(handover.vouch(from(1), laptop(), at(140_000)));
         handover.set_draining(true);
-        assert_eq!(called(&mut handover, 130_000, 140_000), [0; 0], "who drains leaves it with the other server");
+        assert_eq!(called(&mut handover, 140_000, 150_000), [0; 0], "who drains leaves it with the other server");
         assert_eq!(handover.call_again(from(2), at(0)), None);
     }
 
