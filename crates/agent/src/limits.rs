@@ -34,6 +34,10 @@ pub const LEARNED_AT_A_TIME_MAX: usize = 4_096;
 /// fit is made up for by a look at the table.
 pub const TABLE_NEWS_BYTES: i32 = 16 << 20;
 
+/// Files that the agent opens at most: a socket for each client that a draining entry node leads
+/// ([`HANDOVER_FLOWS_MAX_DRAINING`](wayleave_core::limits::HANDOVER_FLOWS_MAX_DRAINING)), and as many of everything else.
+pub const OPEN_FILES: u64 = 8_192;
+
 /// Events that wait for the agent's loop: what sends more than it can take is dropped at its source, or waits there.
 pub const EVENTS_MAX: usize = 1_024;
 

@@ -73,6 +73,9 @@ pub enum Command {
     Show {
         /// Which network, if several are on this host
         network: Option<String>,
+        /// List all prefixes of each peer, however many BGP has told of
+        #[arg(long)]
+        all: bool,
     },
     /// Let the agent read the network file again now
     Reload {

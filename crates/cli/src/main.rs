@@ -76,7 +76,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Route(args) => commands::host::route::run(&args),
         Command::LookingGlass(args) => commands::host::looking_glass::run(&args),
         Command::Ping(args) => commands::host::ping::run(&args),
-        Command::Show { network } => commands::host::status::show(network.as_deref()),
+        Command::Show { network, all } => commands::host::status::show(network.as_deref(), all),
         Command::Reload { network } => {
             commands::host::agent::tell(network.as_deref(), Request::Reload { file: None, confirm_s: None })
         }

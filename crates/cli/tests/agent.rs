@@ -9,7 +9,13 @@
 mod attack;
 #[path = "agent/bgp.rs"]
 mod bgp;
+#[path = "agent/bird_3.rs"]
+mod bird_3;
 mod desk;
+#[path = "agent/drain.rs"]
+mod drain;
+#[path = "agent/flapping.rs"]
+mod flapping;
 #[path = "agent/kernel.rs"]
 mod kernel;
 #[path = "agent/live.rs"]
@@ -20,6 +26,10 @@ mod neighbours;
 mod next_hop;
 #[path = "agent/ready.rs"]
 mod ready;
+#[path = "agent/sites.rs"]
+mod sites;
+#[path = "agent/their_bird.rs"]
+mod their_bird;
 
 use std::process::Command;
 

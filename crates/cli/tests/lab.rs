@@ -13,6 +13,8 @@ mod bgp;
 mod claims;
 #[path = "lab/client_watch.rs"]
 mod client_watch;
+#[path = "lab/dead_ways.rs"]
+mod dead_ways;
 mod desk;
 #[path = "lab/drain.rs"]
 mod drain;

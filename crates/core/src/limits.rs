@@ -238,6 +238,13 @@ pub const CLAIM_GRACE_MS: u64 = 1_000;
 /// Milliseconds for which a client counts as being where it was when BGP tells of it no more: a BIRD that is started anew has its routes
 /// again in that time.
 pub const CLAIM_FADES_MS: u64 = 10_000;
+/// The same for who has let it go itself, so that it believes nobody else before the others do, and no packet is sent back and forth:
+/// longer by more than news take.
+pub const CLAIM_FADES_MS_OWN: u64 = CLAIM_FADES_MS + 2_000;
+/// Local preference that BGP gives the first of a site's gateways; each after it has one less.
+pub const SITE_PREFERENCE: u32 = 1_000;
+/// What a gateway that is to go has less: more than there are gateways of a site in any network, so that it comes after all others.
+pub const SITE_PREFERENCE_LEAVING: u32 = 500;
 /// Milliseconds after the start at which it is taken for granted that BGP has told all claims that there are: a session that can be
 /// had is there by then.
 pub const CLAIMS_TOLD_MS_MAX: u64 = 15_000;
@@ -304,9 +311,12 @@ pub const CLIENT_RACE_MS: u64 = 5_000;
 /// Unanswered echo requests after which the endpoints are raced, so that it is known who lives when the server counts as silent.
 pub const CLIENT_RACE_CHECKS: u32 = 2;
 
-/// Flows of clients that are being handed over at a time, each a socket and a thread of the agent: a server that dies sends its
-/// clients elsewhere within seconds, and a flow lives for one.
+/// Flows of clients that are being handed over at a time, each a socket of the agent: a server that dies sends its clients
+/// elsewhere within seconds, and a flow lives for one.
 pub const HANDOVER_FLOWS_MAX: usize = 512;
+/// The same at a server that drains, which makes them itself: where most clients are behind NATs that let in answers only, each
+/// needs one for as long as its session lives.
+pub const HANDOVER_FLOWS_MAX_DRAINING: usize = 4_096;
 /// Flows that may begin in a second, so that who guesses indices gets nowhere.
 pub const HANDOVER_FLOWS_PER_S: usize = 256;
 /// Datagrams passed on for a flow that nobody has vouched for: a round trip at 100 packets a second, twice.

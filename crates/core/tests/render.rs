@@ -11,6 +11,8 @@
 mod random;
 
 mod render {
+    mod bird;
+    mod claims;
     mod every;
     mod ingress;
     mod lan;

@@ -101,7 +101,7 @@ pub struct DeviceDescription {
     pub private_key: Option<PrivateKey>,
     /// The public key that belongs to it.
     pub public_key: Option<PublicKey>,
-    /// The UDP port in use, or wished for while the interface is down.
+    /// The UDP port in use, or wished for while the interface is down; 0 if the interface is up and somebody else has it.
     pub listen_port: u16,
     /// The `SO_MARK` of encrypted packets; 0 is none.
     pub fwmark: u32,
@@ -258,11 +258,12 @@ pub enum Event {
         /// The local address it was sent to, if known.
         local: Option<IpAddr>,
     },
-    /// A data datagram for a session of another device with the same key, as its index says, which only such devices can make
-    /// (rate limited). Whoever moves between them sent it; it is not authenticated.
+    /// A datagram for a session of another device with the same key: as its index says, which only such devices can make, or
+    /// because it came from where a peer was given away ([`DeviceHandle::give_away`](crate::DeviceHandle::give_away)). Rate limited.
+    /// Whoever moves between them sent it; it is not authenticated.
     Stray {
-        /// The other device's number.
-        number: u8,
+        /// The other device's number, if the index says one.
+        number: Option<u8>,
         /// Where it came from.
         source: SocketAddr,
         /// The local address it was sent to, if known.

@@ -45,6 +45,8 @@ pub const UNKNOWN_SESSION_EVENTS_PER_S: u32 = 100;
 /// Datagrams for sessions of other devices with the same key that are handed out, per second: a thousand clients that have just
 /// moved, and send on. Each takes a place in the queue of events.
 pub const STRAYS_PER_S: u32 = 2_000;
+/// The same from where peers were given away: all that a thousand of them send, of which some watch films.
+pub const GIVEN_AWAY_STRAYS_PER_S: u32 = 50_000;
 
 /// Devices that can share a private key and tell each other's sessions: their number is six bits of an index.
 pub const DEVICES_PER_KEY_MAX: u8 = 64;

@@ -1,8 +1,14 @@
-//! How long lines to neighbours and nodes take, in the classes of DN42's communities, damped; pure, and told the time.
+//! How long lines to neighbours and nodes take and what they carry, in the classes of DN42's communities, damped; pure, and told the time.
 //!
-//! In: round-trip times as they are measured (`handle_rtt`). Out: the classes that are told (`classes`). A class tells a whole network
-//! something, and every change of one is told to all of it: so the first is told after a few measurements that agree, another only
-//! when the middle one of many has been clearly within it for long, and all changes wait for each other (`poll`).
+//! In: round-trip times as they are measured (`handle_rtt`), and counters of bytes (`handle_bytes`). Out: the classes that are told
+//! (`classes`). A class tells a whole network something, and every change of one is told to all of it: so the first is told after a few
+//! measurements that agree, another only when the middle one of many has been clearly within it for long, and all changes wait for each
+//! other (`poll`).
+//!
+//! A rate is only measured by filling the line, which is not done for this. What users have sent over it says what it carries at least,
+//! and "at least" is what the communities of rates mean. So the best that was seen counts, both ways, for as long as the line is there:
+//! an idle line is not a slow one. Below 10 Mbit/s nothing is told, since a low class asks others to stay away, and says no more than
+//! that nobody has wanted much.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -18,6 +24,13 @@ const SAMPLES_FIRST: usize = 3;
 const STEADY: Duration = Duration::from_secs(600);
 /// Between two changes of what is told.
 const APART: Duration = Duration::from_secs(1_800);
+/// Mbit/s from which on a rate that was seen is told.
+const RATE_TOLD_MIN: f64 = 10.0;
+/// In so many intervals it must have been seen: a burst into queues is no rate.
+const RATES: usize = 3;
+/// Intervals shorter than this say nothing: counters are read now and then.
+const RATE_INTERVAL_MIN: Duration = Duration::from_secs(5);
+
 /// How far a time has to be in another class: lines at the border of two would swing between them.
 const MARGIN: f64 = 0.1;
 
@@ -35,6 +48,10 @@ struct Line {
     class: Option<u8>,
     /// Another class, and since when it is the right one.
     other: Option<(u8, Duration)>,
+    /// Counters when they were last read.
+    counted: Option<([u64; 2], Duration)>,
+    /// The best rates out and in, in Mbit/s, the best one first.
+    best: [Vec<f64>; 2],
 }
 
 impl Lines {
@@ -48,6 +65,11 @@ impl Lines {
         line.judge(now);
     }
 
+    /// What has gone to a neighbour or node and come from it so far, in bytes.
+    pub fn handle_bytes(&mut self, name: &Name, counted: [u64; 2], now: Duration) {
+        self.all.entry(name.clone()).or_default().count(counted, now);
+    }
+
     /// Forgets all lines but these.
     pub fn keep(&mut self, is_there: impl Fn(&Name) -> bool) {
         self.all.retain(|name, _| is_there(name));
@@ -56,7 +78,7 @@ impl Lines {
 
     /// Whether what is told changes now.
     pub fn poll(&mut self, now: Duration) -> bool {
-        let class = |line: &Line| Some(LineClass { latency: Some(line.class?), bandwidth: None });
+        let class = |line: &Line| Some(LineClass { latency: Some(line.class?), bandwidth: line.bandwidth() });
         let classes: BTreeMap<Name, LineClass> =
             self.all.iter().filter_map(|(name, line)| Some((name.clone(), class(line)?))).collect();
         let is_early = self.changed_at.is_some_and(|at| now < at + APART);
@@ -85,6 +107,33 @@ impl Line {
         let mut sorted: Vec<f64> = self.latest_ms.iter().copied().collect();
         sorted.sort_by(f64::total_cmp);
         sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+    }
+
+    fn count(&mut self, counted: [u64; 2], now: Duration) {
+        let Some((before, at)) = self.counted else {
+            self.counted = Some((counted, now));
+            return;
+        };
+        let took = now.saturating_sub(at);
+        // Counters of a device that was made anew begin anew.
+        let is_anew = counted.iter().zip(before).any(|(now, before)| *now < before);
+        if took < RATE_INTERVAL_MIN && !is_anew {
+            return;
+        }
+        self.counted = Some((counted, now));
+        for (best, (counted, before)) in self.best.iter_mut().zip(counted.into_iter().zip(before)).filter(|_| !is_anew)
+        {
+            best.push((counted - before) as f64 * 8.0 / 1e6 / took.as_secs_f64());
+            best.sort_by(|a, b| b.total_cmp(a));
+            best.truncate(RATES);
+        }
+    }
+
+    /// The class of what both ways have carried at least.
+    fn bandwidth(&self) -> Option<u8> {
+        let seen = |best: &Vec<f64>| best.get(RATES - 1).copied().unwrap_or_default();
+        let slower = seen(&self.best[0]).min(seen(&self.best[1]));
+        LineClass::new(None, (slower >= RATE_TOLD_MIN).then_some(slower)).bandwidth
     }
 
     fn judge(&mut self, now: Duration) {
@@ -150,6 +199,63 @@ mod tests {
         let changes = told(swings);
         assert!(changes.windows(2).all(|pair| pair[1].0 >= pair[0].0 + 30), "{changes:?}");
         assert!(changes.len() > 3, "{changes:?}");
+    }
+
+    /// A line over which so many Mbit/s go out and come in, in every interval of ten seconds; what is told of it at the end, and how often
+    /// that changed.
+    fn carried(rates: impl Iterator<Item = [f64; 2]>) -> (Option<u8>, usize) {
+        let (mut lines, name, mut changes, mut bytes) = (Lines::default(), Name::new("b").unwrap(), 0, [0_u64; 2]);
+        for (at, rate) in rates.enumerate() {
+            let now = Duration::from_secs(at as u64 * 10);
+            lines.handle_rtt(&name, 12.0, now);
+            lines.handle_bytes(&name, bytes, now);
+            changes += usize::from(lines.poll(now));
+            for (bytes, rate) in bytes.iter_mut().zip(rate) {
+                *bytes += (rate * 1e6 / 8.0 * 10.0) as u64;
+            }
+        }
+        (lines.classes()[&name].bandwidth, changes)
+    }
+
+    #[test]
+    fn of_a_rate_the_best_that_was_seen_both_ways_is_told_and_idleness_takes_nothing_back() {
+        let hour = 360;
+        let (idle, busy) = ([0.01, 0.01], [300.0, 120.0]);
+        assert_eq!(
+            carried(std::iter::repeat_n(idle, hour)),
+            (None, 1),
+            "nothing is said of a line that nobody has used"
+        );
+        let day = || {
+            std::iter::repeat_n(idle, hour).chain(std::iter::repeat_n(busy, 4)).chain(std::iter::repeat_n(idle, 8_640))
+        };
+        assert_eq!(carried(day()), (Some(24), 2), "at least 100 Mbit/s both ways");
+        assert_eq!(
+            carried(std::iter::repeat_n([900.0, 2.0], hour)).0,
+            None,
+            "the slower way has not shown what it carries"
+        );
+        let one_way_each = std::iter::repeat_n([900.0, 2.0], hour).chain(std::iter::repeat_n([2.0, 40.0], hour));
+        assert_eq!(carried(one_way_each).0, Some(23));
+    }
+
+    #[test]
+    fn bursts_and_counters_that_begin_anew_are_no_rates_and_changes_wait() {
+        let burst = (0..1_000).map(|at| if at == 100 || at == 500 { [5e4, 5e4] } else { [0.0, 0.0] });
+        assert_eq!(carried(burst).0, None, "twice is not often enough");
+        // It grows and grows: half an hour between changes.
+        let grows = (0..720).map(|at| [f64::from(at) * 20.0; 2]);
+        let (class, changes) = carried(grows);
+        assert!(class == Some(26) && (2..=5).contains(&changes), "{class:?} {changes}");
+        let (mut lines, name) = (Lines::default(), Name::new("b").unwrap());
+        for (at, counted) in
+            [9_000_000_000_u64, 0, 9_000_000_000, 0, 9_000_000_000, 0, 9_000_000_000].iter().enumerate()
+        {
+            lines.handle_rtt(&name, 12.0, Duration::from_secs(at as u64 * 10));
+            lines.handle_bytes(&name, [*counted; 2], Duration::from_secs(at as u64 * 10));
+        }
+        assert!(lines.poll(Duration::from_secs(70)));
+        assert_eq!(lines.classes()[&name].bandwidth, Some(25), "what was counted after each beginning counts");
     }
 
     #[test]

@@ -17,16 +17,19 @@ pub struct Counts {
     pub refusals: u64,
     /// BIRDs that have ended without being told to.
     pub deaths: u64,
-    up: BTreeMap<String, bool>,
+    /// For how long each session was up when it was last looked at, in seconds.
+    up: BTreeMap<String, Option<u64>>,
 }
 
 impl Counts {
     /// Compares sessions with what they were.
     pub fn handle_sessions(&mut self, sessions: &[SessionSnapshot]) {
         for session in sessions {
-            let is_up = session.state == "Established";
+            let since = (session.state == "Established").then(|| session.since_s.unwrap_or_default());
             let flaps = self.flaps.entry(session.protocol.clone()).or_default();
-            if self.up.insert(session.protocol.clone(), is_up) == Some(true) && !is_up {
+            let before = self.up.insert(session.protocol.clone(), since).flatten();
+            // One that is up for less long than before has been down in between.
+            if before.is_some_and(|before| since.is_none_or(|since| since < before)) {
                 *flaps += 1;
             }
         }
@@ -147,6 +150,7 @@ mod tests {
             bird_version: None,
             router_id: None,
             socket: "bird.ctl".into(),
+            tables: None,
             problem: None,
             is_leaving: false,
             between_nodes: None,
@@ -180,6 +184,15 @@ mod tests {
         let mut unique = declared.clone();
         unique.dedup();
         assert_eq!(declared, unique);
+    }
+
+    #[test]
+    fn a_session_that_was_down_between_two_looks_has_flapped() {
+        let mut counts = Counts::default();
+        for since_s in [60, 65, 2, 7, 7, 12, 0] {
+            counts.handle_sessions(&[SessionSnapshot { since_s: Some(since_s), ..session("Established") }]);
+        }
+        assert_eq!(counts.flaps["n_home"], 2);
     }
 
     #[test]

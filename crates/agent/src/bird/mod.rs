@@ -15,6 +15,9 @@ mod session;
 mod socket;
 pub mod status;
 
-pub use keep::{End, Halves, Manner, Mode, Next, Paths, Report, Seen, Service, Standing, Step, Supervisor, Trouble};
+pub use keep::{
+    End, Halves, Manner, Mode, Next, Paths, Report, Seen, Service, Standing, Step, Supervisor, Theirs, Trouble,
+    end_left, left, program,
+};
 pub use session::{Tunnel, sessions};
 pub use socket::{Connection, SocketError};

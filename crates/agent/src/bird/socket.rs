@@ -17,6 +17,7 @@ use super::reply::{Assembly, Reply, ReplyError};
 use super::routes::{self, Candidate};
 use super::status::{self, Status};
 use crate::limits::BIRD_COMMAND_BYTES_MAX;
+use crate::system::sockets::{in_words, left};
 
 /// The code with which BIRD greets.
 const WELCOME: u16 = 1;
@@ -218,19 +219,4 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
     let stream = UnixStream::from(socket);
     stream.set_nonblocking(false)?;
     Ok(stream)
-}
-
-/// The time until a deadline; an error once there is none.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(too_long()) } else { Ok(left) }
-}
-
-/// A timeout is `WouldBlock` to the kernel, which tells nobody anything.
-fn in_words(error: io::Error) -> io::Error {
-    if error.kind() == ErrorKind::WouldBlock { too_long() } else { error }
-}
-
-fn too_long() -> io::Error {
-    io::Error::new(ErrorKind::TimedOut, "no answer in time")
 }

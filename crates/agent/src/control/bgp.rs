@@ -24,6 +24,9 @@ pub struct BgpSnapshot {
     pub router_id: Option<String>,
     /// Its control socket.
     pub socket: PathBuf,
+    /// Its tables of IPv4 and IPv6 routes, where these are not the usual ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<[String; 2]>,
     /// What is wrong with BIRD itself, if anything.
     pub problem: Option<String>,
     /// Whether others are asked not to come by this node, since it is about to go.

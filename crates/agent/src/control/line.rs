@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::system::sockets::{in_words, left};
+
 /// What two ends agree upon.
 #[derive(Debug, Clone, Copy)]
 pub struct Protocol {
@@ -153,19 +155,4 @@ fn write_line(mut stream: &UnixStream, value: &impl Serialize, deadline: Instant
         }
     }
     Ok(())
-}
-
-/// The time until a deadline; an error once there is none.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(too_long()) } else { Ok(left) }
-}
-
-/// A timeout is `WouldBlock` to the kernel, which tells nobody anything.
-fn in_words(error: io::Error) -> io::Error {
-    if error.kind() == ErrorKind::WouldBlock { too_long() } else { error }
-}
-
-fn too_long() -> io::Error {
-    io::Error::new(ErrorKind::TimedOut, "it took too long")
 }

@@ -87,6 +87,9 @@ pub struct MoveSnapshot {
     pub to: Option<String>,
     /// On the node that it came to: when that node's device told of it, or for the kernel's when the session was made.
     pub came_us: Option<u64>,
+    /// On the node that it came to: when its agent got to know.
+    #[serde(default)]
+    pub noticed_us: Option<u64>,
     /// When this node's devices and routes had followed.
     pub followed_us: u64,
 }

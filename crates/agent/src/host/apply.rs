@@ -88,8 +88,8 @@ impl Host {
             Change::RemoveRoute { table, prefix, route } => {
                 netlink.remove_route(&wanted_route(*table, *prefix, route))?;
             }
-            Change::SetClaim { table, client, epoch } => netlink.set_claim(*table, *client, *epoch)?,
-            Change::RemoveClaim { table, client } => netlink.remove_claim(*table, *client)?,
+            Change::SetClaim { table, prefix, epoch } => netlink.set_claim(*table, *prefix, *epoch)?,
+            Change::RemoveClaim { table, prefix } => netlink.remove_claim(*table, *prefix)?,
             Change::AddRule { rule } => netlink.add_rule(&wanted_rule(rule))?,
             Change::RemoveRule { rule } => netlink.remove_rule(&wanted_rule(rule))?,
             Change::RemoveDevice { device } => self.devices.remove(netlink, device.as_str())?,

@@ -139,11 +139,11 @@ impl Host {
         self.netlink.port()
     }
 
-    /// The claims in a table that is for BIRD, by the clients' addresses.
+    /// The claims in a table that is for BIRD, by the clients' addresses and the sites' prefixes.
     ///
     /// # Errors
     /// If the kernel does not say.
-    pub fn claims(&mut self, table: u32) -> Result<std::collections::BTreeMap<std::net::IpAddr, u32>, HostError> {
+    pub fn claims(&mut self, table: u32) -> Result<std::collections::BTreeMap<ipnet::IpNet, u32>, HostError> {
         Ok(self.netlink.claims(table)?)
     }
 

@@ -92,6 +92,8 @@ impl Host {
                 Some(other) if other == *network => self.look_at_device(name, link, other, wanted, &mut actual)?,
                 Some(_) if !wanted.devices.contains_key(&name) => {
                     tables_of_others.extend([own_table(&name), bgp_table(&name)]);
+                    // Who does not have claims now may have some in a moment.
+                    actual.foreign_tables.extend(claim_tables(&name).map(|table| (table, name.clone())));
                 }
                 _ if wanted.devices.contains_key(&name) => {
                     actual.foreign_devices.insert(name);
@@ -114,7 +116,7 @@ impl Host {
         let tables: BTreeSet<u32> = devices.map(|device| claim_tables(device)[0]).collect();
         for table in tables {
             let claims = self.netlink.claims(table)?;
-            actual.state.claims.extend(claims.into_iter().map(|(client, epoch)| ((table, client), epoch)));
+            actual.state.claims.extend(claims.into_iter().map(|(prefix, epoch)| ((table, prefix), epoch)));
         }
         for seen in self.netlink.rules_of(ROUTE_PROTOCOL)? {
             if let (true, true, Some(mark)) = (RULE_PRIORITIES.contains(&seen.priority), seen.invert, seen.mark) {

@@ -14,6 +14,7 @@ use wayleave_core::host::{ALIAS_PREFIX, Backend, Sysctl};
 use wayleave_core::network::{Endpoint, Host};
 use wayleave_core::plan::NodePlan;
 
+use crate::bird;
 use crate::host::{HostError, sysctl};
 use crate::netlink::{LinkSeen, Netlink, RouteSeen, WireGuard};
 use crate::ping::path_mtus;
@@ -42,11 +43,16 @@ pub fn symptoms(plan: &NodePlan) -> Result<Symptoms, HostError> {
         backend: backend(),
         may_change: may_change(),
         has_nft: runs("nft"),
+        has_bird: bird::program().is_file(),
+        // What a running agent knows is for others to ask it.
+        bird_problem: None,
+        sessions: Vec::new(),
         clock_s: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
         settings: settings(plan).into_iter().filter_map(read).collect(),
         interfaces: others.map(|(_, link)| (link.name.clone(), interface(link))).collect(),
         is_name_taken: device.is_some() && !has_device,
         has_device,
+        carries: device.filter(|device| is_ours(device)).map(carries),
         is_port_taken: !has_device && plan.port.is_some_and(is_taken),
         routes: routes(&netlink.routes_in(TABLE_MAIN)?, &names),
         dropping: dropping(),
@@ -60,6 +66,10 @@ fn backend() -> Option<Backend> {
         Ok(Some(_)) => Some(Backend::Kernel),
         _ => File::options().read(true).write(true).open("/dev/net/tun").is_ok().then_some(Backend::Engine),
     }
+}
+
+fn carries(device: &LinkSeen) -> Backend {
+    if device.is_wireguard { Backend::Kernel } else { Backend::Engine }
 }
 
 fn may_change() -> bool {

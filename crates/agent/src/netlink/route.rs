@@ -124,23 +124,23 @@ impl Netlink {
         Ok(all.len())
     }
 
-    /// Writes a claim into a table, in place of any other of the client: a route by which nobody gets anywhere, and whose window is
+    /// Writes a claim into a table, in place of any other of the client or site: a route by which nobody gets anywhere, and whose window is
     /// the epoch.
-    pub fn set_claim(&mut self, table: u32, client: IpAddr, epoch: u32) -> Result<(), NetlinkError> {
-        let mut message = claim_message(table, client);
+    pub fn set_claim(&mut self, table: u32, prefix: IpNet, epoch: u32) -> Result<(), NetlinkError> {
+        let mut message = claim_message(table, prefix);
         message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Window(epoch)]));
-        let attempt = Attempt::new(format!("write the claim of {client} into table {table}"));
+        let attempt = Attempt::new(format!("write the claim of {prefix} into table {table}"));
         self.request(&attempt, RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE).map(drop)
     }
 
     /// Takes a claim out of a table.
-    pub fn remove_claim(&mut self, table: u32, client: IpAddr) -> Result<(), NetlinkError> {
-        let attempt = Attempt::new(format!("take the claim of {client} out of table {table}"));
-        self.request(&attempt, RouteNetlinkMessage::DelRoute(claim_message(table, client)), 0).map(drop)
+    pub fn remove_claim(&mut self, table: u32, prefix: IpNet) -> Result<(), NetlinkError> {
+        let attempt = Attempt::new(format!("take the claim of {prefix} out of table {table}"));
+        self.request(&attempt, RouteNetlinkMessage::DelRoute(claim_message(table, prefix)), 0).map(drop)
     }
 
-    /// All claims in a table, by the clients' addresses.
-    pub fn claims(&mut self, table: u32) -> Result<BTreeMap<IpAddr, u32>, NetlinkError> {
+    /// All claims in a table, by the clients' addresses and the sites' prefixes.
+    pub fn claims(&mut self, table: u32) -> Result<BTreeMap<IpNet, u32>, NetlinkError> {
         let mut claims = BTreeMap::new();
         let attempt = Attempt::new(format!("list the claims in table {table}"));
         // Only this table is to be listed, not a router's full one.
@@ -225,26 +225,26 @@ impl Netlink {
     }
 }
 
-fn claim_message(table: u32, client: IpAddr) -> RouteMessage {
+fn claim_message(table: u32, prefix: IpNet) -> RouteMessage {
     let mut message = RouteMessage::default();
-    message.header.address_family = family(client);
-    message.header.destination_prefix_length = if client.is_ipv4() { 32 } else { 128 };
+    message.header.address_family = family(prefix.addr());
+    message.header.destination_prefix_length = prefix.prefix_len();
     message.header.protocol = RouteProtocol::from(CLAIM_PROTOCOL);
     message.header.kind = RouteType::Unreachable;
     message.header.scope = RouteScope::Universe;
-    message.attributes.push(RouteAttribute::Destination(address(client)));
+    message.attributes.push(RouteAttribute::Destination(address(prefix.trunc().addr())));
     message.attributes.push(RouteAttribute::Table(table));
     message.attributes.push(RouteAttribute::Priority(CLAIM_METRIC));
     message
 }
 
-/// The client and the epoch, if a route is a claim in this table.
-fn claim_seen(route: &RouteMessage, table: u32) -> Option<(IpAddr, u32)> {
-    let (mut client, mut epoch, mut is_in) = (None, None, u32::from(route.header.table) == table);
+/// The prefix and the epoch, if a route is a claim in this table.
+fn claim_seen(route: &RouteMessage, table: u32) -> Option<(IpNet, u32)> {
+    let (mut address, mut epoch, mut is_in) = (None, None, u32::from(route.header.table) == table);
     for attribute in &route.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(v4)) => client = Some(IpAddr::from(*v4)),
-            RouteAttribute::Destination(RouteAddress::Inet6(v6)) => client = Some(IpAddr::from(*v6)),
+            RouteAttribute::Destination(RouteAddress::Inet(v4)) => address = Some(IpAddr::from(*v4)),
+            RouteAttribute::Destination(RouteAddress::Inet6(v6)) => address = Some(IpAddr::from(*v6)),
             RouteAttribute::Table(of) => is_in = *of == table,
             RouteAttribute::Metrics(all) => {
                 epoch = all.iter().find_map(|metric| match metric {
@@ -255,7 +255,8 @@ fn claim_seen(route: &RouteMessage, table: u32) -> Option<(IpAddr, u32)> {
             _ => {}
         }
     }
-    Some((client?, epoch?)).filter(|_| is_in)
+    let prefix = IpNet::new(address?, route.header.destination_prefix_length).ok()?;
+    Some((prefix, epoch?)).filter(|_| is_in)
 }
 
 fn rule_attempt(verb: &str, rule: &Rule) -> Attempt {

@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -16,9 +15,11 @@ use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessa
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use socket2::SockRef;
 
 use super::{Netlink, NetlinkError};
 use crate::limits::{LEARNED_AT_A_TIME_MAX, NETLINK_DUMP_REPLIES_MAX, NETLINK_REPLY_BYTES, TABLE_NEWS_BYTES};
+use crate::system::sockets::set_room;
 
 /// Routes of IPv4 and of IPv6, links, and addresses of IPv4 (`linux/rtnetlink.h`).
 const GROUPS: [u32; 4] = [7, 11, 1, 5];
@@ -91,14 +92,8 @@ impl TableWatch {
         let open = || -> io::Result<Socket> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, 0))?;
-            // As much as an ordinary process may have, and more for the superuser.
-            let _ = set(&socket, libc::SO_RCVBUF, &TABLE_NEWS_BYTES);
-            let _ = set(&socket, libc::SO_RCVBUFFORCE, &TABLE_NEWS_BYTES);
-            let wait = libc::timeval {
-                tv_sec: patience.as_secs() as libc::time_t,
-                tv_usec: patience.subsec_micros() as libc::suseconds_t,
-            };
-            set(&socket, libc::SO_RCVTIMEO, &wait)?;
+            set_room(&socket, TABLE_NEWS_BYTES);
+            SockRef::from(&socket).set_read_timeout(Some(patience))?;
             for group in GROUPS {
                 match socket.add_membership(group) {
                     // A kernel without IPv6 has no group of its own for it.
@@ -252,20 +247,6 @@ impl TableWatch {
             self.touched.insert(prefix, self.best(prefix));
         }
     }
-}
-
-fn set<T>(socket: &Socket, option: libc::c_int, value: &T) -> io::Result<()> {
-    // SAFETY: the value lives through the call and its size goes with it.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            option,
-            std::ptr::from_ref(value).cast(),
-            size_of::<T>() as libc::socklen_t,
-        )
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The messages of a datagram: their kinds and what is behind their headers.

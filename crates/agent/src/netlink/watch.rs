@@ -5,9 +5,9 @@
 //! neither wake anybody nor take the room of other news. So are those left out that the agent itself has changed, which knows of them.
 
 use std::io;
-use std::os::fd::AsRawFd as _;
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use socket2::{SockFilter, SockRef};
 
 use super::NetlinkError;
 use crate::limits::NETLINK_REPLY_BYTES;
@@ -84,10 +84,10 @@ fn leave_out_routes(socket: &Socket, protocol: u8) -> io::Result<()> {
     const LOAD_1: u16 = 0x30;
     const JUMP_IF: u16 = 0x15;
     const END: u16 = 0x06;
-    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let step = SockFilter::new;
     // Numbers are loaded as the network has them, and netlink has them as the machine does.
     let kind = |kind: u16| u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
-    let mut steps = [
+    SockRef::from(socket).attach_filter(&[
         step(LOAD_2, 0, 0, KIND as u32),
         step(JUMP_IF, 1, 0, kind(ROUTE_MESSAGES[0])),
         step(JUMP_IF, 0, 2, kind(ROUTE_MESSAGES[1])),
@@ -95,20 +95,7 @@ fn leave_out_routes(socket: &Socket, protocol: u8) -> io::Result<()> {
         step(JUMP_IF, 0, 1, u32::from(protocol)),
         step(END, 0, 0, u32::MAX),
         step(END, 0, 0, 0),
-    ];
-    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
-    let length = size_of_val(&program) as libc::socklen_t;
-    // SAFETY: the program and its steps live through the call, which copies them, and are as long as said.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            std::ptr::from_ref(&program).cast(),
-            length,
-        )
-    };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    ])
 }
 
 /// Whether any message in a datagram is more than other programs' routes and what `own` has done to ours.

@@ -237,8 +237,8 @@ impl Agent {
             Event::EndpointAnswered(endpoint) => self.handle_endpoint(endpoint),
             Event::Answering(answering) => self.handle_answering(&answering),
             Event::PathsMeasured(measured) => self.handle_paths(measured),
-            Event::Learned { by, is_first, routes } => self.handle_learned(by, is_first, &routes),
-            Event::ClaimsHeard { by, is_first, routes } => self.handle_claims(by, is_first, routes),
+            Event::Learned(news) => self.handle_learned(&news),
+            Event::ClaimsHeard(news) => self.handle_claims(news),
             Event::LinesMeasured(measured) => self.handle_lines(&measured),
             Event::Bird(report) => self.handle_bird(*report),
             Event::Asked(Asked { request, answer }) => {

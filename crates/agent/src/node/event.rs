@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use wayleave_core::keys::PublicKey;
 use wayleave_core::names::Name;
 
+use super::bird::News;
 use super::clients::Came;
 use crate::bird::Report;
 use crate::control::server::Asked;
-use crate::netlink::Hop;
 use crate::ping::PathMtu;
 use crate::system::signals::Signal;
 
@@ -62,23 +61,9 @@ pub enum Event {
     /// How large packets may be on the ways to some addresses: by the first hop, and as measured.
     PathsMeasured(Vec<(IpAddr, Option<u16>, Option<PathMtu>)>),
     /// Routes of the network's own table have changed.
-    Learned {
-        /// Which of the threads that listen to it says so.
-        by: u64,
-        /// Whether these are all that there are.
-        is_first: bool,
-        /// Prefixes with the gateways that they lead to out of the node's own device, if any.
-        routes: Vec<(IpNet, Option<Hop>)>,
-    },
+    Learned(News),
     /// Others' claims that BGP tells of have changed.
-    ClaimsHeard {
-        /// Which of the threads that listen says so.
-        by: u64,
-        /// Whether these are all that there are.
-        is_first: bool,
-        /// Clients' addresses with the way to their entry node, if there is any.
-        routes: Vec<(IpNet, Option<Hop>)>,
-    },
+    ClaimsHeard(News),
     /// Round trips to neighbours in milliseconds.
     LinesMeasured(Vec<(Name, f64)>),
     /// How BIRD is.

@@ -176,7 +176,9 @@ impl Agent {
 
     /// Sends what waits, and does nothing else any more.
     pub(super) fn send_last(&mut self) {
-        let is_last = |output: &Output| matches!(output, Output::Send { .. } | Output::Originate { .. });
+        let is_last = |output: &Output| {
+            matches!(output, Output::Send { .. } | Output::Originate { .. } | Output::OriginateSite { .. })
+        };
         let messages = self.poll_node().into_iter().filter(is_last);
         messages.for_each(|message| self.carry(message));
     }
@@ -239,6 +241,7 @@ impl Agent {
             }
             Output::Claims { changed } => self.move_clients(changed),
             Output::Originate { client, epoch } => self.originate(&client, epoch),
+            Output::OriginateSite { site, preference } => self.originate_site(&site, preference),
             Output::HandOver { client, to, way } => self.hand_over(client, to, way),
             Output::Call { from, offer } => self.call_offered(&from, &offer),
             Output::Log(line) => log(Weight::Info, &line),

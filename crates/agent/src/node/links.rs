@@ -5,15 +5,14 @@
 //! when the device is made anew. Echo requests are for peers that run no agent. What is sent and what comes of it is decided
 //! in `core`.
 
-use std::ffi::CString;
 use std::io;
 use std::net::{IpAddr, UdpSocket};
-use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use socket2::SockRef;
 use wayleave_core::node::CONTROL_PORT;
 use wayleave_engine::{Event as DeviceEvent, Events};
 
@@ -106,17 +105,5 @@ fn notice(news: &Events, ended: &AtomicBool, events: &SyncSender<Event>) {
 
 /// From now on only packets of this device come in (`SO_BINDTODEVICE`, socket(7)).
 pub(super) fn bind_to_device(socket: &UdpSocket, device: &str) -> io::Result<()> {
-    let name = CString::new(device)?;
-    let bytes = name.as_bytes_with_nul();
-    // SAFETY: the name lives through the call and its length goes with it.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_BINDTODEVICE,
-            bytes.as_ptr().cast(),
-            bytes.len() as libc::socklen_t,
-        )
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    SockRef::from(socket).bind_device(Some(device.as_bytes()))
 }

@@ -110,6 +110,7 @@ pub enum AgentError {
 /// # Errors
 /// If it can't start. Once it runs it goes on, whatever happens, and reports what is wrong.
 pub fn run(options: Options, signals: Signals) -> Result<(), AgentError> {
+    crate::system::open_files::raise();
     let (sender, events) = std::sync::mpsc::sync_channel(crate::limits::EVENTS_MAX);
     let mut agent = agent::Agent::start(options, sender.clone())?;
     sources::start(&mut agent, &sender, signals)?;

@@ -4,10 +4,11 @@
 //! hole, costs the others nothing. A connection is closed as soon as it is there; nothing is said over it.
 
 use std::io;
-use std::mem::size_of;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use super::path::set_mark;
 
@@ -17,7 +18,7 @@ pub fn accepting(targets: &[SocketAddr], mark: u32, patience: Duration, mut tell
     let end = Instant::now() + patience;
     // What can't even be asked does not answer.
     let opened = targets.iter().enumerate().filter_map(|(at, target)| Some((at, connect(*target, mark).ok()?)));
-    let mut waiting: Vec<(usize, OwnedFd)> = opened.collect();
+    let mut waiting: Vec<(usize, Socket)> = opened.collect();
     while !waiting.is_empty() {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -37,49 +38,19 @@ pub fn accepting(targets: &[SocketAddr], mark: u32, patience: Duration, mut tell
 }
 
 /// Begins to connect.
-fn connect(target: SocketAddr, mark: u32) -> io::Result<OwnedFd> {
-    let family = if target.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    // SAFETY: no pointer; the result is checked.
-    let raw = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) };
-    if raw < 0 {
-        return Err(io::Error::last_os_error());
+fn connect(target: SocketAddr, mark: u32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), None)?;
+    set_mark(&socket, mark)?;
+    match socket.connect(&target.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
     }
-    // SAFETY: the kernel has just made it, and nobody else has it.
-    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
-    set_mark(socket.as_raw_fd(), mark)?;
-    let result = match target {
-        SocketAddr::V4(target) => {
-            let address = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: target.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from(*target.ip()).to_be() },
-                sin_zero: [0; 8],
-            };
-            let length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
-            // SAFETY: the address lives through the call, its size goes with it.
-            unsafe { libc::connect(socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), length) }
-        }
-        SocketAddr::V6(target) => {
-            let address = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: target.port().to_be(),
-                sin6_flowinfo: 0,
-                sin6_addr: libc::in6_addr { s6_addr: target.ip().octets() },
-                sin6_scope_id: target.scope_id(),
-            };
-            let length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
-            // SAFETY: the address lives through the call, its size goes with it.
-            unsafe { libc::connect(socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), length) }
-        }
-    };
-    let error = io::Error::last_os_error();
-    if result < 0 && error.raw_os_error() != Some(libc::EINPROGRESS) { Err(error) } else { Ok(socket) }
 }
 
 /// Waits until some have answered, whatever they say, and tells which.
-fn wait(waiting: &[(usize, OwnedFd)], patience: Duration) -> io::Result<Vec<bool>> {
+fn wait(waiting: &[(usize, Socket)], patience: Duration) -> io::Result<Vec<bool>> {
     let asked =
-        |(_, socket): &(usize, OwnedFd)| libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+        |(_, socket): &(usize, Socket)| libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
     let mut descriptors: Vec<libc::pollfd> = waiting.iter().map(asked).collect();
     let timeout_ms = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX).max(1);
     // SAFETY: the list lives through the call, its length goes with it.
@@ -93,15 +64,8 @@ fn wait(waiting: &[(usize, OwnedFd)], patience: Duration) -> io::Result<Vec<bool
     Ok(descriptors.iter().map(|descriptor| descriptor.revents != 0).collect())
 }
 
-fn is_connected(socket: &OwnedFd) -> bool {
-    let mut error: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: both values live through the call, and the size is that of the first.
-    let result = unsafe {
-        let value = std::ptr::from_mut(&mut error).cast();
-        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR, value, &raw mut length)
-    };
-    result == 0 && error == 0
+fn is_connected(socket: &Socket) -> bool {
+    matches!(socket.take_error(), Ok(None))
 }
 
 #[cfg(test)]
@@ -128,7 +92,7 @@ mod tests {
         // SAFETY: no pointer; the descriptor is a listener's.
         assert_eq!(unsafe { libc::listen(full.as_raw_fd(), 0) }, 0);
         let address = full.local_addr().unwrap();
-        let _held: Vec<OwnedFd> = (0..4).filter_map(|_| connect(address, 0).ok()).collect();
+        let _held: Vec<Socket> = (0..4).filter_map(|_| connect(address, 0).ok()).collect();
         let lives = TcpListener::bind("127.0.0.1:0").unwrap();
         let (mut told, begin) = (Vec::new(), Instant::now());
         let patience = Duration::from_millis(300);

@@ -11,17 +11,17 @@ mod socket;
 
 pub use accept::accepting;
 pub(crate) use echo::checksum;
+pub(crate) use path::set_mark;
 pub use path::{PathMtu, answering, first_hop, path_mtus};
 
 use crate::limits;
 use crate::system::signals::wait_readable;
 use echo::{PROBE_BYTES, Probe};
 use socket::EchoSocket;
-pub(crate) use socket::socket_address;
 use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 /// Whom to ask.
@@ -172,7 +172,7 @@ impl Echoes {
     /// What the kernel says.
     pub fn wait(&self, timeout_ms: i32) -> io::Result<Vec<u32>> {
         let sockets = || [Some(&self.v4), self.v6.as_ref()].into_iter().flatten();
-        let descriptors: Vec<_> = sockets().map(EchoSocket::borrowed).collect();
+        let descriptors: Vec<_> = sockets().map(AsFd::as_fd).collect();
         wait_readable(&descriptors, timeout_ms)?;
         let mut tags = Vec::new();
         for (socket, v4) in sockets().zip([true, false]) {

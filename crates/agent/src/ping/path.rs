@@ -7,8 +7,10 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::time::{Duration, Instant};
+
+use socket2::SockRef;
 
 use super::echo::{Identity, PROBE_BYTES, Probe};
 use super::socket::{EchoSocket, setting};
@@ -37,7 +39,7 @@ pub struct PathMtu {
 pub fn first_hop(destination: IpAddr, mark: u32) -> Option<u16> {
     let any: IpAddr = if destination.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;
-    set_mark(socket.as_raw_fd(), mark).ok()?;
+    set_mark(&socket, mark).ok()?;
     // Connecting a datagram socket sends nothing: it looks the route up. Port 9 is where nothing is expected.
     socket.connect(SocketAddr::new(destination, 9)).ok()?;
     let (level, option) =
@@ -121,7 +123,7 @@ fn sockets(destinations: &[IpAddr], mark: u32) -> Result<[Option<EchoSocket>; 2]
             return Ok(None);
         }
         let socket = if v4 { EchoSocket::v4()? } else { EchoSocket::v6()? };
-        set_mark(socket.as_raw_fd(), mark).map_err(|source| PingError::Socket { attempt: "set the mark", source })?;
+        set_mark(&socket, mark).map_err(|source| PingError::Socket { attempt: "set the mark", source })?;
         Ok(Some(socket))
     };
     Ok([socket(true)?, socket(false)?])
@@ -244,16 +246,9 @@ impl Try {
     }
 }
 
-pub(super) fn set_mark(descriptor: i32, mark: u32) -> io::Result<()> {
-    if mark == 0 {
-        return Ok(());
-    }
-    let length = size_of::<u32>() as libc::socklen_t;
-    // SAFETY: the value lives through the call, its size goes with it.
-    let result = unsafe {
-        libc::setsockopt(descriptor, libc::SOL_SOCKET, libc::SO_MARK, std::ptr::from_ref(&mark).cast(), length)
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+/// Has packets of a socket carry a mark; 0 for none, which needs no privilege.
+pub(crate) fn set_mark(socket: &impl AsFd, mark: u32) -> io::Result<()> {
+    if mark == 0 { Ok(()) } else { SockRef::from(socket).set_mark(mark) }
 }
 
 #[cfg(test)]

@@ -6,10 +6,13 @@
 use super::PingError;
 use super::echo::PROBE_BYTES;
 use crate::limits;
+use crate::system::sockets::{set_option, set_room};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use socket2::SockAddr;
 
 /// `asm-generic/socket.h`, since Linux 5.1.
 const SO_BINDTOIFINDEX: libc::c_int = 62;
@@ -46,11 +49,13 @@ impl AsRawFd for EchoSocket {
     }
 }
 
-impl EchoSocket {
-    pub(super) fn borrowed(&self) -> BorrowedFd<'_> {
+impl AsFd for EchoSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
 
+impl EchoSocket {
     pub(super) fn v4() -> Result<Self, PingError> {
         let socket = Self::open(libc::AF_INET, libc::IPPROTO_ICMP)?;
         let all_but_reply: u32 = !1;
@@ -77,9 +82,7 @@ impl EchoSocket {
         // SAFETY: the kernel has just made it, and nobody else has it.
         let socket = Self { descriptor: unsafe { OwnedFd::from_raw_fd(raw) } };
         socket.set("ask for timestamps", libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32)?;
-        // Beyond the system's bound this takes privilege in the machine's own namespace; a smaller buffer does as well.
-        let _ = socket.set("set the buffer", libc::SOL_SOCKET, libc::SO_RCVBUF, &limits::PING_RECEIVE_BYTES);
-        let _ = socket.set("set the buffer", libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &limits::PING_RECEIVE_BYTES);
+        set_room(&socket, limits::PING_RECEIVE_BYTES);
         Ok(socket)
     }
 
@@ -99,25 +102,18 @@ impl EchoSocket {
     }
 
     fn set<T: Copy>(&self, attempt: &'static str, level: i32, option: i32, value: &T) -> Result<(), PingError> {
-        let length = size_of::<T>() as libc::socklen_t;
-        // SAFETY: the value lives through the call, its size goes with it; only plain integers are given.
-        let result =
-            unsafe { libc::setsockopt(self.as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), length) };
-        if result < 0 {
-            return Err(PingError::Socket { attempt, source: io::Error::last_os_error() });
-        }
-        Ok(())
+        set_option(self, level, option, value).map_err(|source| PingError::Socket { attempt, source })
     }
 
     /// Sends a probe.
     pub(super) fn send(&self, source: Option<IpAddr>, destination: IpAddr, probe: &[u8]) -> io::Result<()> {
-        let (mut address, length) = socket_address(destination);
+        let address = SockAddr::from(SocketAddr::new(destination, 0));
         let mut part = libc::iovec { iov_base: probe.as_ptr().cast_mut().cast(), iov_len: probe.len() };
         let mut control = Control([0; CONTROL_BYTES]);
         // SAFETY: plain data, for which all zeroes are valid.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_name = (&raw mut address).cast();
-        message.msg_namelen = length;
+        message.msg_name = address.as_ptr().cast_mut().cast();
+        message.msg_namelen = address.len();
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
         match source {
@@ -201,27 +197,4 @@ fn info_v6(source: Ipv6Addr) -> libc::in6_pktinfo {
 
 fn in_addr(address: Ipv4Addr) -> libc::in_addr {
     libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) }
-}
-
-/// An address as the kernel takes it, with its length; without a port.
-pub(crate) fn socket_address(address: IpAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
-    // SAFETY: plain data, for which all zeroes are valid.
-    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
-    let length = match address {
-        IpAddr::V4(v4) => {
-            // SAFETY: the storage is larger than every socket address and aligned for it.
-            let inet = unsafe { &mut *(&raw mut storage).cast::<libc::sockaddr_in>() };
-            inet.sin_family = libc::AF_INET as libc::sa_family_t;
-            inet.sin_addr = in_addr(v4);
-            size_of::<libc::sockaddr_in>()
-        }
-        IpAddr::V6(v6) => {
-            // SAFETY: as above.
-            let inet6 = unsafe { &mut *(&raw mut storage).cast::<libc::sockaddr_in6>() };
-            inet6.sin6_family = libc::AF_INET6 as libc::sa_family_t;
-            inet6.sin6_addr = libc::in6_addr { s6_addr: v6.octets() };
-            size_of::<libc::sockaddr_in6>()
-        }
-    };
-    (storage, length as libc::socklen_t)
 }

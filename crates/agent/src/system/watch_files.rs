@@ -1,13 +1,15 @@
 //! Being told that files have changed, however editors and tools write them: in place, or a new one with the old one's name, or by
-//! turning a symbolic link on the way to it.
+//! turning a symbolic link on the way to it. And whether somebody has opened one.
 //!
 //! In: paths. Out: that something may have changed, not what; whoever hears of it reads again. Nothing is read here.
 
 use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+use super::signals::wait_readable;
 
 /// Room for some hundred events; what does not fit comes with the next read.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -30,22 +32,12 @@ impl FileWatch {
     /// # Errors
     /// What the kernel says, such as that a user has too many watches.
     pub fn open(files: &[PathBuf]) -> io::Result<FileWatch> {
-        // SAFETY: takes no pointer.
-        let fd = unsafe { libc::inotify_init1(libc::IN_CLOEXEC) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was just made and belongs to nobody else.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = begin(libc::IN_CLOEXEC)?;
         let mask = libc::IN_CLOSE_WRITE | libc::IN_MOVED_TO | libc::IN_CREATE | libc::IN_DELETE | libc::IN_ATTRIB;
         let names: Vec<PathBuf> = files.iter().flat_map(|file| places(file)).collect();
         for file in &names {
             let directory = file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let path = CString::new(directory.as_os_str().as_bytes())?;
-            // SAFETY: the string lives through the call.
-            if unsafe { libc::inotify_add_watch(fd.as_raw_fd(), path.as_ptr(), mask) } < 0 {
-                return Err(io::Error::last_os_error());
-            }
+            add(&fd, directory, mask)?;
         }
         Ok(FileWatch { fd, names })
     }
@@ -107,6 +99,44 @@ fn places(file: &Path) -> Vec<PathBuf> {
     }
     places.push(way);
     places
+}
+
+/// Whether anybody opens a file.
+#[derive(Debug)]
+pub struct Opened(OwnedFd);
+
+impl Opened {
+    /// Counts from now on. The file must be there.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn watch(file: &Path) -> io::Result<Opened> {
+        let fd = begin(libc::IN_CLOEXEC | libc::IN_NONBLOCK)?;
+        add(&fd, file, libc::IN_OPEN)?;
+        Ok(Opened(fd))
+    }
+
+    /// Whether it was opened since.
+    pub fn was(&self) -> bool {
+        wait_readable(&[self.0.as_fd()], 0).is_ok_and(|ready| ready[0])
+    }
+}
+
+fn begin(flags: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointer.
+    let fd = unsafe { libc::inotify_init1(flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn add(fd: &OwnedFd, path: &Path, mask: u32) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the string lives through the call.
+    let watch = unsafe { libc::inotify_add_watch(fd.as_raw_fd(), path.as_ptr(), mask) };
+    if watch < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use wayleave_agent::bird::{Connection, End, Mode, Paths, Report, Service};
+use wayleave_agent::bird::{Connection, End, Paths, Report, Service, Theirs};
 use wayleave_agent::system::signals::Signals;
 
 use super::two::{Host, Place, Running, bird, can_run, configuration, until, wire};
@@ -35,7 +35,7 @@ struct Kept {
 }
 
 impl Kept {
-    fn start(host: &Host, mode: Mode, paths: &Paths) -> Kept {
+    fn start(host: &Host, paths: &Paths) -> Kept {
         let told = Arc::new(Mutex::new(Report::default()));
         let (to, namespace) = (told.clone(), std::fs::File::open(format!("/proc/{}/ns/net", host.pid())).unwrap());
         let begin = || {
@@ -43,7 +43,7 @@ impl Kept {
             assert_eq!(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
             // As in an agent, whose threads all leave these signals to one.
             let _ = Signals::block().unwrap();
-            Service::start(mode, paths.clone(), move |report| *to.lock().unwrap() = report).unwrap()
+            Service::start(paths.clone(), Vec::new(), move |report| *to.lock().unwrap() = report).unwrap()
         };
         let service = std::thread::scope(|scope| scope.spawn(begin).join().unwrap());
         Kept { service: Some(service), told }
@@ -84,6 +84,7 @@ fn paths(place: &Place) -> Paths {
         configuration: place.path("bird.conf"),
         socket: place.path("bird.ctl"),
         ends_with_us: false,
+        theirs: None,
     }
 }
 
@@ -118,7 +119,7 @@ fn changes_keep_the_session_and_what_is_refused_changes_nothing() {
     std::fs::write(place.path("b.conf"), configuration("10.0.0.2", THEIRS)).unwrap();
     let _theirs = bird(&b, &place.path("b.conf"));
     let paths = paths(&place);
-    let kept = Kept::start(&a, Mode::Own, &paths);
+    let kept = Kept::start(&a, &paths);
     kept.want(&ours("all"));
     let (since, _) = until(|| session(&paths.socket).filter(|(_, routes)| *routes == 2));
     kept.until_as_wanted();
@@ -164,7 +165,7 @@ fn routes_of_one_that_had_to_be_killed_are_removed_and_no_others() {
     a.ip("route add 172.30.0.0/24 dev va table 50111");
     a.ip("route add 172.30.1.0/24 dev va proto bird");
     for end in [End::Stop, End::Remove] {
-        let kept = Kept::start(&a, Mode::Own, &paths);
+        let kept = Kept::start(&a, &paths);
         kept.want(&format!("{}{kernel}", ours("all")));
         until(|| Some(()).filter(|()| count("proto bird") == 2));
         // It can't take anything back: it does not even hear that it is to end.
@@ -173,12 +174,12 @@ fn routes_of_one_that_had_to_be_killed_are_removed_and_no_others() {
         assert_eq!((count("proto bird"), count("proto boot")), (0, 1));
     }
     // One that was killed while nobody looked, and is wanted no more.
-    let kept = Kept::start(&a, Mode::Own, &paths);
+    let kept = Kept::start(&a, &paths);
     kept.want(&format!("{}{kernel}", ours("all")));
     until(|| Some(()).filter(|()| count("proto bird") == 2));
     kept.end(End::Leave);
     signal(process(&paths).unwrap(), libc::SIGKILL);
-    let next = Kept::start(&a, Mode::Own, &paths);
+    let next = Kept::start(&a, &paths);
     next.service.as_ref().unwrap().want(None);
     until(|| Some(()).filter(|()| count("proto bird") == 0));
     until(|| Some(()).filter(|()| !paths.configuration.exists()));
@@ -194,7 +195,7 @@ fn one_that_is_killed_or_stopped_is_noticed_and_comes_back() {
     std::fs::write(place.path("b.conf"), configuration("10.0.0.2", THEIRS)).unwrap();
     let _theirs = bird(&b, &place.path("b.conf"));
     let paths = paths(&place);
-    let kept = Kept::start(&a, Mode::Own, &paths);
+    let kept = Kept::start(&a, &paths);
     kept.want(&ours("all"));
     until(|| session(&paths.socket));
     let first = process(&paths).unwrap();
@@ -232,14 +233,14 @@ fn one_that_is_left_running_is_taken_over_by_the_next_agent() {
     std::fs::write(place.path("b.conf"), configuration("10.0.0.2", THEIRS)).unwrap();
     let _theirs = bird(&b, &place.path("b.conf"));
     let paths = paths(&place);
-    let kept = Kept::start(&a, Mode::Own, &paths);
+    let kept = Kept::start(&a, &paths);
     kept.want(&ours("all"));
     let (since, _) = until(|| session(&paths.socket));
     let pid = process(&paths).unwrap();
     kept.until_as_wanted();
     kept.end(End::Leave);
     assert!(runs(pid) && session(&paths.socket).is_some());
-    let next = Kept::start(&a, Mode::Own, &paths);
+    let next = Kept::start(&a, &paths);
     next.want(&ours("where net = 172.20.1.0/24"));
     let (still, _) = until(|| session(&paths.socket).filter(|(_, routes)| *routes == 1));
     next.until_as_wanted();
@@ -264,9 +265,15 @@ fn the_administrators_bird_is_told_by_a_file_that_it_includes() {
     (paths.configuration, paths.socket) = (place.path("wayleave.conf"), place.path("a.ctl"));
     let include = format!("include \"{}\";", paths.configuration.display());
     std::fs::write(place.path("a.conf"), configuration("10.0.0.1", &include)).unwrap();
+    paths.theirs = Some(Theirs {
+        configuration: place.path("a.conf"),
+        prefix: "good".into(),
+        line: include,
+        place: place.path(""),
+    });
     let whole = ours("all");
     let fragment = &whole[whole.find("protocol bgp").unwrap()..];
-    let kept = Kept::start(&a, Mode::Included, &paths);
+    let kept = Kept::start(&a, &paths);
     kept.want(fragment);
     kept.until_problem("no BIRD listens at");
     // Somebody who is no BIRD, at its socket.
@@ -284,7 +291,7 @@ fn the_administrators_bird_is_told_by_a_file_that_it_includes() {
     kept.until_as_wanted();
     kept.want("protocol bgp good { nonsense }");
     let problem = kept.until_problem("what was in force stays");
-    assert!(problem.contains("wayleave.conf:1:"), "{problem}");
+    assert!(problem.contains("wayleave.conf.new:1:"), "{problem}");
     assert_eq!(std::fs::read_to_string(&paths.configuration).unwrap(), fragment);
     assert!(session(&paths.socket).is_some());
     let _ = (admin.0.kill(), admin.0.wait());
@@ -296,13 +303,18 @@ fn the_administrators_bird_is_told_by_a_file_that_it_includes() {
     kept.end(End::Stop);
     let all = Connection::open(&paths.socket, PATIENCE).unwrap().protocols().unwrap();
     assert!(all.iter().all(|protocol| protocol.name != "good"), "it runs on, and knows nothing of ours");
+    let rest = std::fs::read_to_string(&paths.configuration).unwrap();
+    assert!(rest.starts_with("# Nothing is wanted"), "what includes it loads only if it is there: {rest}");
+    let files = std::fs::read_dir(place.path("")).unwrap().flatten().map(|entry| entry.file_name());
+    let ours = files.filter(|name| name.to_string_lossy().contains("wayleave.conf.")).count();
+    assert_eq!(ours, 0, "nothing lies about beside it");
 }
 
 #[test]
 fn bird_that_is_not_installed_is_said_so() {
     let (place, host) = (Place::new("missing"), Host::new());
     let paths = Paths { program: place.path("no-such-bird"), ..paths(&place) };
-    let kept = Kept::start(&host, Mode::Own, &paths);
+    let kept = Kept::start(&host, &paths);
     kept.want(&ours("all"));
     assert_eq!(kept.until_problem("installed"), "bird is not installed: apt install bird2");
     assert_eq!(kept.report().state, "down");

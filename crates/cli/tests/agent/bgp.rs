@@ -94,7 +94,7 @@ kill $(cat b.pid); until_true "! ip -n b link show wg0"
 }
 
 /// A third neighbour for network ours, which nobody answers for.
-const THIRD: &str = r#"
+pub(super) const THIRD: &str = r#"
 third() { cat <<T
 [neighbours.c]
 node = "a"

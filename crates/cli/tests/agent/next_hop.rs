@@ -194,7 +194,7 @@ T
         exec bird -f -c f'$1'.conf -s f'$1'.ctl') > f$1.out 2>&1 &
 }
 awk 'BEGIN { for (i = 0; i < 1400; i++) printf "route 172.21.%d.%d/29 unreachable;\n", i / 32, i % 32 * 8 }' > f1.many; : > f2.many
-allowed() { on $1 "$W" show | sed -n 's/^  allowed ips: //p' | tr ',' '\n'; }
+allowed() { on $1 "$W" show --all | sed -n 's/^  allowed ips: //p' | tr ',' '\n'; }
 cat > echo.py <<'T'
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("172.20.0.1", 7000))
@@ -238,7 +238,7 @@ move() { nsenter --net=/run/netns/$last python3 moves.py birdc -s f1.ctl $1 shar
 echo "== moves"; move disable; move enable; move disable; move enable
 echo "== many"; begin=$(date +%s%N); birdc -s f1.ctl enable many > out
 until_true "[ \$(allowed $last | grep -c 172.21) -ge 1400 ]"; echo "$((($(date +%s%N) - begin) / 1000000)) ms"; on $last "$W" bgp | tail -n 1
-move disable; move enable; on $last "$W" status | head -n 1
+move disable; move enable; on $last "$W" status | head -n 1; on $last "$W" show | grep -o 'and [0-9]* more (--all lists them)'
 echo "== other"; nsenter --net=/run/netns/$last timeout 20 python3 -c 'import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 7001)); print(s.recvfrom(9))' & other=$!
 sleep 1; allowed n20 | grep 172.20.0; allowed n02 | grep 172.20.0 || echo "its own"
@@ -268,6 +268,8 @@ until_true "! allowed $last | grep 172.20"; until_true "[ \$(allowed $last | gre
     assert_eq!((moves.len(), many[1]), (4, "prefixes that go to other nodes: 1401 to n01"), "{ran}");
     println!("1,400 prefixes are with the device of the last of twenty nodes after {}", many[0]);
     assert!(many[4].starts_with("n20 of many: fine"), "{ran}");
+    // Its own two addresses, what both lead to, 1,400 others; eight are named.
+    assert_eq!(many[5], "and 1395 more (--all lists them)", "{ran}");
     let other = part(&ran, "other");
     assert_eq!(other[1], "its own", "n02 has a way of its own there: {ran}");
     assert_eq!(other[2], "(b'hello', ('172.20.0.1', 7001))", "it comes by n02, though packets to it go to n01: {ran}");

@@ -51,7 +51,10 @@ echo "== drain"; on a "$W" drain 2>/dev/null; says draining; http a /healthz; on
 until_true "open a"; echo "== device"
 printf 'link del wg-clients\nlink add wg-clients type veth peer name other\n' | ip -n a -batch -; says 'wg-clients is not up'
 ip -n a link del wg-clients; until_true "open a"; echo mended
+# A link that nobody uses is looked after every few minutes only.
+on a ping -i 0.2 10.50.0.2 > /dev/null 2>&1 & pinging=$!
 echo "== isolated"; ip -n b link set vb down; says 'cut off from the backbone'; ip -n b link set vb up; until_true "open a"
+kill $pinging
 echo "== end"
 "#
     );

@@ -69,3 +69,70 @@ fn what_failures_lose_is_4_and_told_worst_first() {
     let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(value["not_examined"], 0);
 }
+
+/// Two nodes that speak BGP and one that does not, with a foreign router at the first.
+const OUTSIDE: &str = r#"[network]
+name = "out"
+prefixes = ["172.22.0.0/25"]
+[bgp]
+asn = 4242421869
+own = ["172.22.0.0/24"]
+profile = "dn42"
+roa_v4 = "/nowhere/roa4.conf"
+[nodes.a]
+endpoint = "a.example.net"
+address = "172.22.0.1"
+[nodes.b]
+endpoint = "b.example.net"
+address = "172.22.0.2"
+bgp = true
+[nodes.c]
+endpoint = "c.example.net"
+[neighbours.home]
+node = "a"
+asn = 4242420119
+public_key = "P1FrJ1IpHCFX3Tk/4aFxbrCbD4VDefwHaieVWDWoXx0="
+sessions = "v4"
+own_addresses = ["10.132.0.1/30"]
+addresses = ["10.132.0.2"]
+"#;
+
+#[test]
+fn of_addresses_outside_it_is_told_which_neighbour_may_lead_there_and_nothing_is_proved() {
+    let desk = Desk::with("network.toml", OUTSIDE);
+    let ran = desk.wayleave("prove network.toml").expect(0);
+    says(&ran, "", "out: 6 of 6 ways fine");
+    says(&ran, "", "what is behind 1 foreign router is not proved");
+    let check = |words: &str, code: i32, expected: &[&str]| {
+        let ran = desk.wayleave(&format!("explain network.toml {words}")).expect(code);
+        let flat = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        expected.iter().for_each(|words| assert!(flat.contains(words), "{words}: {ran}"));
+        ran
+    };
+    let believed = "home (AS 4242420119, at a) may lead there: of 172.20.0.0/14 (21 to 29 bits) and 172.20.0.0/24 (28 to 32 bits) it \
+                    is believed what it tells, if its origin is authorised";
+    let route = "which of them does is BGP's to say: `wayleave route 172.20.0.53` there";
+    let ran =
+        check("a 172.20.0.53", 0, &[believed, "a > home; answers come back to 172.22.0.1, of which it is told", route]);
+    says(&ran, "", "a and 172.20.0.53 may reach each other over a neighbour");
+    check("172.20.0.53 b", 0, &[believed, "b > a > home; answers come back to 172.22.0.2", route]);
+    check("c 172.20.0.53", 4, &[believed, "but c speaks no BGP and learns no such route: `bgp = true` for nodes"]);
+    check("b 8.8.8.8", 4, &["is not believed: 8.8.8.8 is in nothing that it may tell of"]);
+    check("b 172.22.0.200", 4, &["is not believed: 172.22.0.200 is in the own prefixes"]);
+    check("b fd00::1", 4, &["has no session for addresses of this family"]);
+    check(
+        "a home",
+        0,
+        &["home (AS 4242420119) is a foreign router, joined to a by wgn-home", "a: goes into wgn-home to it"],
+    );
+    check("b home", 4, &["b: has no route to it; ask for an address behind it"]);
+    let json = desk.wayleave("explain network.toml b 172.20.0.53 --json").expect(0);
+    let value: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let outlet = &value["outside"]["neighbours"][0];
+    assert_eq!((&outlet["may_carry"], &outlet["why_not"]), (&true.into(), &serde_json::Value::Null), "{value:#}");
+    assert_eq!(outlet["hosts"], serde_json::json!(["b", "a", "home"]), "{value:#}");
+    // Where nobody is told of the own addresses, nothing comes back.
+    let desk = Desk::with("network.toml", &format!("{OUTSIDE}export = \"nothing\"\n"));
+    let ran = desk.wayleave("explain network.toml a 172.20.0.53").expect(4);
+    assert!(ran.out.contains("home is told of no address of a"), "{ran}");
+}

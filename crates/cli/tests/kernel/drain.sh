@@ -9,34 +9,12 @@
 # other ones, as `kernel:engine:answers` (what a drains with, what the others have, and what the client's network lets in).
 set -eu
 . ./hosts.sh
-client=10.50.0.9 shared=198.51.100.1
+shared=198.51.100.1
 
-"$W" key generate -o entry.key >entry.pub
-for n in a b c p; do
-    "$W" key generate -o $n.key >$n.pub
-    add_host $n 10ms
-    case $n in
-    p) printf '[clients.p]\naddress = "%s"\npublic_key = "%s"\n' $client "$(cat p.pub)" ;;
-    *) printf '[nodes.%s]\nendpoint = "192.0.2.%s"\naddress = "10.50.0.%s"\npublic_key = "%s"\nentry = %s\n' \
-        $n $number $number "$(cat $n.pub)" "$([ $n = c ] && echo false || echo true)" ;;
-    esac >>members
-done
-{
-    printf '[network]\nname = "drained"\nprefixes = ["10.50.0.0/24"]\nplatform = "agent"\n'
-    printf '[entry]\nendpoint = "%s"\npublic_key = "%s"\n' $shared "$(cat entry.pub)"
-    cat members
-    printf '[[links]]\nmesh = ["*"]\n'
-} >network.toml
+make_entry_network drained $shared
 for n in a b; do ip -n $n address add $shared/32 dev lo; done
 ip -n p route add $shared via 192.0.2.1
 within 20 "! ip -n b address | grep -E 'tentative|NO-CARRIER'"
-
-# Where a host sends what is for the client: a node, or nobody.
-sends_to() {
-    local n owner
-    owner=$(on $1 wg show wg0 allowed-ips | awk '/10\.50\.0\.9\/32/ { print $1 }')
-    for n in a b c; do [ "$(cat $n.pub)" != "$owner" ] || echo $n; done
-}
 
 # The longest time between two answers to 20 pings a second, in milliseconds, to the last of $2 pings.
 longest_gap() {
@@ -52,6 +30,20 @@ dial() {
     on p ip address add $client dev wgp
     on p ip link set wgp up
     on p ip route replace 10.50.0.0/24 dev wgp
+}
+
+# Datagrams as those of a client's session, from somebody else to a while it drains, are passed on to nobody; from the client, if its
+# network lets in $1, they are.
+pass_on_clients_only() {
+    local passed='nft list chain inet passed in'
+    on b nft 'table inet passed { chain in { type filter hook input priority -400; iifname wg0 udp dport 51821 udp length 1000 counter; }; }'
+    { printf '\4\0\0\0'; head -c 988 /dev/zero; } >stray
+    on c bash -c 'for n in {1..50}; do cat stray >/dev/udp/192.0.2.1/51821; done'
+    sleep 0.5
+    on b $passed | grep -q 'packets 0 ' || give_up "what a stranger sends is passed on: $(on b $passed)"
+    on p /bin/ping -q -c 5 -i 0.2 -W 2 -s 932 10.50.0.3 >large.txt || give_up "large pings: $(cat large.txt)"
+    [ $1 = all ] || ! on b $passed | grep -q 'packets 0 ' || give_up "nothing was passed on, or nothing was seen of it"
+    on b nft delete table inet passed
 }
 
 # A round: what runs a's WireGuard, what runs b's and c's, and what the client's network lets in: all, or answers only.
@@ -77,6 +69,7 @@ round() {
     gaps="$(longest_gap out.txt $count) $(longest_gap in.txt $count)"
     awk -v took="$took" 'BEGIN { exit !(took != "" && took < '${EMPTY_S:-15}') }' || give_up "not empty in time: $took s; gaps $gaps ms; $(cat drain.txt)"
     for gap in $gaps; do [ $gap -lt ${GAP_MS:-3000} ] || give_up "without an answer for $gap ms; empty after $took s"; done
+    pass_on_clients_only $lets_in
     [ "$(sends_to c)$(sends_to a)" = bb ] || give_up "c sends to $(sends_to c), a to $(sends_to a)"
     echo "ok: a drains ($from) to b ($to), lets in $lets_in: empty after $took s, longest silence from and to the client $gaps ms, it speaks with $(on p wg show wgp endpoints | cut -f 2)"
     for n in a b c; do stop $n; on $n "$W" down >/dev/null; done
@@ -88,7 +81,7 @@ table ip closed {
     chain out { type filter hook output priority 0; ct state new accept; }
 }
 T
-for round in ${ROUNDS:-kernel:kernel:all kernel:kernel:answers engine:kernel:all kernel:engine:answers}; do
+for round in ${ROUNDS:-kernel:kernel:all kernel:kernel:answers engine:kernel:all kernel:engine:answers engine:kernel:answers}; do
     IFS=: read -r from to lets_in <<<"$round"
     round $from $to $lets_in
 done

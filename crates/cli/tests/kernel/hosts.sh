@@ -8,6 +8,9 @@ cd "$work"
 export WG_COLOR_MODE=never
 hosts=
 
+# Several scripts may run in a machine, one after the other.
+trap 'for n in $hosts; do kill $(cat $n.host); ip netns del $n; done; ip link del br0' EXIT
+
 on() {
     local n=$1; shift
     WAYLEAVE_RUNTIME_DIR=$work/run-$n nsenter --target $(cat $work/$n.host) --net --mount sh -c 'cd "$0" && exec "$@"' "$work" "$@"
@@ -55,3 +58,31 @@ agent() {
 }
 
 stop() { kill "$(cat $1.pid)"; within 20 "! kill -0 $(cat $1.pid)"; }
+
+client=10.50.0.9
+
+# Hosts a and b, entry servers, c, a node, and p, a client with the address $client, in network.toml of a network called $1 whose
+# clients dial $2.
+make_entry_network() {
+    local n
+    "$W" key generate -o entry.key >entry.pub
+    printf '[network]\nname = "%s"\nprefixes = ["10.50.0.0/24"]\nplatform = "agent"\n' $1 >network.toml
+    printf '[entry]\nendpoint = "%s"\npublic_key = "%s"\n' $2 "$(cat entry.pub)" >>network.toml
+    for n in a b c p; do
+        "$W" key generate -o $n.key >$n.pub
+        add_host $n 10ms
+        case $n in
+        p) printf '[clients.p]\naddress = "%s"\npublic_key = "%s"\n' $client "$(cat p.pub)" ;;
+        *) printf '[nodes.%s]\nendpoint = "192.0.2.%s"\naddress = "10.50.0.%s"\npublic_key = "%s"\nentry = %s\n' \
+            $n $number $number "$(cat $n.pub)" "$([ $n = c ] && echo false || echo true)" ;;
+        esac >>network.toml
+    done
+    printf '[[links]]\nmesh = ["*"]\n' >>network.toml
+}
+
+# Where host $1 of that network sends what is for the client: a node, or nobody.
+sends_to() {
+    local n owner
+    owner=$(on $1 wg show wg0 allowed-ips | awk -v prefix=$client/32 'index($0, prefix) { print $1 }')
+    for n in a b c; do [ "$(cat $n.pub)" != "$owner" ] || echo $n; done
+}

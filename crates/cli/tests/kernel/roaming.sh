@@ -8,24 +8,8 @@
 # server between two packets: its session goes on. Each part prints `ok` and what was seen; the times are those of an emulated machine.
 set -eu
 . ./hosts.sh
-client=10.50.0.9
 
-"$W" key generate -o entry.key >entry.pub
-for n in a b c p; do
-    "$W" key generate -o $n.key >$n.pub
-    add_host $n 10ms
-    case $n in
-    p) printf '[clients.p]\naddress = "%s"\npublic_key = "%s"\n' $client "$(cat p.pub)" ;;
-    *) printf '[nodes.%s]\nendpoint = "192.0.2.%s"\naddress = "10.50.0.%s"\npublic_key = "%s"\nentry = %s\n' \
-        $n $number $number "$(cat $n.pub)" "$([ $n = c ] && echo false || echo true)" ;;
-    esac >>members
-done
-{
-    printf '[network]\nname = "roaming"\nprefixes = ["10.50.0.0/24"]\nplatform = "agent"\n'
-    printf '[entry]\nendpoint = "192.0.2.1"\npublic_key = "%s"\n' "$(cat entry.pub)"
-    cat members
-    printf '[[links]]\nmesh = ["*"]\n'
-} >network.toml
+make_entry_network roaming 192.0.2.1
 within 20 "! ip -n b address | grep -E 'tentative|NO-CARRIER'"
 
 start_servers() {
@@ -35,13 +19,6 @@ start_servers() {
 }
 
 stop_servers() { local n; for n in a b c; do stop $n; on $n "$W" down; done; }
-
-# Where a host sends what is for the client: a node, or nobody.
-sends_to() {
-    local n owner
-    owner=$(on $1 wg show wg0 allowed-ips | awk '/10\.50\.0\.9\/32/ { print $1 }')
-    for n in a b c; do [ "$(cat $n.pub)" != "$owner" ] || echo $n; done
-}
 
 # The client dials host $1, with no session.
 dial() {

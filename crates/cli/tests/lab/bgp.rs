@@ -69,6 +69,7 @@ sed "s|YOUR-PRIVATE-KEY|$(cat home.key)|" half/home-wg-quick.conf > wg67.conf; c
  bgp router-id 172.22.132.161
  address-family ipv4 unicast
   neighbor 172.20.229.118 activate
+  neighbor 10.132.0.1 default-originate
  exit-address-family
 T
 } > home.frr
@@ -119,10 +120,15 @@ echo "== table"; ip -n vps route show table 50980 | grep -c 'via 10.132.0.2 dev 
 ip -n vps route show table 50980 | grep -c default || true
 echo "== main"; ip -n vps route show table main | grep -v wg > main-now; cmp main main-now && echo same; ip -n vps route get 192.0.2.77 | head -n 1
 echo "== far"; on vps ping -q -c 3 -i 0.2 -W 2 172.23.0.80; on vps ping -c 1 -W 2 172.23.0.80 | grep -o 'ttl=[0-9]*'
+echo "== hops"; for t in 1 2 3 4 5; do on vps ping -c 1 -W 2 -t $t 172.23.0.80 | grep -oE '(From|bytes from) [0-9.]+' | sed 's/.*from //i'; done
 echo "== back"; ip -n vps route get 172.23.0.80 | head -n 1
 echo "== told"; on home ip route get 172.22.132.169 | head -n 1
 echo "== withdrawn"; begin=$(date +%s); kill $(cat highdef.pid)
 until_true "[ \$(ip -n vps route show table 50980 | wc -l) -lt 5 ]"; ip -n vps route show table 50980 | grep -c 172.23.0.80 || true
+echo "== silent"; start_bird highdef; sed -i 's/hold time 180/hold time 9/; s/keepalive time 60/keepalive time 3/' out/vps/bird.conf; birdc -s vps.ctl configure > configured
+until_true "ask vps 'show protocols all n_home' | grep 'Hold timer.*/9'"; until_true "[ \$(ip -n vps route show table 50980 | wc -l) -ge 463 ]"; begin=$(date +%s)
+on home nft 'table inet cut { chain in { type filter hook input priority 0; iifname "uvps" drop; }; chain out { type filter hook output priority 0; oifname "uvps" drop; }; }'
+until_true "! ip -n vps route show table 50980 | grep -q ."; echo $(($(date +%s) - begin)); ask vps 'show protocols all n_home' | sed -n 's/.*Last error: *//p'
 echo "== gone"; kill $(cat vps.pid); until_true "! ip -n vps route show table 50980 | grep -q ."
 on vps sh -c 'cd out/vps && wg-quick down ./wgn-home.conf && wg-quick down ./wg0.conf'; state > after; diff before after && echo same
 "#
@@ -131,7 +137,7 @@ on vps sh -c 'cd out/vps && wg-quick down ./wgn-home.conf && wg-quick down ./wg0
     let Some(ran) = scenario(name, &[("template.toml", TEMPLATE)], &script) else { return };
     let ran = ran.expect(0);
     let session = part(&ran, "session").join("\n");
-    for words in ["4242421869", "internal", "AS4", "180", "463 imported"] {
+    for words in ["4242421869", "internal", "AS4", "180", "463 imported, 1 filtered"] {
         assert!(session.contains(words), "{words}: {ran}");
     }
     assert_eq!(part(&ran, "table"), ["463", "0"], "{ran}");
@@ -141,8 +147,16 @@ on vps sh -c 'cd out/vps && wg-quick down ./wgn-home.conf && wg-quick down ./wg0
     assert!(ran.out.contains("3 received, 0% packet loss"), "{ran}");
     // 64 less the four routers on the way.
     assert!(part(&ran, "far").contains(&"ttl=60"), "{ran}");
+    let hops = part(&ran, "hops");
+    let routers = [0, 2, 3, 4].map(|at| hops.get(at).copied().unwrap_or_default());
+    assert_eq!(routers, ["10.132.0.2", "192.0.2.2", "192.0.2.6", "172.23.0.80"], "{ran}");
+    assert!(hops.len() == 5 && hops[1].starts_with("172.20.229.11"), "five hops, the second of highdef: {ran}");
+    assert!(part(&ran, "told")[0].contains("dev wg67"), "home learned the own prefix by the session: {ran}");
     assert!(part(&ran, "back")[0].contains("src 172.22.132.169"), "{ran}");
     assert_eq!(part(&ran, "withdrawn"), ["0"], "{ran}");
+    let silent = part(&ran, "silent");
+    let hold: u64 = silent[0].parse().unwrap();
+    assert!((5..=15).contains(&hold) && silent[1].contains("Hold timer expired"), "{ran}");
     assert_eq!(part(&ran, "gone").last(), Some(&"same"), "{ran}");
 }
 

@@ -5,6 +5,11 @@ use std::time::{Duration, Instant};
 use crate::desk::{Desk, WAYLEAVE, can_run};
 use crate::running::Running;
 
+#[path = "claims/leaving.rs"]
+mod leaving;
+#[path = "claims/sites.rs"]
+mod sites;
+
 const NETWORK: &str = r#"[network]
 name = "claims"
 prefixes = ["10.50.0.0/16"]
@@ -72,8 +77,13 @@ fn table(lab: &Running<'_>, node: &str, table: u32) -> Vec<String> {
     ran.out.lines().filter(|line| line.contains("proto")).map(|line| line.trim().to_owned()).collect()
 }
 
+/// The epoch of a claim, by its route.
+fn epoch(route: &str) -> u32 {
+    route.split(' ').skip_while(|word| *word != "window").nth(1).unwrap().parse().unwrap()
+}
+
 /// A process of the lab's own, by the file that has its number.
-fn kill(desk: &Desk, node: &str) {
+fn kill_bird(desk: &Desk, node: &str) {
     let place = desk.path(&format!("run/lab/claims/members/{node}/networks/claims/bird.pid"));
     let pid: i32 = std::fs::read_to_string(&place).unwrap().trim().parse().unwrap();
     // SAFETY: takes no pointers; the process is one of the lab that this test has started.
@@ -100,8 +110,6 @@ fn bgp_tells_all_nodes_where_a_client_is_and_goes_on_when_a_reflector_is_lost() 
         "{heard:?}"
     );
     assert!(table(&lab, "ie", 50_980).is_empty(), "nothing of it is where packets go by");
-    let epoch =
-        |route: &str| -> u32 { route.split(' ').skip_while(|word| *word != "window").nth(1).unwrap().parse().unwrap() };
     let first = epoch(&own[0]);
     lab.lab("move penang ireland");
     until_all_know(&lab, &all, "ie");
@@ -109,7 +117,7 @@ fn bgp_tells_all_nodes_where_a_client_is_and_goes_on_when_a_reflector_is_lost() 
     assert!(own.len() == 1 && epoch(&own[0]) > first, "{own:?}");
     assert!(table(&lab, "sg", 50_160).is_empty(), "the other one has taken its own back");
     // One reflector's BIRD dies, and the client moves back at that moment.
-    kill(&desk, "r1");
+    kill_bird(&desk, "r1");
     lab.lab("move penang singapore");
     until_all_know(&lab, &["ie", "sg", "r2"], "sg");
     let own = table(&lab, "sg", 50_160);

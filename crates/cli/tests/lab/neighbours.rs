@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::desk::{Desk, Ran, can_run};
+use crate::desk::{Desk, Ran, WAYLEAVE, can_run};
 use crate::running::Running;
 
 /// A node with two neighbours: one of its own AS over IPv4, and one of another that calls, over link-local addresses with one session
@@ -108,21 +108,29 @@ fn play(test: &str, router: &str, programs: &[&str]) {
     desk.write(origins, authorised.replace("as 4242420119;", "as 4242420999;"));
     until("peer's IPv4 route is refused", || session(&lab, "peer")["accepted_routes"] == 1);
     assert_eq!(session(&lab, "peer")["up"], true, "the session stays up");
-    desk.write(origins, "nonsense");
-    std::thread::sleep(Duration::from_secs(6));
-    assert_eq!(session(&lab, "home")["up"], true, "what makes no sense changes nothing");
-    desk.write(origins, authorised);
+    desk.write(origins, &authorised);
     until("and taken again", || session(&lab, "peer")["accepted_routes"] == 2);
     // Behind it is another host, and the router between them is a real one.
     let traced = lab.lab("exec vps ping -c 1 -W 2 -6 -t 1 fd00::1");
     assert!(traced.out.contains("Time exceeded"), "{traced}");
 
+    let accepted = session(&lab, "home")["accepted_routes"].clone();
+    // What makes no sense changes nothing, for as long as peer's session takes to end.
+    desk.write(origins, "nonsense");
     lab.lab("fail neighbour peer").expect(0);
     until("peer's session ends", || session(&lab, "peer")["up"] == false);
+    let refused = lab.lab(&format!("exec vps {WAYLEAVE} bgp"));
+    assert!(refused.out.contains("BIRD refuses its configuration"), "{refused}");
+    let home = session(&lab, "home");
+    assert_eq!((&home["up"], &home["accepted_routes"]), (&true.into(), &accepted), "{home}");
+    desk.write(origins, &authorised);
     let status = lab.lab("status").expect(4);
     assert!(status.out.contains("neighbour peer: cut"), "{status}");
     lab.lab("ping vps peer-far --count 2").expect(4);
     lab.lab("ping vps home-far --count 2").expect(0);
+    let doctor = lab.lab(&format!("exec vps {WAYLEAVE} doctor --network network.toml --node vps --json"));
+    let remarks = json(&doctor)["remarks"].to_string();
+    assert!(remarks.contains("no BGP session with peer (") && !remarks.contains("session with home"), "{doctor}");
     lab.lab("fail node peer").expect(1);
     lab.lab("heal neighbour peer").expect(0);
     until("peer's session comes back", || session(&lab, "peer")["up"] == true);
@@ -147,6 +155,62 @@ fn foreign_routers_are_played_by_bird_with_the_half_that_their_operators_get() {
 #[test]
 fn foreign_routers_are_played_by_frr_with_the_half_that_their_operators_get() {
     play("foreign_routers_are_played_by_frr", "frr", &["bird", "ping", "nft", "/usr/lib/frr/bgpd"]);
+}
+
+/// A home router inside the own AS at one node, a foreign one at another, and a reflector between these.
+const REFLECTED: &str = r#"[network]
+name = "reflected"
+prefixes = ["172.22.132.168/29"]
+platform = "agent"
+
+[bgp]
+asn = 4242421869
+own = ["172.22.132.160/27"]
+profile = "dn42"
+reflectors = ["rr"]
+
+[nodes.vps]
+endpoint = "vps.example.net"
+
+[nodes.rr]
+endpoint = "rr.example.net"
+
+[nodes.far]
+endpoint = "far.example.net"
+
+[neighbours.home]
+node = "vps"
+asn = 4242421869
+public_key = "P1FrJ1IpHCFX3Tk/4aFxbrCbD4VDefwHaieVWDWoXx0="
+endpoint = "home.example.net:51823"
+port = 51823
+own_addresses = ["10.132.0.1/30"]
+addresses = ["10.132.0.2"]
+export = "all"
+
+[neighbours.peer]
+node = "far"
+asn = 4242420119
+public_key = "LHv3equY4NyDeLVCY1+P5IrCA23+bYLixB18ehHjzzM="
+own_addresses = ["10.133.0.1/30"]
+addresses = ["10.133.0.2"]
+export = "all"
+"#;
+
+#[test]
+fn a_foreign_router_of_the_own_as_is_told_what_reflectors_tell_and_they_of_it() {
+    if !can_run("a_foreign_router_of_the_own_as", true, &["bird", "ping", "nft"]) {
+        return;
+    }
+    let desk = Desk::with("network.toml", REFLECTED);
+    let mut lab = Running::start(&desk, "reflected", "network.toml --json --router bird --hold-time-s 30");
+    assert!(lab.said().contains("2 of 2 BGP sessions with neighbours up"), "{}", lab.said());
+    // Each way over both nodes; the reflector is not on it.
+    for (from, to) in [("home-far", "peer-far"), ("peer-far", "home-far")] {
+        until(&format!("{from} reaches {to}"), || lab.lab(&format!("ping {from} {to} --count 2")).code == Some(0));
+    }
+    lab.lab("down").expect(0);
+    lab.wait();
 }
 
 #[test]

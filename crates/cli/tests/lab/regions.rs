@@ -76,7 +76,9 @@ fn wait_until_with(lab: &Running<'_>, name: &str, server: &str) -> Value {
     let begin = Instant::now();
     loop {
         let seen = client(lab, name);
-        if seen["server"] == server && seen["moved"]["took_ms"].is_number() {
+        let moved = &seen["moved"];
+        // Nobody is asked in the first moment.
+        if seen["server"] == server && moved["took_ms"].is_number() && moved["nodes"] != 0 {
             return seen;
         }
         assert!(begin.elapsed() < MOVE_MAX, "{name} does not come to {server}: {seen}; {}", lab.said());

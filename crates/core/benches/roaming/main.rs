@@ -13,6 +13,8 @@ mod flows;
 mod random;
 #[path = "../../tests/sim/roaming/roamers.rs"]
 mod roamers;
+#[path = "../../tests/sim/told.rs"]
+mod told;
 #[path = "../../tests/sim/wire.rs"]
 mod wire;
 #[path = "../../tests/sim/world.rs"]

@@ -275,6 +275,16 @@ pub enum Meaning {
         /// The prefix.
         prefix: IpNet,
     },
+    /// Two nodes that may have ways to the same prefixes.
+    #[error("{first} and {second} may both tell ways to {prefix}, at different nodes")]
+    TwoOrigins {
+        /// One neighbour, or a node with a service address.
+        first: String,
+        /// The other.
+        second: String,
+        /// Ways to what.
+        prefix: IpNet,
+    },
     /// Public addresses used as a private range.
     #[error("{prefix} of {owner} is public address space")]
     PublicPrefix {
@@ -472,6 +482,7 @@ impl Meaning {
             Meaning::AcceptsNothing { .. } => ("WL158", Warning),
             Meaning::AnnouncesNothing => ("WL159", Note),
             Meaning::OwnRefused { .. } => ("WL160", Warning),
+            Meaning::TwoOrigins { .. } => ("WL161", Note),
         }
     }
 }

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::record::{REQUIRED, RecordShape, record_schema};
 use super::written::{
-    AllowRule, AssertRule, BgpTable, ClientTable, EntryTable, IsolateRule, LinkRule, NeighbourTable, NetworkTable,
-    NodeTable, RegionTable, ServiceTable, SiteTable, SourceTable,
+    AllowRule, AssertRule, BgpTable, BirdTable, ClientTable, EntryTable, IsolateRule, LinkRule, NeighbourTable,
+    NetworkTable, NodeTable, RegionTable, ServiceTable, SiteTable, SourceTable,
 };
 
 /// How each table is written in TOML, with its description.
@@ -23,6 +23,7 @@ fn records() -> Vec<(&'static str, RecordShape)> {
         ("[sites.NAME]", SiteTable::shape()),
         ("[clients.NAME]", ClientTable::shape()),
         ("[entry]", EntryTable::shape()),
+        ("[nodes.NAME.bird]", BirdTable::shape()),
         ("[bgp]", BgpTable::shape()),
         ("[neighbours.NAME]", NeighbourTable::shape()),
         ("[[links]]", LinkRule::shape()),

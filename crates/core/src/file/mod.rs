@@ -23,9 +23,9 @@ pub use document::{reference_markdown, schema};
 pub use edit::{with_table, without_table};
 pub use loader::{Loaded, Loader, load_with};
 pub use scalars::{
-    Asn, Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, InterfaceAddress, Megabits, Milliseconds, Mtu,
-    OutsideText, PathPrefix, PolicyText, Port, Routes, Seconds, Selector, ServerText, SourcePath, Survives,
-    TableNumber, Within, read_ports,
+    Asn, Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, HostPath, InterfaceAddress, Megabits,
+    Milliseconds, Mtu, OutsideText, PathPrefix, PolicyText, Port, Routes, Seconds, Selector, ServerText, SourcePath,
+    Survives, TableNumber, Within, read_ports,
 };
 pub use tree::Spanned;
 pub(crate) use tree::{Value, ValueKind};

@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use super::decode::{Map, OneOrMore};
 use super::record::{REQUIRED, record};
 use super::scalars::{
-    Asn, Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, InterfaceAddress, Megabits, Milliseconds, Mtu,
-    OutsideText, PathPrefix, PolicyText, Port, Routes, Seconds, Selector, ServerText, SourcePath, Survives,
-    TableNumber, Within,
+    Asn, Cloud, Code, Date, Days, Domain, EndpointText, Family, Hops, HostPath, InterfaceAddress, Megabits,
+    Milliseconds, Mtu, OutsideText, PathPrefix, PolicyText, Port, Routes, Seconds, Selector, ServerText, SourcePath,
+    Survives, TableNumber, Within,
 };
 use super::tree::Spanned;
 use crate::keys::PublicKey;
@@ -189,6 +189,8 @@ record! {
         /// Addresses of its own besides the overlay's, from which it speaks to the networks that BGP tells it of. They are on its
         /// device, since that is always there.
         service_addresses: List<IpAddr> = "none: the overlay addresses, where they are in `own` of `[bgp]`";
+        /// The BIRD that its administrator runs, and that includes what Wayleave has to say: see docs/bird.md.
+        bird: BirdTable = "one of Wayleave's own, beside any other";
         /// The day on which its key was made.
         key_created: Date = "none";
         /// The last day on which it belongs to the network.
@@ -203,6 +205,22 @@ record! {
         /// Families in which packets from the overlay get its own address as their source before they enter its sites'
         /// networks, for hosts there that can't be given a route back.
         masquerade: OneOrMore<Family> = "none";
+    }
+}
+
+record! {
+    /// A BIRD that the node's administrator runs. Wayleave writes a file that its configuration includes, and asks it to read that;
+    /// it never starts or ends it.
+    "bird" BirdTable {
+        /// The configuration that it runs with. It includes `part`.
+        configuration: HostPath = REQUIRED;
+        /// The file that Wayleave writes.
+        part: HostPath = "`wayleave-` and the device's name, with `.conf`, beside `configuration`";
+        /// Its control socket.
+        socket: HostPath = "`/run/bird/bird.ctl`";
+        /// Whether its BGP sessions have `strict bind`: those of one BIRD all have it or none has, since either listens in the
+        /// other's way.
+        strict_bind: bool = "false";
     }
 }
 
@@ -295,8 +313,8 @@ record! {
         /// Nodes that pass on to the others what they have from one of them (route reflectors). They have sessions with all
         /// nodes that speak BGP, the others with them only.
         reflectors: List<Name> = "none: every node that speaks BGP has a session with every other";
-        /// What spreads with which entry node each client is: `links`, the agents' own exchange, in which all tell all; `bgp`, routes
-        /// between BIRDs, with reflectors if there are any. Every node speaks BGP then that says nothing else.
+        /// What spreads with which entry node each client is, and which gateway a site is behind: `links`, the agents' own exchange, in which all
+        /// tell all; `bgp`, routes between BIRDs, with reflectors if there are any. Every node speaks BGP then that says nothing else.
         exchange: Carrier = "`links`";
         /// Files with route origin authorisations for BIRD to include, of IPv4: `route 172.20.0.0/24 max 28 as 4242420000;`.
         /// With any source for a family, only routes that it finds valid are accepted.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
@@ -64,12 +64,12 @@ pub enum Change {
     GivePrefix { device: DeviceName, peer: PeerRef, prefix: IpNet },
     /// Adds a route, or changes where the present one leads.
     SetRoute { table: u32, prefix: IpNet, route: Route },
-    /// Has BIRD tell of a claim, in place of an earlier one of the same client.
-    SetClaim { table: u32, client: IpAddr, epoch: u32 },
+    /// Has BIRD tell of a claim, in place of an earlier one of the same client or site.
+    SetClaim { table: u32, prefix: IpNet, epoch: u32 },
     /// Adds a policy rule.
     AddRule { rule: Rule },
     /// Has BIRD no longer tell of a claim.
-    RemoveClaim { table: u32, client: IpAddr },
+    RemoveClaim { table: u32, prefix: IpNet },
     /// Removes a policy rule.
     RemoveRule { rule: Rule },
     /// Removes a route.
@@ -173,11 +173,11 @@ impl Change {
             Change::RemoveRoute { table, prefix, route } => {
                 format!("ip route del {} proto {ROUTE_PROTOCOL}", place(*table, *prefix, route))
             }
-            Change::SetClaim { table, client, epoch } => format!(
-                "ip route replace unreachable {client} metric {CLAIM_METRIC} window {epoch} table {table} proto {CLAIM_PROTOCOL}"
+            Change::SetClaim { table, prefix, epoch } => format!(
+                "ip route replace unreachable {prefix} metric {CLAIM_METRIC} window {epoch} table {table} proto {CLAIM_PROTOCOL}"
             ),
-            Change::RemoveClaim { table, client } => {
-                format!("ip route del unreachable {client} table {table} proto {CLAIM_PROTOCOL}")
+            Change::RemoveClaim { table, prefix } => {
+                format!("ip route del unreachable {prefix} table {table} proto {CLAIM_PROTOCOL}")
             }
             Change::AddRule { rule } => format!("ip {} rule add {}", family(rule), selector(rule)),
             Change::RemoveRule { rule } => format!("ip {} rule del {}", family(rule), selector(rule)),
@@ -264,10 +264,10 @@ impl fmt::Display for Change {
             }
             Change::GivePrefix { device, peer, prefix } => write!(f, "send {prefix} to {peer} over {device}"),
             Change::SetRoute { prefix, route, .. } => write!(f, "route {prefix} into {}", route.device),
-            Change::SetClaim { client, epoch, .. } => {
-                write!(f, "tell by BGP that {client} is here, with epoch {epoch}")
+            Change::SetClaim { prefix, epoch, .. } => {
+                write!(f, "tell by BGP that {prefix} is here, with preference {epoch}")
             }
-            Change::RemoveClaim { client, .. } => write!(f, "no longer tell by BGP that {client} is here"),
+            Change::RemoveClaim { prefix, .. } => write!(f, "no longer tell by BGP that {prefix} is here"),
             Change::AddRule { rule } => {
                 let but = if rule.suppresses_default { ", but for its default route," } else { "" };
                 write!(f, "look up table {}{but} for what is not marked {}", rule.table, rule.unless_mark)

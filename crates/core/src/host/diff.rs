@@ -48,8 +48,9 @@ pub enum Obstacle {
 pub fn diff(actual: &Actual, wanted: &HostState, earlier: Option<&HostState>) -> Result<Vec<Change>, Vec<Obstacle>> {
     let foreign = wanted.devices.keys().filter(|name| actual.foreign_devices.contains(*name));
     let mut obstacles: Vec<_> = foreign.map(|device| Obstacle::ForeignDevice { device: device.clone() }).collect();
-    let tables =
-        actual.foreign_tables.iter().filter(|(table, _)| wanted.rules.iter().any(|rule| rule.table == **table));
+    let is_wanted =
+        |table: &u32| wanted.rules.iter().any(|rule| rule.table == *table) || wanted.meeting_tables.contains(table);
+    let tables = actual.foreign_tables.iter().filter(|(table, _)| is_wanted(table));
     obstacles.extend(tables.map(|(table, device)| Obstacle::ForeignTable { table: *table, device: device.clone() }));
     if !obstacles.is_empty() {
         return Err(obstacles);
@@ -91,13 +92,13 @@ pub fn diff(actual: &Actual, wanted: &HostState, earlier: Option<&HostState>) ->
 
 fn claims(actual: &HostState, wanted: &HostState, changes: &mut Vec<Change>) {
     let new = wanted.claims.iter().filter(|(key, epoch)| actual.claims.get(key) != Some(epoch));
-    changes.extend(new.map(|((table, client), epoch)| Change::SetClaim {
+    changes.extend(new.map(|((table, prefix), epoch)| Change::SetClaim {
         table: *table,
-        client: *client,
+        prefix: *prefix,
         epoch: *epoch,
     }));
     let gone = actual.claims.keys().filter(|key| !wanted.claims.contains_key(key));
-    changes.extend(gone.map(|(table, client)| Change::RemoveClaim { table: *table, client: *client }));
+    changes.extend(gone.map(|(table, prefix)| Change::RemoveClaim { table: *table, prefix: *prefix }));
 }
 
 fn device(

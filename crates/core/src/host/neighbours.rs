@@ -36,6 +36,7 @@ pub(super) fn add(plan: &NodePlan, bgp: &BgpPlan, backend: Backend, endpoints: &
             state.sysctls.insert(Sysctl::link_local_by(&neighbour.device), "1".to_owned());
         }
     }
+    state.meeting_tables.extend(bgp.claims.iter().flat_map(|claims| [claims.origins, claims.heard]));
     for ipv6 in [false, true].into_iter().filter(|ipv6| plan.carries(!ipv6)) {
         let rule = |priority, table, suppresses_default| Rule {
             priority,

@@ -29,8 +29,11 @@ pub struct HostState {
     pub sysctls: BTreeMap<Sysctl, String>,
     /// The script that sets and removes the firewall of each device that has one.
     pub firewalls: BTreeMap<DeviceName, String>,
-    /// Epochs of the node's own claims where BGP carries them, by the table in which BIRD finds them and the client's address.
-    pub claims: BTreeMap<(u32, IpAddr), u32>,
+    /// The node's own claims where BGP carries them, by the table in which BIRD finds them and the client's address or the site's prefix: a
+    /// client's epoch, how much a gateway of a site is preferred.
+    pub claims: BTreeMap<(u32, IpNet), u32>,
+    /// The tables in which the agent and BIRD meet for that, which nobody else may use. They are never part of a difference.
+    pub meeting_tables: BTreeSet<u32>,
 }
 
 impl HostState {
@@ -169,7 +172,7 @@ pub struct Actual {
     pub state: HostState,
     /// Devices with a wanted name that are not ours.
     pub foreign_devices: BTreeSet<DeviceName>,
-    /// Routing tables in which another network of ours has its routes, and a device that they lead into.
+    /// Routing tables in which another network of ours has its routes, or may have claims, and a device of it.
     pub foreign_tables: BTreeMap<u32, DeviceName>,
     /// For each peer with a session, how long ago its latest handshake was.
     pub handshake_ages: BTreeMap<(DeviceName, PublicKey), Duration>,

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, Network, NodeIx};
+use super::{Endpoint, Network, NodeIx, Platform, Site};
 use crate::check::Span;
 use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
@@ -46,6 +46,23 @@ pub struct Speaker {
     pub router_id: Option<Ipv4Addr>,
     /// Addresses of its own besides the overlay's, from which it speaks to the world that it learns of.
     pub service_addresses: Vec<IpAddr>,
+    /// The BIRD that its administrator runs; none: one of ours.
+    pub bird: Option<TheirBird>,
+}
+
+/// A BIRD of the administrator's, which includes what we have to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TheirBird {
+    /// What it runs with.
+    pub configuration: String,
+    /// Our part, which that includes.
+    pub part: String,
+    /// Its control socket.
+    pub socket: String,
+    /// What all names of ours begin with there.
+    pub prefix: String,
+    /// Whether its sessions listen at their own addresses only, as ours must then.
+    pub strict_bind: bool,
 }
 
 /// What spreads claims of clients among the nodes.
@@ -214,10 +231,84 @@ impl Network {
         self.bgp.as_ref().is_some_and(|bgp| bgp.carrier == Carrier::Bgp)
     }
 
+    /// Whether BGP tells which of a site's gateways gets into it: of several that all run the agent and speak BGP, if the site has a
+    /// prefix that can be told.
+    pub fn is_site_by_bgp(&self, site: &Site) -> bool {
+        let speaks = |node: &NodeIx| {
+            self.node(*node).platform == Platform::Agent
+                && self.bgp.as_ref().is_some_and(|bgp| bgp.speaker(*node).is_some())
+        };
+        self.has_claims_by_bgp()
+            && site.gateways.len() > 1
+            && site.gateways.iter().all(speaks)
+            && self.told_prefixes(site).next().is_some()
+    }
+
+    /// The prefixes of a site that nodes can tell each other by BGP: of a family for which they have sessions, and not those that
+    /// neighbours are told, which are other routes to the same.
+    pub fn told_prefixes<'a>(&'a self, site: &'a Site) -> impl Iterator<Item = &'a IpNet> {
+        let has_session = |prefix: &IpNet| self.prefixes.iter().any(|p| p.addr().is_ipv4() == prefix.addr().is_ipv4());
+        let is_own = |prefix: &IpNet| self.bgp.as_ref().is_some_and(|bgp| bgp.own.contains(prefix));
+        site.prefixes.iter().filter(move |prefix| has_session(prefix) && !is_own(prefix))
+    }
+
     /// The neighbours that are joined to a node.
     pub fn neighbours_of(&self, node: NodeIx) -> impl Iterator<Item = &Neighbour> {
         self.neighbours.iter().filter(move |neighbour| neighbour.node == node)
     }
+
+    /// Two that may tell ways to the same prefix at different nodes, neighbours or nodes with a service address: packets from there come
+    /// by either node, whichever the answers go to.
+    pub fn rivals(&self) -> Option<(Origin, Origin)> {
+        let neighbours = self.neighbours.iter().flat_map(|neighbour| {
+            let origin = move |range: &PrefixRange| Origin {
+                prefix: range.prefix.trunc(),
+                node: neighbour.node,
+                owner: format!("neighbour {}", neighbour.name),
+                place: neighbour.place,
+            };
+            neighbour.accept.iter().map(origin)
+        });
+        let services = self.bgp.iter().flat_map(|bgp| &bgp.speakers).flat_map(|speaker| {
+            let node = self.node(speaker.node);
+            let origin = move |address: &IpAddr| Origin {
+                prefix: IpNet::from(*address),
+                node: speaker.node,
+                owner: format!("node {}", node.name),
+                place: node.place,
+            };
+            speaker.service_addresses.iter().map(origin)
+        });
+        // What is the network's own is believed of no neighbour.
+        overlapping(neighbours.collect()).or_else(|| overlapping(services.collect()))
+    }
+}
+
+/// Two of different nodes of which one's prefix is in the other's.
+fn overlapping(mut all: Vec<Origin>) -> Option<(Origin, Origin)> {
+    // A prefix comes before those inside it.
+    all.sort_by_key(|origin| (origin.prefix.addr(), origin.prefix.prefix_len()));
+    let mut widest: Option<Origin> = None;
+    for inner in all {
+        match widest.take_if(|outer| !outer.prefix.contains(&inner.prefix) || outer.node != inner.node) {
+            Some(outer) if outer.prefix.contains(&inner.prefix) => return Some((outer, inner)),
+            _ => drop(widest.get_or_insert(inner)),
+        }
+    }
+    None
+}
+
+/// Who may tell a way to a prefix.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The prefix, and what is inside it.
+    pub prefix: IpNet,
+    /// The node at which it is told.
+    pub node: NodeIx,
+    /// "neighbour x", "node a".
+    pub owner: String,
+    /// Where the file has that.
+    pub place: Span,
 }
 
 #[cfg(test)]

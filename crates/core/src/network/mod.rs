@@ -16,6 +16,7 @@ use crate::names::{DeviceName, Name};
 mod assertions;
 mod bgp;
 mod entry;
+mod outside;
 mod parties;
 mod policy;
 mod ports;
@@ -24,8 +25,11 @@ mod rtt;
 mod selection;
 
 pub use assertions::{Assertion, Claim, ElementKind};
-pub use bgp::{Bgp, Carrier, Exports, LineClass, Neighbour, PrefixRange, Profile, Roa, Sessions, Speaker};
+pub use bgp::{
+    Bgp, Carrier, Exports, LineClass, Neighbour, Origin, PrefixRange, Profile, Roa, Sessions, Speaker, TheirBird,
+};
 pub use entry::{ENTRY_NAME, Entry};
+pub use outside::Refusal;
 pub use policy::{Denial, FirewallForm, FirewallWish, Parties, Party, Permission, Policy, Service};
 pub use ports::{PortClasses, PortRange, Ports};
 pub use rtt::{Place, RttTable};

@@ -112,6 +112,9 @@ impl Node {
     /// Others' claims are here, or have been waited for long enough.
     pub(super) fn begin_routes(&mut self, now: Time) {
         let is_new = self.routes.as_mut().is_some_and(|routes| !std::mem::replace(&mut routes.is_told, true));
+        if is_new {
+            self.follow_sites(now);
+        }
         if is_new && self.is_in_step() {
             self.begin_clients(now);
         }

@@ -85,6 +85,14 @@ pub enum Event {
         /// The claim.
         told: Option<Told>,
     },
+    /// What BGP holds for the best of the other gateways of a site is this now, with how much it is preferred in the place of an epoch; none:
+    /// no other gateway gets in. Only where BGP tells of the site.
+    SiteRoute {
+        /// The site.
+        site: Name,
+        /// The gateway.
+        told: Option<Told>,
+    },
     /// Other nodes' claims are here, as far as BGP carries them. To be told once there is a session.
     RoutesTold,
     /// Whether clients are to go elsewhere. A draining server has other servers call those that are with it
@@ -161,6 +169,13 @@ pub enum Output {
         client: Name,
         /// The claim's epoch.
         epoch: Option<u32>,
+    },
+    /// BGP is to tell that this node gets into a site, and how much it is preferred to others that do; none: that it does not.
+    OriginateSite {
+        /// The site.
+        site: Name,
+        /// The preference.
+        preference: Option<u32>,
     },
     /// A server is to be asked to call a client that is to go elsewhere. To be answered with [`Event::Offer`], if it is known where
     /// the client is.

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::Time;
 use crate::keys::{KEY_BYTES, PublicKey};
 use crate::limits::{
-    HANDOVER_AGAIN_MS, HANDOVER_CALL_DOUBLINGS_MAX, HANDOVER_CALL_MS, HANDOVER_FLOWS_MAX, HANDOVER_FLOWS_PER_S,
-    HANDOVER_SILENT_MS, HANDOVER_SILENT_MS_DRAINING, HANDOVER_UNKNOWN_DATAGRAMS_MAX,
+    HANDOVER_AGAIN_MS, HANDOVER_CALL_DOUBLINGS_MAX, HANDOVER_CALL_MS, HANDOVER_FLOWS_MAX, HANDOVER_FLOWS_MAX_DRAINING,
+    HANDOVER_FLOWS_PER_S, HANDOVER_SILENT_MS, HANDOVER_SILENT_MS_DRAINING, HANDOVER_UNKNOWN_DATAGRAMS_MAX,
 };
 use crate::names::Name;
 
@@ -42,6 +42,10 @@ struct Flow {
     /// The server that has the session.
     owner: u8,
     local: Option<IpAddr>,
+    /// Whether something was passed on, or may be.
+    is_open: bool,
+    /// Whether its client was given away, to go on through here.
+    is_led: bool,
     /// Datagrams passed on before anybody vouched for them.
     unknown: usize,
     /// When somebody vouched for it.
@@ -57,7 +61,22 @@ struct Flow {
 
 impl Flow {
     fn new(owner: u8, local: Option<IpAddr>, now: Time) -> Flow {
-        Flow { owner, local, unknown: 0, vouched: None, called: None, call_at: now, offered: None, heard: now }
+        Flow {
+            owner,
+            local,
+            is_open: false,
+            is_led: false,
+            unknown: 0,
+            vouched: None,
+            called: None,
+            call_at: now,
+            offered: None,
+            heard: now,
+        }
+    }
+
+    fn open(&mut self) -> Passing {
+        if std::mem::replace(&mut self.is_open, true) { Passing::On } else { Passing::Begin }
     }
 }
 
@@ -115,7 +134,7 @@ impl Handover {
             flow.heard = now;
             flow.unknown += usize::from(flow.vouched.is_none());
             let passes = flow.vouched.is_some() || flow.unknown <= HANDOVER_UNKNOWN_DATAGRAMS_MAX;
-            return if passes { Passing::On } else { Passing::Drop };
+            return if passes { flow.open() } else { Passing::Drop };
         }
         if now.since(self.begun.0) >= Duration::from_secs(1) {
             self.begun = (now, 0);
@@ -125,66 +144,65 @@ impl Handover {
             return Passing::Drop;
         }
         self.begun.1 += 1;
-        self.flows.insert(source, Flow { unknown: 1, ..Flow::new(owner, local, now) });
+        self.flows.insert(source, Flow { unknown: 1, is_open: true, ..Flow::new(owner, local, now) });
         Passing::Begin
     }
 
-    /// The server gives the client of a flow away to the one with number `owner`, which need not vouch for it. Says whether there is
-    /// such a flow already.
+    /// The server gives the client of a flow away to the one with number `owner`, which need not vouch for it: all that comes from
+    /// there is for that one. Says whether there is such a flow already.
     pub fn lead(&mut self, source: SocketAddr, local: Option<IpAddr>, owner: u8, now: Time) -> Passing {
         if let Some(flow) = self.flows.get_mut(&source).filter(|flow| flow.owner == owner) {
-            (flow.vouched, flow.heard) = (flow.vouched.or(Some(now)), now);
-            return Passing::On;
+            (flow.vouched, flow.heard, flow.is_led) = (flow.vouched.or(Some(now)), now, true);
+            flow.local = local.or(flow.local);
+            return flow.open();
         }
-        if self.flows.len() >= HANDOVER_FLOWS_MAX && !self.flows.contains_key(&source) {
+        if self.flows.len() >= HANDOVER_FLOWS_MAX_DRAINING && !self.flows.contains_key(&source) {
             return Passing::Drop;
         }
-        self.flows.insert(source, Flow { vouched: Some(now), ..Flow::new(owner, local, now) });
+        let flow = Flow { vouched: Some(now), is_open: true, is_led: true, ..Flow::new(owner, local, now) };
+        self.flows.insert(source, flow);
         Passing::Begin
     }
 
     /// The server offers the client of a flow to the one with number `owner`, which calls it from an address of its own: what still
-    /// comes here meanwhile may be for that one, whatever it looks like. Says whether there is such a flow already.
-    pub fn offer(&mut self, source: SocketAddr, owner: u8, now: Time) -> Passing {
+    /// comes here meanwhile may be for that one, whatever it looks like. Says whether it is to be passed on.
+    pub fn offer(&mut self, source: SocketAddr, owner: u8, now: Time) -> bool {
         if let Some(flow) = self.flows.get_mut(&source).filter(|flow| flow.owner == owner) {
             flow.offered = Some(now);
-            return Passing::On;
+            return true;
         }
         let is_led = |flow: &Flow| flow.vouched.is_some();
-        if self.flows.get(&source).map_or(self.flows.len() >= HANDOVER_FLOWS_MAX, is_led) {
-            return Passing::Drop;
+        if self.flows.get(&source).map_or(self.flows.len() >= HANDOVER_FLOWS_MAX_DRAINING, is_led) {
+            return false;
         }
         self.flows.insert(source, Flow { offered: Some(now), ..Flow::new(owner, None, now) });
-        Passing::Begin
+        true
     }
 
-    /// A datagram has come from `source` of which nobody knows whose it is. Whether to pass it on over the flow that there is.
-    pub fn pass_any(&mut self, source: SocketAddr, local: Option<IpAddr>, now: Time) -> bool {
-        let Some(flow) = self.flows.get_mut(&source) else { return false };
+    /// A datagram has come from `source` for a session that this server does not have. If the client there was given away or
+    /// offered, the number of the server that it is for, whatever it looks like: sessions of the kernel's WireGuard don't say whose
+    /// they are. What strangers send is never passed on so.
+    pub fn pass_any(&mut self, source: SocketAddr, local: Option<IpAddr>, now: Time) -> Option<(u8, Passing)> {
+        let is_given = |flow: &&mut Flow| flow.is_led || flow.offered.is_some();
+        let flow = self.flows.get_mut(&source).filter(is_given)?;
         flow.local = local.or(flow.local);
         if flow.vouched.is_some() {
             flow.heard = now;
         }
-        flow.vouched.is_some() || flow.offered.is_some()
+        Some((flow.owner, flow.open()))
     }
 
     /// From now on clients reach other servers through this one for as long as they like, or no longer: then all begins anew, so
-    /// that this server gets those back that come here.
-    pub fn set_draining(&mut self, is_draining: bool) {
-        if self.is_draining && !is_draining {
-            self.flows.clear();
-        }
-        self.is_draining = is_draining;
+    /// that this server gets those back that come here. Returns the flows that are forgotten.
+    pub fn set_draining(&mut self, is_draining: bool) -> Vec<SocketAddr> {
+        let ends = std::mem::replace(&mut self.is_draining, is_draining) && !is_draining;
+        let gone = if ends { std::mem::take(&mut self.flows) } else { BTreeMap::new() };
+        gone.into_keys().collect()
     }
 
     /// How many clients go on through this server that are with another one.
     pub fn led(&self) -> usize {
         self.flows.values().filter(|flow| flow.vouched.is_some()).count()
-    }
-
-    /// Which flows there are.
-    pub fn has(&self, source: SocketAddr) -> bool {
-        self.flows.contains_key(&source)
     }
 
     /// The owner has vouched for a flow. Says whether that is news: then the server is to call the client there, and one that drains
@@ -361,9 +379,9 @@ mod tests {
         assert_eq!(handover.expire(at(60_000)), [from(2)]);
         assert_eq!(handover.expire(at(999 + HANDOVER_SILENT_MS_DRAINING)), [from(1)]);
         assert_eq!(handover.lead(from(1), None, 3, at(0)), Passing::Begin);
-        handover.set_draining(false);
+        assert_eq!(handover.set_draining(false), [from(1)]);
         assert_eq!(handover.pass(from(1), None, 3, at(1)), Passing::Begin, "its owner is to vouch for it from now on");
-        for port in 0..HANDOVER_FLOWS_MAX as u16 {
+        for port in 0..HANDOVER_FLOWS_MAX_DRAINING as u16 {
             handover.lead(from(port), None, 3, at(2));
         }
         assert_eq!(handover.lead(from(60_000), None, 3, at(3)), Passing::Drop);
@@ -374,20 +392,52 @@ mod tests {
         let mut handover = Handover::default();
         handover.set_draining(true);
         let local = Some(IpAddr::from([198, 51, 100, 1]));
-        assert!(!handover.pass_any(from(1), local, at(0)), "nobody offered it");
-        assert_eq!(handover.offer(from(1), 3, at(0)), Passing::Begin);
-        assert_eq!(handover.offer(from(1), 3, at(1)), Passing::On);
-        assert!((0..1_000).all(|ms| handover.pass_any(from(1), local, at(ms))));
+        let passed = |handover: &mut Handover, port, ms| handover.pass_any(from(port), local, at(ms));
+        assert_eq!(passed(&mut handover, 1, 0), None, "nobody offered it");
+        assert!(handover.offer(from(1), 3, at(0)) && handover.offer(from(1), 3, at(1)));
+        assert_eq!(passed(&mut handover, 1, 1), Some((3, Passing::Begin)), "the first");
+        assert!((0..1_000).all(|ms| passed(&mut handover, 1, ms) == Some((3, Passing::On))));
         assert_eq!((handover.led(), handover.local(from(1))), (0, Some(local)), "it is to come another way");
         assert_eq!(handover.expire(at(HANDOVER_SILENT_MS)), []);
         assert_eq!(handover.lead(from(1), None, 3, at(1)), Passing::On);
         assert_eq!((handover.led(), handover.local(from(1))), (1, Some(local)));
-        assert_eq!(handover.offer(from(1), 4, at(2)), Passing::Drop, "it goes on by the way that it has");
-        assert_eq!(handover.offer(from(2), 3, at(2)), Passing::Begin);
-        assert!(handover.pass_any(from(2), local, at(2_000)));
+        assert!(!handover.offer(from(1), 4, at(2)), "it goes on by the way that it has");
+        assert!(handover.offer(from(2), 4, at(1)) && handover.offer(from(2), 3, at(2)));
+        assert_eq!(passed(&mut handover, 2, 2_000), Some((3, Passing::Begin)), "to who was asked last");
         assert_eq!(handover.expire(at(HANDOVER_SILENT_MS + 2)), [from(2)], "what it sends does not keep it");
-        assert!(handover.pass_any(from(1), local, at(HANDOVER_SILENT_MS_DRAINING)));
+        assert!(passed(&mut handover, 1, HANDOVER_SILENT_MS_DRAINING).is_some());
         assert_eq!(handover.expire(at(HANDOVER_SILENT_MS_DRAINING + 2)), []);
+    }
+
+    #[test]
+    fn a_draining_server_passes_nothing_on_that_comes_from_strangers_and_nobodys_session() {
+        let mut handover = Handover::default();
+        handover.set_draining(true);
+        assert!(handover.offer(from(1), 3, at(0)));
+        assert_eq!(handover.lead(from(2), None, 3, at(0)), Passing::Begin);
+        // Somebody guessed an index of another server's; even one whom that has vouched for has to go on guessing.
+        assert_eq!(handover.pass(from(3), None, 3, at(0)), Passing::Begin);
+        assert_eq!(handover.pass(from(4), None, 3, at(0)), Passing::Begin);
+        assert!(handover.vouch(from(4), laptop(), at(0)));
+        let passed = (0..100).filter(|port| handover.pass_any(from(*port), None, at(0)).is_some());
+        assert_eq!(passed.collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(handover.set_draining(false).len(), 4);
+        assert!(
+            (0..100).all(|port| handover.pass_any(from(port), None, at(0)).is_none()),
+            "nor does one that drains no more"
+        );
+    }
+
+    #[test]
+    fn thousands_of_offers_leave_room_for_clients_that_are_led() {
+        let mut handover = Handover::default();
+        handover.set_draining(true);
+        assert!((0..HANDOVER_FLOWS_MAX_DRAINING as u16).all(|port| handover.offer(from(port), 3, at(0))));
+        assert!(!handover.offer(from(60_000), 3, at(0)));
+        let local = Some(IpAddr::from([198, 51, 100, 1]));
+        assert_eq!(handover.lead(from(9), local, 3, at(1_400)), Passing::Begin, "an offer opens nothing by itself");
+        assert_eq!(handover.local(from(9)), Some(local), "its NAT lets in what comes from there");
+        assert_eq!(handover.lead(from(9), None, 3, at(1_400)), Passing::On);
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub use time::Time;
 use claims::Whereabouts;
 use claims::routes::Routes;
 use claims::server::{Server, Sign};
+use claims::sites::Sites;
 use exchange::Exchange;
 use exchange::record::{Key, View};
 use exchange::wire::{Header, Message, Part, WireError, decode, encode};
@@ -69,6 +70,8 @@ pub struct Node {
     links: Vec<Link>,
     /// Ways into sites that have other gateways too, as far as told of.
     ways: BTreeMap<Name, Way>,
+    /// Those of others, where BGP tells of them.
+    sites: Sites,
     exchange: Exchange,
     boot: u16,
     /// When each link has something to do.
@@ -97,7 +100,7 @@ impl Node {
     /// The network has no such node.
     pub fn new(network: Arc<Network>, name: &Name, boot: u16, now: Time) -> Result<Node, NoSuchNode> {
         let around = Surroundings::new(network, name).ok_or_else(|| NoSuchNode(name.clone()))?;
-        let link = |(at, peer): (usize, &Name)| Link::new(name < peer, around.degree(at), around.stated_us(at), now);
+        let link = |(at, peer): (usize, &Name)| Link::new(name < peer, around.place(at), now);
         let links: Vec<Link> = around.peers().enumerate().map(link).collect();
         let mut node = Node {
             exchange: Exchange::new(name.clone(), links.len()),
@@ -105,6 +108,7 @@ impl Node {
             around,
             links,
             ways: BTreeMap::new(),
+            sites: Sites::default(),
             boot,
             wakes: BTreeSet::new(),
             outputs: VecDeque::new(),
@@ -144,8 +148,12 @@ impl Node {
             Event::ClientHeard { client } => self.handle_client(client, Sign::Heard, now),
             Event::ClientGone { client } => self.handle_client(client, Sign::Gone, now),
             Event::ClientRoute { client, told } => self.handle_route(&client, told, now),
+            Event::SiteRoute { site, told } => self.handle_site_route(&site, told, now),
             Event::RoutesTold => self.begin_routes(now),
-            Event::Drain(drains) => self.server.drain(drains, now),
+            Event::Drain(drains) => {
+                self.server.drain(drains, now);
+                self.follow_sites(now);
+            }
             Event::Offer { to, offer } => self.offer(&to, offer, now),
             Event::Leaving => self.handle_leaving(now),
             Event::Ending => self.handle_ending(now),
@@ -209,11 +217,11 @@ impl Node {
         let from: Vec<Option<usize>> = around.peers().map(|peer| self.around.find(peer)).collect();
         let mut old: Vec<Option<Link>> = std::mem::take(&mut self.links).into_iter().map(Some).collect();
         for (at, (peer, from)) in around.peers().zip(&from).enumerate() {
-            let (degree, stated_us) = (around.degree(at), around.stated_us(at));
+            let place = around.place(at);
             let mut link = from.and_then(|from| old.get_mut(from)?.take());
             match &mut link {
-                Some(link) => link.adapt(degree, stated_us),
-                None => link = Some(Link::new(name < *peer, degree, stated_us, now)),
+                Some(link) => link.adapt(place),
+                None => link = Some(Link::new(name < *peer, place, now)),
             }
             self.links.extend(link);
         }
@@ -228,10 +236,9 @@ impl Node {
             }
         }
         self.adopt_clients(now);
-        let own = self.around.own();
-        self.ways.retain(|site, _| self.around.is_way(own, site));
         self.wakes.clear();
         self.wake_of = vec![Time::NEVER; self.links.len()];
+        self.adopt_sites(now);
         for at in added {
             self.links[at].distrust(now);
             self.publish(at, now);
@@ -244,6 +251,11 @@ impl Node {
     /// Whether what neighbours know is known here, or they have been waited for long enough.
     pub fn is_in_step(&self) -> bool {
         self.handout.has_begun() && self.routes.as_ref().is_none_or(|routes| routes.is_told)
+    }
+
+    /// The nodes that packets from here can get to, by what is known of all links.
+    pub fn reached(&self) -> BTreeSet<&Name> {
+        self.around.reached()
     }
 
     /// What is known of all links.
@@ -375,49 +387,13 @@ impl Node {
             View::Down => format!("the link with {peer} is down: {}", link.trouble(peer.as_str(), now)),
             View::AsStated => format!("the link with {peer} works as the network file says"),
             View::Takes { us } => {
-                let (ms, stated_ms) = (us / 1_000, self.around.stated_us(at) / 1_000);
+                let (ms, stated_ms) = (us / 1_000, self.around.place(at).stated_us / 1_000);
                 let loss = link.hearing.loss_both_ways_permille() / 10;
                 format!("the link with {peer} takes {ms} ms instead of {stated_ms} ms, {loss} % of round trips fail")
             }
         };
         let own = self.around.own().clone();
         self.update_state(&own, &peer, &reason, now);
-        self.refresh_all();
-    }
-
-    fn handle_site(&mut self, site: Name, works: bool, now: Time) {
-        if !self.around.is_way(self.around.own(), &site) {
-            return;
-        }
-        self.ways.entry(site.clone()).or_insert_with(|| Way::new(works)).handle(works, now);
-        self.publish_way(&site, now);
-    }
-
-    fn ways_wake(&self) -> Time {
-        if self.is_leaving {
-            return Time::NEVER;
-        }
-        self.ways.values().map(Way::wake).min().unwrap_or(Time::NEVER)
-    }
-
-    fn step_ways(&mut self, now: Time) {
-        self.ways.values_mut().for_each(|way| way.step(now));
-        let sites: Vec<Name> = self.ways.keys().cloned().collect();
-        sites.iter().for_each(|site| self.publish_way(site, now));
-    }
-
-    /// Tells whether this node gets into a site, if that is news.
-    fn publish_way(&mut self, site: &Name, now: Time) {
-        let Some(view) = self.ways.get(site).map(Way::view) else { return };
-        if !self.exchange.publish(site, view, &self.around, now) {
-            return;
-        }
-        let reason = match view {
-            View::Down => format!("this gateway does not get into the site {site}: another one is to take over"),
-            View::AsStated | View::Takes { .. } => format!("this gateway gets into the site {site} again"),
-        };
-        let own = self.around.own().clone();
-        self.update_state(&own, site, &reason, now);
         self.refresh_all();
     }
 
@@ -477,6 +453,7 @@ impl Node {
 
     fn handle_ending(&mut self, now: Time) {
         self.release_all(now);
+        self.abandon_sites();
         for at in 0..self.links.len() {
             if self.links[at].is_heard() {
                 self.send_rest(at, now);

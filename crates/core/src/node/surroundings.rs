@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use super::exchange::record::{Claim, Key, Record, View};
 use super::exchange::records::Records;
+use super::links::Place;
+use super::links::detours::detours;
 use crate::names::Name;
-use crate::network::{Link, Network, NodeIx};
+use crate::network::{Link, Network, NodeIx, Site};
 use crate::plan::{LinkState, LinkStates};
 
 /// The network around one node.
@@ -21,6 +23,8 @@ pub struct Surroundings {
     peers: Vec<NodeIx>,
     /// Links of each node.
     degrees: Vec<usize>,
+    /// Whether packets to each of its peers have another way.
+    has_detour: Vec<bool>,
     states: LinkStates,
 }
 
@@ -40,7 +44,15 @@ impl Surroundings {
             }
         }
         peers.sort_unstable();
-        Some(Surroundings { network, own, peers, degrees, states: LinkStates::default() })
+        let is_hub: Vec<bool> = network.nodes.iter().map(|node| node.hub).collect();
+        let mut has_detour = detours(&network.links, &is_hub, own, &peers);
+        // What is behind one of several gateways can be reached by another.
+        for site in network.sites.iter().filter(|site| site.gateways.len() > 1) {
+            for (peer, has) in peers.iter().zip(&mut has_detour) {
+                *has |= site.gateways.contains(peer) || site.gateways.contains(&own);
+            }
+        }
+        Some(Surroundings { network, own, peers, degrees, has_detour, states: LinkStates::default() })
     }
 
     /// The node's name.
@@ -63,14 +75,14 @@ impl Surroundings {
         self.peers.binary_search_by(|ix| self.network.node(*ix).name.cmp(peer)).ok()
     }
 
-    /// The time of one of its links as the file states it, in microseconds.
-    pub fn stated_us(&self, at: usize) -> u64 {
-        self.network.rtt_us(self.own, self.peers[at])
-    }
-
-    /// The number of links of the busier end of one of its links.
-    pub fn degree(&self, at: usize) -> usize {
-        self.degrees[self.own.at()].max(self.degrees[self.peers[at].at()])
+    /// What the file says of one of its links.
+    pub fn place(&self, at: usize) -> Place {
+        let peer = self.peers[at];
+        Place {
+            degree: self.degrees[self.own.at()].max(self.degrees[peer.at()]),
+            stated_us: self.network.rtt_us(self.own, peer),
+            has_detour: self.has_detour[at],
+        }
     }
 
     /// Whether link addresses are IPv6.
@@ -164,12 +176,48 @@ impl Surroundings {
         ends.is_some_and(|(a, b)| self.has_link(a, b))
     }
 
-    /// Whether a node is one of several gateways of a site, which then has a name that no node has.
+    /// Whether a node is one of several gateways of a site of which the exchange tells, and which has a name that no node has.
     pub fn is_way(&self, gateway: &Name, site: &Name) -> bool {
-        let sites = &self.network.sites;
-        let site = sites.binary_search_by(|other| other.name.cmp(site)).ok().map(|at| &sites[at]);
         let gateway = self.network.find_node(gateway);
-        site.zip(gateway).is_some_and(|(site, gateway)| site.gateways.len() > 1 && site.gateways.contains(&gateway))
+        self.find_site(site).zip(gateway).is_some_and(|(site, gateway)| {
+            site.gateways.len() > 1 && site.gateways.contains(&gateway) && !self.network.is_site_by_bgp(site)
+        })
+    }
+
+    /// The same of a site of which BGP tells.
+    pub fn is_way_by_bgp(&self, gateway: &Name, site: &Name) -> bool {
+        self.gateways_by_bgp(site).contains(gateway)
+    }
+
+    /// The gateways of a site of which BGP tells, the preferred one first; none of any other.
+    pub fn gateways_by_bgp(&self, site: &Name) -> Vec<Name> {
+        let site = self.find_site(site).filter(|site| self.network.is_site_by_bgp(site));
+        let gateways = site.iter().flat_map(|site| &site.gateways);
+        gateways.map(|gateway| self.network.node(*gateway).name.clone()).collect()
+    }
+
+    /// The sites of which BGP tells.
+    pub fn sites_by_bgp(&self) -> Vec<Name> {
+        let sites = self.network.sites.iter().filter(|site| self.network.is_site_by_bgp(site));
+        sites.map(|site| site.name.clone()).collect()
+    }
+
+    /// Whether this node passes on what BGP tells it.
+    pub fn is_reflector(&self) -> bool {
+        self.network.bgp.as_ref().and_then(|bgp| bgp.speaker(self.own)).is_some_and(|speaker| speaker.is_reflector)
+    }
+
+    /// A gateway gets into a site, or does not. Says whether that is news.
+    pub fn set_way(&mut self, gateway: &Name, site: &Name, is_down: bool) -> bool {
+        let state = is_down.then_some(LinkState::Down);
+        if self.states.of(gateway, site) == state {
+            return false;
+        }
+        match state {
+            Some(state) => self.states.set(gateway, site, state),
+            None => self.states.clear(gateway, site),
+        }
+        true
     }
 
     /// Whether the other end of one link has a link of its own, as far as is known working, to the other end of another.
@@ -204,6 +252,11 @@ impl Surroundings {
             None => self.states.clear(a, b),
         }
         true
+    }
+
+    fn find_site(&self, site: &Name) -> Option<&Site> {
+        let sites = &self.network.sites;
+        sites.binary_search_by(|other| other.name.cmp(site)).ok().map(|at| &sites[at])
     }
 
     fn find_client(&self, client: &Name) -> Option<usize> {

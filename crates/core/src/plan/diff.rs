@@ -202,6 +202,8 @@ pub fn bgp_changes(old: Option<&BgpPlan>, new: Option<&BgpPlan>, say: &mut impl 
             field("table", old.table.to_string(), new.table.to_string());
             field("own prefixes", list(&old.own), list(&new.own));
             field("service addresses", list(&old.service_addresses), list(&new.service_addresses));
+            let bird = |plan: &BgpPlan| plan.bird.as_ref().map_or("ours".to_owned(), |bird| bird.configuration.clone());
+            field("BIRD", bird(old), bird(new));
             let nodes = |plan: &BgpPlan| list(&plan.nodes.iter().map(|node| node.name.to_string()).collect::<Vec<_>>());
             field("sessions with nodes", nodes(old), nodes(new));
             if (&old.roa, old.profile, old.is_reflector) != (&new.roa, new.profile, new.is_reflector) {

@@ -16,7 +16,7 @@ mod settings;
 mod svg;
 mod wg_quick;
 
-pub use bird::{BirdNow, Session, bird, bird_now, bird_sessions};
+pub use bird::{BirdNow, Session, bird, bird_now, bird_sessions, bird_tables, include_line};
 pub use drawing::{dot, mermaid};
 pub use file::{KeySource, Recognised, RenderError, RenderedFile, recognised};
 pub use firewall::{firewall_script, nftables_table, service_snippets};

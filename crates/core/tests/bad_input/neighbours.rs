@@ -75,6 +75,7 @@ fn somebody_has_to_be_dialled_and_a_key_has_one_owner() {
         error WL101 n:22:21 node a and neighbour a have the same name (n:7:16 also used here) => Give one of them another name.
         error WL102 n:23:8 there is no node "z" => Did you mean "a"?
         warning WL160 n:5:8 nobody in DN42 accepts 172.22.132.169/32 => Announce what the registry has: an IPv4 /21 to /29, an IPv6 /44 to /64 of fd00::/8.
+        note WL161 n:17:21 neighbour x and neighbour y may both tell ways to 10.0.0.0/8, at different nodes (n:13:21 the other) => Start the agents of nodes that speak BGP with --device engine.
         "#,
     );
 }
@@ -118,6 +119,35 @@ fn who_is_to_be_told_by_bgp_where_clients_are_speaks_it() {
         [nodes.c]\nendpoint = \"192.0.2.3\"\nbgp = false",
         r#"
         error WL156 n:14:7 node b is to be told by BGP where clients are (exchange = "bgp"), and is said not to speak BGP => Remove bgp = false.
+        "#,
+    );
+}
+
+#[test]
+fn what_may_come_by_two_nodes_is_said() {
+    let neighbour = |name: &str, node: &str, accept: &str, port: u16| {
+        format!(
+            "[neighbours.{name}]\nnode = \"{node}\"\nasn = 64513\nport = {port}\naccept = {accept}\nown_addresses = [\"10.9.0.1/30\"]\n\
+             addresses = [\"10.9.0.2\"]\npublic_key = \"LHv3equY4NyDeLVCY1+P5IrCA23+bYLixB18ehHjzzM=\"\n"
+        )
+    };
+    let nodes = "[bgp]\nasn = 64512\nown = [\"10.50.0.0/24\"]\n[nodes.a]\nendpoint = \"192.0.2.1\"\n[nodes.b]\nendpoint = \"192.0.2.2\"\n";
+    let two = |accept: &str, other: &str, node: &str| {
+        format!("{nodes}{}{}", neighbour("x", "a", accept, 1), neighbour("y", node, other, 2))
+    };
+    check(
+        &two("[\"192.168.0.0/16\", \"10.0.0.0/8\"]", "[\"10.64.0.0/10\"]", "b"),
+        r#"
+        note WL161 n:17:13 neighbour x and neighbour y may both tell ways to 10.64.0.0/10, at different nodes (n:9:13 the other) => Start the agents of nodes that speak BGP with --device engine.
+        "#,
+    );
+    check(&two("[\"10.0.0.0/8\"]", "[\"10.64.0.0/10\"]", "a"), "");
+    check(&two("[\"10.0.0.0/9\", \"10.128.0.0/10\"]", "[\"10.192.0.0/10\"]", "b"), "");
+    check(
+        "[bgp]\nasn = 64512\nown = [\"172.22.1.0/24\"]\n[nodes.a]\nendpoint = \"192.0.2.1\"\nbgp = true\nservice_addresses = [\"172.22.1.9\"]
+        [nodes.b]\nendpoint = \"192.0.2.2\"\nbgp = true\nservice_addresses = [\"172.22.1.8\", \"172.22.1.9\"]",
+        r#"
+        note WL161 n:9:16 node a and node b may both tell ways to 172.22.1.9/32, at different nodes (n:5:8 the other) => Start the agents of nodes that speak BGP with --device engine.
         "#,
     );
 }

@@ -19,7 +19,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
         "[nodes.a]\nendpont = \"192.0.2.1\"\nzzz = 1\n",
         r#"
         error WL011 n:3:1 node has no key "endpont" => Did you mean "endpoint"?
-        error WL011 n:4:1 node has no key "zzz" => Remove it; node takes region, tags, hub, entry, endpoint, endpoints, underlays, public_key, address, addresses, prefixes, lan_addresses, lan_routers, port, mtu, keepalive_s, device, platform, underlay_mtu, cloud, source_check, nat, allowed, install_routes, bgp, router_id, service_addresses, key_created, expires, firewall, wireguard_from, outside, masquerade.
+        error WL011 n:4:1 node has no key "zzz" => Remove it; node takes region, tags, hub, entry, endpoint, endpoints, underlays, public_key, address, addresses, prefixes, lan_addresses, lan_routers, port, mtu, keepalive_s, device, platform, underlay_mtu, cloud, source_check, nat, allowed, install_routes, bgp, router_id, service_addresses, bird, key_created, expires, firewall, wireguard_from, outside, masquerade.
         "#,
     );
 }

@@ -150,6 +150,17 @@ fn a_routing_table_of_another_network_is_an_obstacle_if_it_is_wanted() {
 }
 
 #[test]
+fn tables_in_which_claims_are_told_are_no_two_networks() {
+    let other = DeviceName::new("wg7").unwrap();
+    let actual = Actual { foreign_tables: [(49_340, other.clone())].into(), ..Actual::default() };
+    let mut wanted = state(TWO);
+    assert!(diff(&actual, &wanted, None).is_ok(), "no claims are told");
+    wanted.meeting_tables = [50_160, 49_340].into();
+    let obstacle = Obstacle::ForeignTable { table: 49_340, device: other };
+    assert_eq!(diff(&actual, &wanted, None), Err(vec![obstacle]));
+}
+
+#[test]
 fn a_device_of_the_other_back_end_is_made_anew_with_all_it_has() {
     let mut actual = there(&state(TWO));
     actual.state.devices.get_mut(&device()).unwrap().backend = Backend::Engine;
@@ -168,18 +179,19 @@ fn a_host_forwards_only_the_families_that_its_peers_have() {
 #[test]
 fn own_claims_are_told_changed_and_taken_back_by_routes_that_lead_nowhere() {
     let state = |claims: [(&str, u32); 2]| HostState {
-        claims: claims.map(|(client, epoch)| ((50_160, client.parse().unwrap()), epoch)).into(),
+        claims: claims.map(|(prefix, epoch)| ((50_160, prefix.parse().unwrap()), epoch)).into(),
         ..HostState::default()
     };
-    let (before, after) = (state([("10.0.0.7", 5), ("10.0.0.8", 6)]), state([("10.0.0.7", 9), ("fd00::1", 1)]));
+    let (before, after) =
+        (state([("10.0.0.7/32", 5), ("10.1.0.0/24", 6)]), state([("10.0.0.7/32", 9), ("fd00::1/128", 1)]));
     check(
         &there(&before),
         &after,
         None,
         &[
-            "ip route replace unreachable 10.0.0.7 metric 1 window 9 table 50160 proto 88",
-            "ip route replace unreachable fd00::1 metric 1 window 1 table 50160 proto 88",
-            "ip route del unreachable 10.0.0.8 table 50160 proto 88",
+            "ip route replace unreachable 10.0.0.7/32 metric 1 window 9 table 50160 proto 88",
+            "ip route replace unreachable fd00::1/128 metric 1 window 1 table 50160 proto 88",
+            "ip route del unreachable 10.1.0.0/24 table 50160 proto 88",
         ],
     );
     check(&there(&after), &after, None, &[]);

@@ -1,7 +1,7 @@
 //! What the doctor says of hosts: each complaint is made of a host that has it, and not of one that has not.
 
 use wayleave_core::host::Backend;
-use wayleave_core::host::doctor::{Gravity, Hook, Interface, Symptoms, Way, examine, settings};
+use wayleave_core::host::doctor::{Gravity, Hook, Interface, SessionSeen, Symptoms, Way, examine, settings};
 use wayleave_core::plan::{Ledger, LinkStates, NodePlan, plan};
 
 const NETWORK: &str = r#"
@@ -17,8 +17,11 @@ prefixes = ["192.168.8.0/24"]
 "#;
 
 fn a() -> NodePlan {
-    let (plan, ..) =
-        plan(std::sync::Arc::new(super::random::read(NETWORK)), &Ledger::default(), &LinkStates::default());
+    part_of_a(NETWORK)
+}
+
+fn part_of_a(text: &str) -> NodePlan {
+    let (plan, ..) = plan(std::sync::Arc::new(super::random::read(text)), &Ledger::default(), &LinkStates::default());
     let member = plan.members().find(|member| plan.name(*member).as_str() == "a").unwrap();
     plan.of(member)
 }
@@ -30,6 +33,7 @@ fn well() -> Symptoms {
         backend: Some(Backend::Kernel),
         may_change: true,
         has_nft: true,
+        has_bird: true,
         has_device: true,
         clock_s: 1_790_000_000,
         settings: settings(&a()).into_iter().map(|name| (name.clone(), value(&name).to_owned())).collect(),
@@ -123,4 +127,72 @@ fn the_worst_is_said_first() {
     seen.unresolved.push(("b.example".into(), "no such name".into()));
     let remarks = examine(&a(), &seen);
     assert_eq!(remarks.iter().map(|remark| remark.gravity).collect::<Vec<_>>(), [Gravity::Broken, Gravity::Doubtful]);
+}
+
+#[test]
+fn the_kernels_wireguard_is_said_to_drop_what_comes_by_the_other_of_two_nodes_with_ways_to_one_prefix() {
+    let neighbour = |name: &str, node: &str, accept: &str, port: u16| {
+        format!(
+            "[neighbours.{name}]\nnode = \"{node}\"\nasn = 64513\nport = {port}\naccept = [\"{accept}\"]\nown_addresses = [\"10.9.0.1/30\"]\n\
+             addresses = [\"10.9.0.2\"]\npublic_key = \"LHv3equY4NyDeLVCY1+P5IrCA23+bYLixB18ehHjzzM=\"\n"
+        )
+    };
+    let said = |accept: &str, harm: fn(&mut Symptoms)| {
+        let bgp = "[bgp]\nasn = 64512\nown = [\"10.50.0.0/24\"]\n";
+        let text = format!("{NETWORK}{bgp}{}{}", neighbour("x", "a", "10.0.0.0/8", 1), neighbour("y", "b", accept, 2));
+        let mut seen = well();
+        harm(&mut seen);
+        let remarks = examine(&part_of_a(&text), &seen);
+        remarks.into_iter().any(|remark| remark.what.contains("two nodes may learn ways to the same prefixes"))
+    };
+    assert!(said("10.64.0.0/10", |_| {}));
+    assert!(!said("172.20.0.0/14", |_| {}), "each is behind one node");
+    assert!(!said("10.64.0.0/10", |seen| seen.carries = Some(Backend::Engine)), "the agent has the engine");
+    assert!(said("10.64.0.0/10", |seen| (seen.backend, seen.carries) = (None, Some(Backend::Kernel))));
+}
+
+#[test]
+fn of_a_node_that_speaks_bgp_bird_and_its_sessions_are_looked_at() {
+    let bgp = "[bgp]\nasn = 64512\nown = [\"10.50.0.0/24\"]\n[neighbours.home]\nnode = \"a\"\nasn = 64513\nport = 24513\n\
+               public_key = \"P1FrJ1IpHCFX3Tk/4aFxbrCbD4VDefwHaieVWDWoXx0=\"\nown_addresses = [\"10.9.0.1/30\"]\n\
+               addresses = [\"10.9.0.2\"]\naccept = [\"172.20.0.0/14\"]\n";
+    let part = part_of_a(&format!("{NETWORK}{bgp}"));
+    let check = |harm: fn(&mut Symptoms), expected: &[(Gravity, &str, &str)]| {
+        let mut seen = well();
+        harm(&mut seen);
+        let got = examine(&part, &seen);
+        let fits = got.len() == expected.len()
+            && got.iter().zip(expected).all(|(remark, (gravity, what, remedy))| {
+                remark.gravity == *gravity && remark.what == *what && remark.remedy.contains(remedy)
+            });
+        assert!(fits, "{got:#?}");
+    };
+    check(|_| {}, &[]);
+    check(
+        |seen| seen.has_bird = false,
+        &[(Gravity::Broken, "the node speaks BGP, and there is no bird", "apt install bird2")],
+    );
+    check(
+        |seen| seen.bird_problem = Some("it does not answer".into()),
+        &[(Gravity::Broken, "BIRD: it does not answer", "wayleave bgp")],
+    );
+    check(
+        |seen| {
+            seen.sessions = vec![
+                SessionSeen { name: "b".into(), state: "Established".into(), is_down: false, reason: "silent".into() },
+                SessionSeen {
+                    name: "home".into(),
+                    state: "Active".into(),
+                    is_down: true,
+                    reason: "no answer yet".into(),
+                },
+            ];
+        },
+        &[
+            (Gravity::Broken, "no BGP session with home (Active): no answer yet", "render FILE --neighbour home"),
+            (Gravity::Doubtful, "the BGP session with b (Established): silent", "wayleave status"),
+        ],
+    );
+    // A node that speaks none needs none.
+    assert_eq!(examine(&a(), &Symptoms { has_bird: false, ..well() }), []);
 }

@@ -13,6 +13,7 @@ use wayleave_core::keys::PublicKey;
 use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::network::resolve::resolve;
 use wayleave_core::plan::{Ledger, LinkState, LinkStates, NodePlan, plan};
+use wayleave_core::render::{BirdNow, bird_now};
 
 /// A speaks BGP with B and C, and knows the hub D and E, who do not.
 const FIVE: &str = r#"
@@ -150,6 +151,55 @@ fn over_a_relay_a_prefix_goes_only_if_that_speaks_bgp_too() {
     assert!(learned.refused().is_empty());
     let allowed = &state(&speaking, &learned).devices[&speaking.device].allowed;
     assert_eq!(allowed[&routes[0].prefix], key("d"));
+}
+
+/// A with the hub d alone, behind which b is; all may be sent to the hub.
+const SPOKES: &str = r#"
+[network]
+name = "spokes"
+prefixes = ["10.0.0.0/24"]
+[bgp]
+asn = 64512
+own = ["172.22.1.0/27"]
+[nodes.a]
+endpoint = "192.0.2.1"
+address = "10.0.0.1"
+bgp = true
+[nodes.b]
+endpoint = "192.0.2.2"
+address = "10.0.0.2"
+bgp = true
+[nodes.d]
+endpoint = "192.0.2.4"
+address = "10.0.0.4"
+hub = true
+bgp = true
+"#;
+
+#[test]
+fn a_node_to_which_no_way_leads_gets_nothing_though_a_wider_prefix_leads_towards_it() {
+    let (b, d) = (Name::new("b").unwrap(), Name::new("d").unwrap());
+    let mut learned = Learned::default();
+    let part = part_of(SPOKES, "a", &LinkStates::default());
+    learned.plan(&part);
+    let mut now = state(&part, &learned);
+    let routes = [route("172.20.0.0/16", Some("10.0.0.2"))];
+    assert_eq!(follow(&mut learned, &routes, &mut now, &part), ["send 172.20.0.0/16 to d over wg0"]);
+    let mut states = LinkStates::default();
+    states.set(&b, &d, LinkState::Down);
+    let cut = part_of(SPOKES, "a", &states);
+    assert_eq!(cut.next_hop("10.0.0.2".parse().unwrap()), Some(&d), "as all of the network's addresses");
+    learned.plan(&cut);
+    assert_eq!(*learned.refused(), [(routes[0].prefix, NotCarried::NoWay(b.clone()))].into());
+    // BIRD is told so, and takes another way at once.
+    let lost = BirdNow { lost: [b].into(), ..BirdNow::default() };
+    let text = |now: &BirdNow| bird_now(&cut, now).unwrap().text.as_str().to_owned();
+    assert!(text(&BirdNow::default()).contains("route 10.0.0.2/32 via 10.0.0.2 % 'wg0' onlink;"));
+    let told = text(&lost);
+    assert!(
+        told.contains("route 10.0.0.2/32 unreachable;") && told.contains("route 10.0.0.4/32 via 10.0.0.4"),
+        "{told}"
+    );
 }
 
 fn device() -> DeviceName {

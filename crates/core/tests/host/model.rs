@@ -40,9 +40,9 @@ impl Kernel {
                 exists(change, !is_up)?;
                 state.routes.insert((*table, *prefix), route.clone());
             }
-            Change::SetClaim { table, client, epoch } => drop(state.claims.insert((*table, *client), *epoch)),
-            Change::RemoveClaim { table, client } => {
-                exists(change, state.claims.remove(&(*table, *client)).is_none())?;
+            Change::SetClaim { table, prefix, epoch } => drop(state.claims.insert((*table, *prefix), *epoch)),
+            Change::RemoveClaim { table, prefix } => {
+                exists(change, state.claims.remove(&(*table, *prefix)).is_none())?;
             }
             Change::AddRule { rule } => exists(change, !state.rules.insert(*rule))?,
             Change::RemoveRule { rule } => exists(change, !state.rules.remove(rule))?,

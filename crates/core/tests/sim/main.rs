@@ -7,6 +7,7 @@ mod flows;
 mod random;
 #[path = "roaming/roamers.rs"]
 mod roamers;
+mod told;
 mod wire;
 mod world;
 

@@ -19,6 +19,7 @@ use wayleave_core::plan::{LinkStates, Paths};
 use crate::flows::{Carried, Flow, Packet};
 use crate::random::Dice;
 use crate::roamers::Roamers;
+use crate::told::{Routes, Subject};
 use crate::wire::{MS, Wire};
 
 /// An echo request or its reply, as WireGuard counts it: ICMP's header is as long as UDP's; overlay addresses are IPv4 here.
@@ -87,6 +88,8 @@ pub enum What {
         client: usize,
         is_new: bool,
     },
+    /// At a host, what BGP holds for the best may be another.
+    Route(usize, Subject),
     Check,
 }
 
@@ -99,6 +102,7 @@ pub struct World {
     wire_of: BTreeMap<(usize, usize), usize>,
     pub flows: Vec<Flow>,
     pub roamers: Roamers,
+    pub routes: Routes,
     queue: BinaryHeap<Reverse<(u64, u64, What)>>,
     count: u64,
     /// Versions of the network file; hosts begin with the first.
@@ -159,6 +163,7 @@ impl World {
             wire_of,
             flows: Vec::new(),
             roamers: Roamers::default(),
+            routes: Routes::default(),
             queue: BinaryHeap::new(),
             count: 0,
             check_is_due: false,
@@ -199,11 +204,13 @@ impl World {
         host.has_begun = false;
         host.agent =
             Some(Node::new(self.files[host.file].clone(), &host.name, boot, now).expect("a node of the network"));
-        if !host.runs {
+        let is_new = !host.runs;
+        if is_new {
             // A host that starts begins with what the file says; one that carries packets is left alone.
             host.carried.begin(self.planned[0].2.clone());
             host.runs = true;
         }
+        self.begin_routes(at, is_new);
         self.drain(at);
     }
 
@@ -375,6 +382,7 @@ impl World {
             What::Packet(at, from, packet) => self.flow_packet(at, from, packet),
             What::Roamer(client, moves) => self.roamer_sends(client, moves),
             What::Sign { at, client, is_new } => self.roamer_is_seen(at, client, is_new),
+            What::Route(to, subject) => self.choose(to, subject),
             What::Check => self.check_loops(),
         }
     }
@@ -414,8 +422,8 @@ impl World {
                 }
                 Output::States { states, reasons } => self.replan(at, states, reasons),
                 Output::Claims { changed } => self.take_claims(at, &changed),
-                // No network here has BGP.
-                Output::Originate { .. } => unreachable!("nobody asked for routes"),
+                Output::Originate { client, epoch } => self.say(at, Subject::Client(client), epoch),
+                Output::OriginateSite { site, preference } => self.say(at, Subject::Site(site), preference),
                 Output::HandOver { client, to, way } => self.hand_over(at, client, to, way),
                 Output::Call { offer, .. } => self.call_roamer(at, &offer),
                 Output::Log(_) => {}
@@ -519,6 +527,7 @@ impl World {
         host.reasons.extend(reasons.into_iter().map(|reason| (self.now, reason)));
         let takes = self.planning();
         self.put(self.now + takes, What::Apply(at, planned));
+        self.choose_again(at);
     }
 
     fn read_soon(&mut self, at: usize) {

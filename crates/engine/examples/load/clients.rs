@@ -1,6 +1,7 @@
 //! Many clients in one thread: a [`Tunnel`] and a UDP socket each, no interface. They start their handshakes all at once, then ping
 //! the server's inner address through their tunnels, at a rate together or each as soon as its last ping is answered.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -29,6 +30,12 @@ struct Client {
     socket: UdpSocket,
     handshakes: Vec<Duration>,
     connected_us: Option<u64>,
+    /// Whether it is behind a NAT that lets in nothing but answers, to these.
+    is_closed: bool,
+    dialled: HashSet<SocketAddr>,
+    /// When an echo was answered last, and the longest time without one.
+    answered: Duration,
+    silence: Duration,
 }
 
 /// All of them.
@@ -39,6 +46,7 @@ pub struct Crowd {
     epoll: i32,
     size: usize,
     window: u32,
+    inside: Ipv4Addr,
     sent: u64,
     rtts_ms: Vec<f64>,
     traffic: Duration,
@@ -53,7 +61,9 @@ impl Crowd {
         let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         let clients = (0..options.number("count", 1000)).map(|at| client(at, server, remote, epoll));
         let keepalive_s = options.number("keepalive", 0) as u16;
-        let clients = clients.map(|mut client| {
+        let closed_every = options.number("closed-every", 0);
+        let clients = clients.zip(1_u32..).map(|(mut client, nth)| {
+            client.is_closed = closed_every > 0 && nth.is_multiple_of(closed_every);
             let mut peer = ConfigurePeer::new(server);
             peer.persistent_keepalive_s = Some(keepalive_s);
             let change = ConfigureDevice { peers: vec![peer], ..ConfigureDevice::default() };
@@ -68,6 +78,7 @@ impl Crowd {
             epoll,
             size: options.number("size", 84) as usize,
             window: options.number("window", 0),
+            inside: options.0.get("inside").map_or(SERVER_INSIDE, |text| text.parse().unwrap()),
             sent: 0,
             rtts_ms: Vec::new(),
             traffic: Duration::ZERO,
@@ -100,6 +111,26 @@ impl Crowd {
     /// When a client has had its handshake since it last dialled, in microseconds of the machine's monotonic clock.
     pub fn latest(&self, at: usize) -> Option<u64> {
         self.clients[at].connected_us
+    }
+
+    /// From now on it counts who goes without answers for how long.
+    pub fn watch(&mut self) {
+        let now = self.start.elapsed();
+        self.clients.iter_mut().for_each(|client| (client.answered, client.silence) = (now, Duration::ZERO));
+        (self.sent, self.rtts_ms) = (0, Vec::new());
+    }
+
+    /// Each client's longest time without an answer since then, whether it is behind a NAT, and where its server is to it.
+    pub fn watched(&mut self) -> Vec<(Duration, bool, Option<SocketAddr>)> {
+        let (now, server) = (self.start.elapsed(), self.server);
+        let place = |client: &Client| client.tunnel.place(&server).map(|place| place.endpoint);
+        let silence = |client: &Client| client.silence.max(now.saturating_sub(client.answered));
+        self.clients.iter().map(|client| (silence(client), client.is_closed, place(client))).collect()
+    }
+
+    /// How many echoes were asked for, and how many were answered.
+    pub fn echoes(&self) -> (u64, usize) {
+        (self.sent, self.rtts_ms.len())
     }
 
     /// Takes what comes, and runs timers, until then.
@@ -173,15 +204,19 @@ impl Crowd {
         while let Ok((len, from)) = self.clients[at].socket.recv_from(&mut buffer) {
             let now = self.now();
             let client = &mut self.clients[at];
+            if client.is_closed && !client.dialled.contains(&from) {
+                continue;
+            }
             client.tunnel.handle_datagram(now, Endpoint::from(from), PacketBuf::new(&buffer[..len]));
             client.tunnel.handle_timeout(now);
             self.drain(at);
         }
     }
 
-    fn ping(&mut self, at: usize) {
+    /// A client sends an echo request.
+    pub fn ping(&mut self, at: usize) {
         let now = self.now();
-        let packet = echo_request(at as u32, self.size, now.monotonic.0);
+        let packet = echo_request(at as u32, self.inside, self.size, now.monotonic.0);
         self.clients[at].tunnel.handle_tun_packet(now, PacketBuf::new(&packet));
         self.sent += 1;
         self.drain(at);
@@ -196,6 +231,9 @@ impl Crowd {
             }
             // A full buffer is a lost datagram.
             let _ = client.socket.send_to(bytes, transmit.endpoint.remote);
+            if client.is_closed {
+                client.dialled.insert(transmit.endpoint.remote);
+            }
         }
         while let Some(event) = client.tunnel.poll_event() {
             if matches!(event, Event::HandshakeDone { .. }) {
@@ -206,7 +244,10 @@ impl Crowd {
         let mut answers = 0;
         while let Some(packet) = client.tunnel.poll_tun() {
             if let Some(sent) = echo_reply(packet.packet()) {
-                self.rtts_ms.push((self.start.elapsed().saturating_sub(sent)).as_secs_f64() * 1e3);
+                let now = self.start.elapsed();
+                client.silence = client.silence.max(now.saturating_sub(client.answered));
+                client.answered = now;
+                self.rtts_ms.push(now.saturating_sub(sent).as_secs_f64() * 1e3);
                 answers += 1;
             }
         }
@@ -255,16 +296,25 @@ fn client(at: u32, server: PublicKey, remote: SocketAddr, epoll: i32) -> Client 
         .configure(Now::default(), &ConfigureDevice { private_key, peers: vec![peer], ..ConfigureDevice::default() })
         .unwrap();
     tunnel.handle_up(Now::default());
-    Client { tunnel, socket, handshakes: Vec::new(), connected_us: None }
+    Client {
+        tunnel,
+        socket,
+        handshakes: Vec::new(),
+        connected_us: None,
+        is_closed: false,
+        dialled: HashSet::new(),
+        answered: Duration::ZERO,
+        silence: Duration::ZERO,
+    }
 }
 
-fn echo_request(at: u32, size: usize, time: Duration) -> Vec<u8> {
+fn echo_request(at: u32, inside: Ipv4Addr, size: usize, time: Duration) -> Vec<u8> {
     let mut packet = vec![0; size.max(36)];
     let len = packet.len() as u16;
     (packet[0], packet[8], packet[9], packet[20]) = (0x45, 64, 1, 8);
     packet[2..4].copy_from_slice(&len.to_be_bytes());
     packet[12..16].copy_from_slice(&inner_address(at).octets());
-    packet[16..20].copy_from_slice(&SERVER_INSIDE.octets());
+    packet[16..20].copy_from_slice(&inside.octets());
     packet[28..36].copy_from_slice(&(time.as_nanos() as u64).to_be_bytes());
     for (range, place) in [(0..20, 10), (20..packet.len(), 22)] {
         let sum = checksum(&packet[range]);

@@ -4,7 +4,8 @@
 //! `load clients --count N --server ADDR:PORT --key KEY [--rate ECHOES_PER_S | --window ECHOES] [--size BYTES] [--seconds S]
 //! [--keepalive S] [--record FILE]` is N clients at once, 10.66.0.0 and on, which ping through their tunnels. `load roam --count N --servers ADDR:PORT,... --key KEY
 //! [--moves N] [--rate PER_S] [--keepalive S]` is N clients of servers that share a key, of which one after the other goes elsewhere once
-//! a line has come on the standard input. `load flood --to ADDR:PORT --key KEY
+//! a line has come on the standard input. `load stay --count N --server ADDR:PORT --key KEY --inside ADDR [--rate ECHOES_PER_S] [--closed-every N]
+//! [--seconds S]` is N clients that ping all the time, of which every Nth is behind a NAT that lets in answers only. `load flood --to ADDR:PORT --key KEY
 //! [--kind initiations|hostile] [--rate PER_S] [--sources N] [--seconds S] [--corpus FILE]` sends from forged addresses, 10.67.0.0
 //! and on. `load receive --at ADDR:PORT` and `load send --to ADDR:PORT [--mbit N] [--seconds S]` are a steady stream, each of
 //! whose datagrams is accounted for. The network namespace has to be one where these addresses harm nobody. Figures are printed as `name value`.
@@ -14,6 +15,7 @@
 mod clients;
 mod flood;
 mod roam;
+mod stay;
 mod stream;
 
 use std::collections::HashMap;
@@ -32,11 +34,12 @@ fn main() {
         "keys" => print_keys(options.number("count", 1000), options.number("pad", 0)),
         "clients" => clients::run(&options),
         "roam" => roam::run(&options),
+        "stay" => stay::run(&options),
         "flood" => flood::run(&options),
         "receive" => stream::receive(&options),
         "send" => stream::send(&options),
         _ => {
-            eprintln!("usage: load keys|clients|roam|flood|receive|send --NAME VALUE ... (the source says which)");
+            eprintln!("usage: load keys|clients|roam|stay|flood|receive|send --NAME VALUE ... (the source says which)");
             std::process::exit(2);
         }
     }

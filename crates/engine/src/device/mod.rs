@@ -167,6 +167,7 @@ enum Command {
     Race(PublicKey, Vec<SocketAddr>),
     Place(PublicKey, SyncSender<Option<PeerPlace>>),
     ForgetSessions(PublicKey),
+    GiveAway(SocketAddr, bool),
     Relay(Endpoint, Vec<u8>),
     Stop,
 }
@@ -225,6 +226,12 @@ impl DeviceHandle {
     /// take that for news of where its server is.
     pub fn forget_sessions(&self, peer: &PublicKey) -> Result<(), DeviceError> {
         self.send(Command::ForgetSessions(*peer))
+    }
+
+    /// The peer at an address is given away to another device with the same key, or no longer: what comes from there for no session of
+    /// this device is handed out ([`Event::Stray`](crate::Event::Stray)), whatever its index says.
+    pub fn give_away(&self, source: SocketAddr, is_given: bool) -> Result<(), DeviceError> {
+        self.send(Command::GiveAway(source, is_given))
     }
 
     /// Sends a datagram that another device with the same key has made, from the own port and the address `local`.

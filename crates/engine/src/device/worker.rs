@@ -171,6 +171,7 @@ impl Worker {
                 }
                 Command::Place(peer, reply) => drop(reply.send(self.tunnel.place(&peer))),
                 Command::ForgetSessions(peer) => self.tunnel.forget_sessions(&peer),
+                Command::GiveAway(source, is_given) => self.tunnel.give_away(source, is_given),
                 Command::Relay(to, datagram) => self.tunnel.relay(to, &datagram),
                 Command::Stop => self.ended = true,
             }
@@ -258,7 +259,8 @@ impl Worker {
     fn describe(&self) -> DeviceDescription {
         DeviceDescription {
             name: self.tun.name().unwrap_or_default(),
-            listen_port: self.listen_port,
+            // Somebody else may have had it when the interface came up: who asks sees that it is not what was wished for.
+            listen_port: if self.up && self.sockets.is_none() { 0 } else { self.listen_port },
             fwmark: self.fwmark,
             jobs: self.pool.as_ref().map(Pool::jobs).unwrap_or_default(),
             ..self.tunnel.describe()

@@ -18,7 +18,7 @@ use super::peer::Peer;
 use super::session::{Rejection, Session, padding};
 use super::{Endpoint, PeerId, Shared, Tunnel};
 use crate::config::Event;
-use crate::limits::{STRAYS_PER_S, UNKNOWN_SESSION_EVENTS_PER_S, UNREACHABLES_PER_S};
+use crate::limits::{GIVEN_AWAY_STRAYS_PER_S, STRAYS_PER_S, UNKNOWN_SESSION_EVENTS_PER_S, UNREACHABLES_PER_S};
 use crate::noise::messages::{DATA_HEADER_BYTES, KEEPALIVE_BYTES, TAG_BYTES};
 use crate::packet::{IpHeader, PacketBuf, icmp};
 use crate::time::Now;
@@ -166,8 +166,15 @@ impl Tunnel {
     /// A data message is for a session that is not here.
     pub fn handle_stray(&mut self, now: Now, source: Endpoint, index: u32, datagram: &[u8]) {
         self.shared.out.counters.rx_unknown_session += 1;
-        if let Some(number) = self.shared.indices.owner(index) {
-            if self.strays.allow(now.monotonic, STRAYS_PER_S) {
+        let number = self.shared.indices.owner(index);
+        let is_given_away = self.given_away.contains(&source.remote);
+        if number.is_some() || is_given_away {
+            let (strays, max) = if is_given_away {
+                (&mut self.given_away_strays, GIVEN_AWAY_STRAYS_PER_S)
+            } else {
+                (&mut self.strays, STRAYS_PER_S)
+            };
+            if strays.allow(now.monotonic, max) {
                 let (source, local) = (source.remote, source.local.map(|local| local.address));
                 self.shared.out.event(Event::Stray { number, source, local, datagram: datagram.to_vec() });
             }

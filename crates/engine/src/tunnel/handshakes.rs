@@ -5,6 +5,7 @@
 //! session waits as `next` for the initiator's first packet. A response completes this end's initiation and is followed by a
 //! packet, so that the other end may use the session too.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::load::Waiting;
@@ -108,8 +109,10 @@ impl Tunnel {
     }
 
     /// Whether a response is to an initiation that another device with the same key has sent, from whoever knows that key.
-    pub(super) fn is_others_response(&self, message: &[u8; RESPONSE_BYTES]) -> bool {
-        self.shared.indices.owner(u32_at(message, 8)).is_some()
+    pub(super) fn is_others_response(&self, source: SocketAddr, message: &[u8; RESPONSE_BYTES]) -> bool {
+        let index = u32_at(message, 8);
+        let is_given_away = || self.given_away.contains(&source) && self.shared.indices.lookup(index).is_none();
+        (self.shared.indices.owner(index).is_some() || is_given_away())
             && self.checker.as_ref().is_some_and(|checker| checker.mac1_is_valid(message))
     }
 

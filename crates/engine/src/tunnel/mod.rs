@@ -21,7 +21,7 @@ mod session;
 mod tests;
 mod timers;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use allowed_ips::{AllowedIps, Common, LentPrefixes};
@@ -134,6 +134,9 @@ pub struct Tunnel {
     known_endpoints: KnownEndpoints,
     unknown_sessions: PerSecond,
     strays: PerSecond,
+    /// Where peers are that were given away to another device with the same key.
+    given_away: HashSet<SocketAddr>,
+    given_away_strays: PerSecond,
     /// Which one this is of several devices with the same key.
     number: Option<u8>,
     unreachables: PerSecond,
@@ -155,6 +158,8 @@ impl Tunnel {
             known_endpoints: KnownEndpoints::default(),
             unknown_sessions: PerSecond::default(),
             strays: PerSecond::default(),
+            given_away: HashSet::new(),
+            given_away_strays: PerSecond::default(),
             number: None,
             unreachables: PerSecond::default(),
             shared: Shared {
@@ -186,7 +191,7 @@ impl Tunnel {
         }
         match Message::parse(datagram.packet()) {
             Some(Message::Data { receiver, counter }) => self.handle_data(now, source, receiver, counter, datagram),
-            Some(Message::Response(message)) if self.is_others_response(message) => {
+            Some(Message::Response(message)) if self.is_others_response(source.remote, message) => {
                 self.handle_stray(now, source, u32_at(message, 8), datagram.packet());
             }
             Some(Message::Initiation(_) | Message::Response(_)) => self.handle_handshake_message(now, source, datagram),
@@ -320,6 +325,16 @@ impl Tunnel {
     pub fn forget_sessions(&mut self, peer: &PublicKey) {
         if let Some(&id) = self.by_key.get(peer) {
             self.with_peer(id, |peer, shared| peer.handle_down(shared));
+        }
+    }
+
+    /// A peer that is at this address is given away to another device with the same key, or no longer: what comes from there for
+    /// no session of this device is handed out whatever its index says, since not all devices number theirs.
+    pub fn give_away(&mut self, source: SocketAddr, is_given: bool) {
+        if is_given {
+            self.given_away.insert(source);
+        } else {
+            self.given_away.remove(&source);
         }
     }
 

@@ -11,7 +11,7 @@ use wayleave_core::keys::PublicKey;
 use wayleave_core::network::{Network, NodeIx};
 use wayleave_core::plan::{LinkState, LinkStates, Member};
 
-pub use told::{Told, is_accepted, origins, tunnel_rtt_us};
+pub use told::{Told, is_accepted, keep_apart, tunnel_rtt_us};
 pub use underlay::{Home, NatChoice, NatPlan, Underlay, UnderlayError};
 
 /// The same network with other public keys. Foreign routers without a key are left out: nobody plays them.

@@ -4,7 +4,7 @@
 //! are asked for, these are authorised, and the lab's own are the only ones: what the world says of prefixes is nothing to try here.
 
 use ipnet::IpNet;
-use wayleave_core::network::{Neighbour, Network, PrefixRange, Roa};
+use wayleave_core::network::{Bgp, Neighbour, Network, PrefixRange, Roa};
 
 /// The length of what is told of by default, where that is accepted.
 const USUAL: [u8; 2] = [24, 48];
@@ -80,9 +80,15 @@ pub fn is_accepted(network: &Network, neighbour: &Neighbour, prefix: IpNet) -> b
 }
 
 /// Where route origins are looked up in the lab: in files of its own, where the network asks at all.
-pub fn origins(roa: &Roa, folder: &std::path::Path) -> Roa {
+fn origins(roa: &Roa, folder: &std::path::Path) -> Roa {
     let file = |is_v4: bool| folder.join(if is_v4 { "origins4.conf" } else { "origins6.conf" }).display().to_string();
     Roa { files: [true, false].map(|is_v4| roa.covers(is_v4).then(|| file(is_v4))), servers: Vec::new() }
+}
+
+/// BGP as a lab has it: with origins of its own, and BIRDs of its own; the host's administrator has nothing to do with it.
+pub fn keep_apart(bgp: &mut Bgp, folder: &std::path::Path) {
+    bgp.roa = origins(&bgp.roa, folder);
+    bgp.speakers.iter_mut().for_each(|speaker| speaker.bird = None);
 }
 
 /// The round-trip time to a foreign router, in microseconds: the longest of the class of its line.

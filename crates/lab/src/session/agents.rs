@@ -18,7 +18,7 @@ use wayleave_core::names::Name;
 use wayleave_core::network::{Host, Network};
 
 use crate::control::Entry;
-use crate::scenario::{NatChoice, Underlay, UnderlayError, origins};
+use crate::scenario::{NatChoice, Underlay, UnderlayError, keep_apart};
 
 /// Until an agent that has ended is started again.
 const RESTART: Duration = Duration::from_millis(200);
@@ -59,7 +59,7 @@ impl Briefing {
         let mut network = network.clone();
         network.neighbours.truncate(self.neighbours.len());
         network.neighbours.iter_mut().zip(&self.neighbours).for_each(|(neighbour, key)| neighbour.public_key = *key);
-        network.bgp.iter_mut().for_each(|bgp| bgp.roa = origins(&bgp.roa, &self.origins));
+        network.bgp.iter_mut().for_each(|bgp| keep_apart(bgp, &self.origins));
         network.nodes.iter_mut().for_each(|node| node.public_key = key(&node.name));
         network.clients.iter_mut().for_each(|client| client.public_key = key(&client.name));
         network.entry.iter_mut().for_each(|entry| entry.public_key = key(&entry.name));

@@ -125,7 +125,8 @@ fn report<'a>(client: &str, snapshots: &'a [Snapshot], now_us: u64) -> ClientRep
     let came_us = own.and_then(|own| own.moved.came_us);
     // Who was started since then has heard of it as of an old thing.
     let was_there = |snapshot: &&Snapshot| {
-        let started_us = now_us.saturating_sub(Duration::from_secs(snapshot.uptime_s).as_micros() as u64);
+        // Whole seconds are told, so it may have run for one more.
+        let started_us = now_us.saturating_sub(Duration::from_secs(snapshot.uptime_s + 1).as_micros() as u64);
         came_us.is_none_or(|came_us| started_us <= came_us)
     };
     let nodes = snapshots.iter().filter(was_there).count();

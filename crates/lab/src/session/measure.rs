@@ -364,7 +364,12 @@ impl Lab {
                 is_its.then(|| (vec![name(from), name(to)], rtt_us(at)))
             }
             (Place::Member(node), Place::Far(at)) => {
-                self.far_way(node, at).map(|_| (vec![name(from), router(at), name(to)], rtt_us(at)))
+                self.far_way(node, at)?;
+                let joined = Member::Node(self.network.neighbours[at].node);
+                let way = if node == joined { vec![node] } else { self.plan.path(node, joined)? };
+                let names = way.iter().map(|member| self.plan.name(*member).to_string());
+                let names = names.chain([router(at), name(to)]).collect();
+                Some((names, self.plan.path_rtt_us(&way) + rtt_us(at)))
             }
             (Place::Far(_) | Place::Neighbour(_), Place::Member(_)) => {
                 let (mut names, rtt_us) = self.foreign_path(to, from)?;
@@ -384,7 +389,7 @@ impl Lab {
         }
     }
 
-    /// Whether a pair is measured when all are: of foreign places only those that a node has a tunnel to.
+    /// Whether a pair is measured when all are: of foreign places only those that can be reached, and what a node's own neighbour tells of.
     fn is_asked(&self, from: Place, to: Place) -> bool {
         let neighbour = |at: usize| Member::Node(self.network.neighbours[at].node);
         match (from, to) {

@@ -251,7 +251,7 @@ impl Lab {
         let network = {
             let shared = network.entry.iter_mut().zip(&entry_key);
             shared.for_each(|(entry, key)| entry.public_key = Some(key.public_key()));
-            network.bgp.iter_mut().for_each(|bgp| bgp.roa = scenario::origins(&bgp.roa, state.path()));
+            network.bgp.iter_mut().for_each(|bgp| scenario::keep_apart(bgp, state.path()));
             Arc::new(network)
         };
         let told = Told::new(&network, |neighbour| options.told.get(&neighbour.name).cloned());

@@ -355,14 +355,20 @@ impl Lab {
     }
 
     /// The address under which a node and the host behind a neighbour reach each other: the node's, and that host's. None if
-    /// nothing that the neighbour tells of is taken, or the node tells it of nothing.
+    /// nothing that the neighbour tells of is taken, or it is told of nothing; and for nodes that don't hear of it from the one that it is
+    /// joined to.
     pub(super) fn far_way(&self, node: Member, at: usize) -> Option<(IpAddr, IpAddr)> {
         let (neighbour, far) = (self.network.neighbours.get(at)?, self.neighbours.get(at)?.far.as_ref()?);
         let Member::Node(ix) = node else { return None };
-        if neighbour.node != ix || neighbour.export == Exports::Nothing {
+        let own = self.plan.bgp(ix)?;
+        let joined = &self.network.node(neighbour.node).name;
+        let hears = neighbour.node == ix || own.speakers.iter().any(|other| other.name == *joined && !other.is_lost);
+        if !hears || neighbour.export == Exports::Nothing {
             return None;
         }
-        let sources = self.plan.bgp(ix)?.sources;
+        // Of addresses that are not the network's own nobody outside is told.
+        let bgp = self.network.bgp.as_ref()?;
+        let sources: Vec<IpAddr> = own.sources.into_iter().filter(|source| bgp.tells(neighbour, *source)).collect();
         let mut accepted = far.addresses.iter().filter(|(prefix, _)| is_accepted(&self.network, neighbour, *prefix));
         accepted.find_map(|(_, there)| {
             let own = sources.iter().find(|source| source.is_ipv4() == there.is_ipv4())?;

@@ -1,7 +1,11 @@
 //! BGP sessions as the nodes' agents report them: what `lab status` shows of foreign routers and of nodes that speak BGP.
+//!
+//! In come the agents' snapshots; out comes one report for each session, and how many of what is to be there before anything is measured are.
+//! BIRD itself is never asked.
 
 use serde::{Deserialize, Serialize};
 use wayleave_agent::control::SessionSnapshot;
+use wayleave_core::names::Name;
 use wayleave_core::plan::Member;
 
 use super::{Lab, MemberHost};
@@ -64,6 +68,32 @@ impl Lab {
         let names: std::collections::BTreeSet<&str> = foreign.iter().map(|session| session.with.as_str()).collect();
         let silent = self.neighbours.len() - names.len();
         (foreign.iter().copied().filter(is_ready).count(), foreign.len() + silent)
+    }
+
+    /// How many nodes that have sessions with others have all of them up, and have heard of what is behind others' foreign routers unless they
+    /// have one of their own, of how many.
+    pub fn speakers_ready(&self) -> (usize, usize) {
+        let all = self.sessions();
+        let is_node = |name: &str| self.members.values().any(|host| host.name.as_str() == name);
+        let of = |name: &Name| -> Vec<&SessionReport> {
+            all.iter().filter(|session| session.node == name.as_str() && is_node(&session.with)).collect()
+        };
+        let mut counts = (0, 0);
+        for (member, host) in &self.members {
+            let Member::Node(node) = member else { continue };
+            if self.plan.bgp(*node).is_none_or(|bgp| bgp.nodes.is_empty()) {
+                continue;
+            }
+            let sessions = of(&host.name);
+            // A reflector tells of the best way only, which may be the node's own.
+            let is_to_hear = self.network.neighbours_of(*node).next().is_none()
+                && (0..self.neighbours.len()).any(|at| self.far_way(*member, at).is_some());
+            let has_heard = sessions.iter().any(|session| session.accepted_routes > Some(0));
+            let is_ready = !sessions.is_empty() && sessions.iter().all(|session| session.up);
+            counts.0 += usize::from(is_ready && (has_heard || !is_to_hear));
+            counts.1 += 1;
+        }
+        counts
     }
 
     fn session(&self, member: Member, host: &MemberHost, session: SessionSnapshot) -> SessionReport {

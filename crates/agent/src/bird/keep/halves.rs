@@ -4,7 +4,7 @@
 //! it (`handle_host`). Out: what the host is to have meanwhile (`host`), and what BIRD is to be told ([`Next`]). BIRD judges a text
 //! before anything is changed; then the host gets what is new beside what is old; then BIRD takes the text over; then what is old
 //! goes. Whoever refuses on the way, both halves stay as they were. States: *agreed*, *judging*, *making*, *telling*, *refused*
-//! (until the file changes), *waiting* (the host refuses something, and is tried again).
+//! (until the file changes, or an administrator has mended what is theirs), *waiting* (the host refuses something, and is tried again).
 
 use std::time::Duration;
 
@@ -79,9 +79,12 @@ impl Halves {
     pub fn handle_standing(&mut self, standing: Standing) -> bool {
         match (self.stage, standing) {
             // A text that is in force already needs no judgement: something else of the plan has changed.
-            (Stage::Judging, Standing::Judged | Standing::InForce) => self.stage = Stage::Making,
+            // An administrator's that has refused may have been mended by them.
+            (Stage::Judging | Stage::Refused, Standing::Judged | Standing::InForce) if self.wanted.is_some() => {
+                self.stage = Stage::Making;
+            }
             (Stage::Judging | Stage::Telling, Standing::Refused) => self.stage = Stage::Refused,
-            (Stage::Telling, Standing::InForce | Standing::Ended) => {
+            (Stage::Telling, Standing::InForce | Standing::Ended) | (Stage::Refused, Standing::Ended) => {
                 (self.agreed, self.stage) = (self.wanted.clone(), Stage::Agreed);
             }
             _ => return false,

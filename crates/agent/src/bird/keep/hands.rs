@@ -1,7 +1,8 @@
 //! The steps that [`super::Supervisor`] asks for, carried out: files, the process, the control socket.
 //!
 //! Every step ends in time. Files are written beside their place and renamed, the one before is kept. A BIRD that a dead
-//! predecessor left running is found by its process file, and is ours if it runs with our configuration.
+//! predecessor left running is found by its process file, and is ours if it runs with our configuration. Of an administrator's BIRD only
+//! our part is written, and only protocols of ours are seen.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read as _};
@@ -12,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::supervisor::{Manner, Step, Trouble};
+use super::supervisor::{Manner, Mode, NOTHING, Step, Trouble};
+use super::theirs::{self, Theirs};
 use crate::bird::protocols::Protocol;
 use crate::bird::status::Status;
 use crate::bird::{Connection, SocketError};
@@ -26,6 +28,9 @@ const CHECK_MAX: Duration = Duration::from_secs(20);
 /// How long BIRD has to take its routes back, and then to be gone at all.
 const STOP_MAX: Duration = Duration::from_secs(5);
 const KILL_MAX: Duration = Duration::from_secs(2);
+/// How long an administrator's BIRD may take until it has the protocols of our part.
+const APPEAR_MAX: Duration = Duration::from_secs(3);
+const APPEAR_STEP: Duration = Duration::from_millis(50);
 /// Seconds after which BIRD goes back by itself to what it had.
 const UNDO_S: u32 = 30;
 /// It says that it ends, and reads nothing any more.
@@ -33,8 +38,12 @@ const SHUTTING_DOWN: u16 = 6;
 /// Who has set routes, as the kernel numbers it: BIRD (`RTPROT_BIRD` of linux/rtnetlink.h).
 const ROUTES_OF_BIRD: u8 = 12;
 
+/// The files of one of ours, in the network's directory.
+const CONFIGURATION: &str = "bird.conf";
+const CONTROL: &str = "bird.ctl";
+
 /// Where everything about a BIRD is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
     /// The program: `bird`.
     pub program: PathBuf,
@@ -44,10 +53,23 @@ pub struct Paths {
     pub socket: PathBuf,
     /// Whether it ends when we do, however that is: where devices are ours, nothing it knows lives on without us.
     pub ends_with_us: bool,
+    /// The administrator's, if it is theirs.
+    pub theirs: Option<Theirs>,
 }
 
 impl Paths {
-    fn beside(&self, end: &str) -> PathBuf {
+    /// Of one of ours, in a network's directory.
+    pub fn own(place: &Path, program: &Path, ends_with_us: bool) -> Paths {
+        let [configuration, socket] = [CONFIGURATION, CONTROL].map(|name| place.join(name));
+        Paths { program: program.to_owned(), configuration, socket, ends_with_us, theirs: None }
+    }
+
+    /// Whose BIRD it is.
+    pub fn mode(&self) -> Mode {
+        if self.theirs.is_some() { Mode::Included } else { Mode::Own }
+    }
+
+    pub(super) fn beside(&self, end: &str) -> PathBuf {
         let mut name = self.configuration.as_os_str().to_owned();
         name.push(end);
         name.into()
@@ -82,6 +104,8 @@ struct Process {
 pub struct Hands {
     paths: Paths,
     process: Option<Process>,
+    /// Whether an administrator's BIRD has taken over a part of ours that says something.
+    has_part: bool,
     /// What was seen at the last look, while it answers.
     pub seen: Option<Seen>,
 }
@@ -89,7 +113,7 @@ pub struct Hands {
 impl Hands {
     /// Hands for one place.
     pub fn new(paths: Paths) -> Hands {
-        Hands { paths, process: None, seen: None }
+        Hands { paths, process: None, has_part: false, seen: None }
     }
 
     /// Whether there is a configuration already.
@@ -103,14 +127,21 @@ impl Hands {
     /// Says what it came to.
     pub fn carry_out(&mut self, step: &Step) -> Result<(), Trouble> {
         match step {
-            Step::Check(text) => self.check(text),
+            Step::Check(text) => match &self.paths.theirs {
+                Some(theirs) => theirs::check(&self.paths, theirs, text),
+                None => self.check(text),
+            },
             Step::Install(text) => self.install(text).map_err(failed("write BIRD's configuration")),
             Step::PutBack => self.put_back().map_err(failed("put BIRD's configuration back")),
             Step::Start(manner) => self.start(*manner),
             Step::Reload => self.reload(),
-            Step::Confirm => self.open().and_then(|mut bird| bird.ask("configure confirm")).map(drop).map_err(trouble),
+            Step::Confirm => self.confirm(),
             Step::Look => self.look(),
             Step::Stop => {
+                if let Some(theirs) = &self.paths.theirs {
+                    self.flush()?;
+                    return theirs::leave(&self.paths, theirs).map_err(failed("take our part away"));
+                }
                 self.find();
                 // Who ends in good order has taken its routes back; of one that was killed they are there.
                 self.end(libc::SIGTERM).and_then(|()| self.flush())
@@ -143,13 +174,19 @@ impl Hands {
     fn look(&mut self) -> Result<(), Trouble> {
         let look = |mut bird: Connection| Ok(Seen { status: bird.status()?, protocols: bird.protocols()? });
         match self.open().and_then(look) {
-            Ok(seen) => {
+            Ok(mut seen) => {
+                if let Some(theirs) = &self.paths.theirs {
+                    seen.protocols.retain(|protocol| protocol.name.starts_with(&theirs.prefix));
+                    let is_lost = self.has_part && seen.protocols.is_empty();
+                    self.seen = Some(seen);
+                    return if is_lost { Err(Trouble::Refused(self.lost(theirs))) } else { Ok(()) };
+                }
                 self.seen = Some(seen);
                 self.find();
                 Ok(())
             }
             Err(error) => {
-                self.seen = None;
+                (self.seen, self.has_part) = (None, false);
                 if !matches!(error, SocketError::Nobody { .. }) {
                     self.find();
                 }
@@ -181,29 +218,14 @@ impl Hands {
     fn check(&mut self, text: &str) -> Result<(), Trouble> {
         let path = self.paths.beside(".new");
         write(&path, text).map_err(failed("write BIRD's configuration"))?;
-        let mut command = Command::new(&self.paths.program);
-        command.arg("-p").arg("-c").arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(not_started)?;
-        let deadline = Instant::now() + CHECK_MAX;
-        let handle = open_process(child.id().cast_signed()).map_err(failed("watch BIRD"))?;
-        let is_done = wait_until(&handle, deadline);
-        if !is_done {
-            let _ = child.kill();
-        }
-        let mut said = String::new();
-        if let Some(stderr) = child.stderr.take() {
-            let _ = stderr.take(4_096).read_to_string(&mut said);
-        }
-        let status = child.wait().map_err(failed("wait for BIRD"))?;
-        match status.success() {
-            true => Ok(()),
-            false if !is_done => Err(Trouble::Failed("bird -p did not end in time".into())),
-            false => Err(Trouble::Refused(said.trim().trim_start_matches("bird: ").to_owned())),
-        }
+        judge(&self.paths.program, &path)
     }
 
     fn install(&self, text: &str) -> io::Result<()> {
         let (place, new, before) = (&self.paths.configuration, self.paths.beside(".new"), self.paths.beside(".before"));
+        if let Some(theirs) = &self.paths.theirs {
+            theirs::note(&self.paths, theirs)?;
+        }
         write(&new, text)?;
         remove(&before)?;
         match fs::hard_link(place, &before) {
@@ -221,7 +243,7 @@ impl Hands {
     }
 
     fn start(&mut self, manner: Manner) -> Result<(), Trouble> {
-        let Paths { program, configuration, socket, ends_with_us } = &self.paths;
+        let Paths { program, configuration, socket, ends_with_us, theirs: _ } = &self.paths;
         let mut command = Command::new(program);
         command.arg("-f").arg("-c").arg(configuration).arg("-s").arg(socket).arg("-P").arg(self.paths.process_file());
         if manner == Manner::Recovering {
@@ -250,14 +272,53 @@ impl Hands {
         Ok(())
     }
 
-    fn reload(&self) -> Result<(), Trouble> {
+    fn reload(&mut self) -> Result<(), Trouble> {
         // Not `soft`: filters that have changed are to judge the routes that are there already. Sessions stay either way.
         let reply =
             self.open().and_then(|mut bird| bird.ask(&format!("configure timeout {UNDO_S}"))).map_err(trouble)?;
         match reply.code() {
             SHUTTING_DOWN => Err(Trouble::Silent("it is shutting down".into())),
-            _ => Ok(()),
+            _ => self.appear(),
         }
+    }
+
+    /// Whether an administrator's BIRD has our part now: it may run with another configuration than the one that includes it.
+    fn appear(&mut self) -> Result<(), Trouble> {
+        let Some(theirs) = self.paths.theirs.clone() else { return Ok(()) };
+        let text = fs::read_to_string(&self.paths.configuration).unwrap_or_default();
+        self.has_part = text.lines().any(|line| line.starts_with("protocol "));
+        let deadline = Instant::now() + APPEAR_MAX;
+        while self.has_part {
+            let all = self.open().and_then(|mut bird| bird.protocols()).map_err(trouble)?;
+            if all.iter().any(|protocol| protocol.name.starts_with(&theirs.prefix)) {
+                break;
+            }
+            if Instant::now() > deadline {
+                self.has_part = false;
+                // What it has read is what it had.
+                let _ = self.confirm();
+                return Err(Trouble::Refused(self.lost(&theirs)));
+            }
+            std::thread::sleep(APPEAR_STEP);
+        }
+        Ok(())
+    }
+
+    fn lost(&self, theirs: &Theirs) -> String {
+        let (socket, part, whole) = (&self.paths.socket, &self.paths.configuration, &theirs.configuration);
+        let [socket, part, whole] = [socket, part, whole].map(|path| path.display());
+        format!(
+            "the BIRD at {socket} knows nothing of {part}: it runs with something else than {whole}, or that has changed"
+        )
+    }
+
+    fn confirm(&self) -> Result<(), Trouble> {
+        self.open().and_then(|mut bird| bird.ask("configure confirm")).map_err(trouble)?;
+        if self.paths.theirs.is_some() {
+            // Their directory is kept tidy.
+            remove(&self.paths.beside(".before")).map_err(failed("remove what was in force before"))?;
+        }
+        Ok(())
     }
 
     fn end(&mut self, signal: libc::c_int) -> Result<(), Trouble> {
@@ -272,8 +333,15 @@ impl Hands {
             send(libc::SIGKILL);
         }
         let is_gone = wait_until(&process.handle, Instant::now() + KILL_MAX);
-        if let Some(child) = process.child.as_mut().filter(|_| is_gone) {
-            let _ = child.wait();
+        match process.child.as_mut().filter(|_| is_gone) {
+            Some(child) => {
+                let _ = child.wait();
+            }
+            // Whoever kept it before in this very program has left it to be waited for; another's child is none of ours.
+            None => {
+                // SAFETY: takes numbers and no pointer to anything.
+                let _ = unsafe { libc::waitpid(process.pid, std::ptr::null_mut(), libc::WNOHANG) };
+            }
         }
         let _ = fs::remove_file(&self.paths.socket);
         let _ = fs::remove_file(self.paths.process_file());
@@ -295,10 +363,60 @@ impl Hands {
 
     /// Removes what was written; for when nothing is to be left of it.
     pub fn remove_files(&self) {
+        if self.paths.theirs.is_some() {
+            return;
+        }
         for path in [self.paths.configuration.clone(), self.paths.beside(".new"), self.paths.beside(".before")] {
             let _ = fs::remove_file(path);
         }
     }
+
+    /// Lets an administrator's BIRD, if it is there, forget our part, of which nothing is left then.
+    pub fn withdraw(&mut self) -> Result<(), Trouble> {
+        if self.paths.configuration.exists() {
+            if self.open().is_err() {
+                self.flush()?;
+            }
+            self.install(NOTHING).map_err(failed("write our part of BIRD's configuration"))?;
+            if let Ok(mut bird) = self.open() {
+                bird.ask("configure").map_err(trouble)?;
+            }
+        }
+        self.carry_out(&Step::Stop)
+    }
+}
+
+/// Whether BIRD would take a configuration.
+pub(super) fn judge(program: &Path, configuration: &Path) -> Result<(), Trouble> {
+    let mut command = Command::new(program);
+    command.arg("-p").arg("-c").arg(configuration).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(not_started)?;
+    let deadline = Instant::now() + CHECK_MAX;
+    let handle = open_process(child.id().cast_signed()).map_err(failed("watch BIRD"))?;
+    let is_done = wait_until(&handle, deadline);
+    if !is_done {
+        let _ = child.kill();
+    }
+    let mut said = String::new();
+    if let Some(stderr) = child.stderr.take() {
+        let _ = stderr.take(4_096).read_to_string(&mut said);
+    }
+    let status = child.wait().map_err(failed("wait for BIRD"))?;
+    match status.success() {
+        true => Ok(()),
+        false if !is_done => Err(Trouble::Failed("bird -p did not end in time".into())),
+        false => Err(Trouble::Refused(plain(&said))),
+    }
+}
+
+/// What BIRD says of a text, without its own name, which BIRD 2 puts before that, and without the time, which BIRD 3 does: the same mistake
+/// is told in the same words.
+fn plain(said: &str) -> String {
+    let plain = |line: &str| match line.split_once("> ") {
+        Some((before, words)) if before.contains(" <") => words.to_owned(),
+        _ => line.trim_start_matches("bird: ").to_owned(),
+    };
+    said.trim().lines().map(plain).collect::<Vec<_>>().join("\n")
 }
 
 /// The kernel's tables that a configuration of ours names.
@@ -310,14 +428,14 @@ fn kernel_tables(text: &str) -> Vec<u32> {
     tables
 }
 
-fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     remove(path)?;
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
     io::Write::write_all(&mut &file, text.as_bytes())?;
     file.sync_all()
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -361,7 +479,7 @@ fn not_started(error: io::Error) -> Trouble {
     if error.kind() == ErrorKind::NotFound { Trouble::Missing } else { failed("start BIRD")(error) }
 }
 
-fn failed(attempt: &'static str) -> impl FnOnce(io::Error) -> Trouble {
+pub(super) fn failed(attempt: &'static str) -> impl FnOnce(io::Error) -> Trouble {
     move |error| Trouble::Failed(format!("can't {attempt}: {error}"))
 }
 
@@ -371,5 +489,17 @@ fn trouble(error: SocketError) -> Trouble {
         SocketError::Nobody { .. } => Trouble::Gone(chain(&error)),
         SocketError::Refused { why, .. } => Trouble::Refused(why.clone()),
         _ => Trouble::Silent(chain(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_mistake_is_told_in_the_same_words_by_bird_2_and_bird_3() {
+        let words = "/etc/bird/bird.conf:4:17 Symbol 'k4' already defined";
+        assert_eq!(plain(&format!("bird: {words}\n")), words);
+        assert_eq!(plain(&format!("2026-11-22 02:32:48.950 [0001] <FATAL> {words}\n")), words);
     }
 }

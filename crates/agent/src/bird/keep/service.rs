@@ -5,14 +5,19 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::hands::{Hands, Paths, Seen};
-use super::supervisor::{Mode, Standing, Step, Supervisor};
+use super::supervisor::{Mode, Standing, Step, Supervisor, Trouble};
+use super::theirs;
 use crate::system::signals::wait_readable;
+
+/// What is started.
+const PROGRAM: &str = "bird";
 
 /// How BIRD is.
 #[derive(Debug, Clone, Default)]
@@ -58,17 +63,23 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts to keep one; nothing is wanted yet. `tell` is called from the thread and must not wait.
+    /// Starts to keep one; nothing is wanted yet. What others have left elsewhere is ended first. `tell` is called from the thread and
+    /// must not wait.
     ///
     /// # Errors
     /// If there can be no thread.
-    pub fn start(mode: Mode, paths: Paths, tell: impl Fn(Report) + Send + 'static) -> io::Result<Service> {
+    pub fn start(paths: Paths, left: Vec<Paths>, tell: impl Fn(Report) + Send + 'static) -> io::Result<Service> {
         let (orders, received) = channel();
         let again = orders.clone();
-        let hands = Hands::new(paths);
+        let (mode, hands) = (paths.mode(), Hands::new(paths));
         let supervisor = Supervisor::new(mode, mode == Mode::Own && hands.has_file());
         let keeper = Keeper { supervisor, hands, began: Instant::now(), orders: again, order: 0, is_watched: false };
-        let thread = std::thread::Builder::new().name("bird".into()).spawn(move || keeper.run(&received, &tell))?;
+        let run = move || {
+            // What can't be ended now is reported by what it is in the way of.
+            left.into_iter().for_each(|left| drop(end_left(left)));
+            keeper.run(&received, &tell);
+        };
+        let thread = std::thread::Builder::new().name("bird".into()).spawn(run)?;
         Ok(Service { orders, given: AtomicU64::new(0), thread: Some(thread) })
     }
 
@@ -97,6 +108,31 @@ impl Service {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// Where BIRD's program is: where programs are, or where Debian has it, which is out of many users' path.
+pub fn program() -> PathBuf {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::env::split_paths(&paths).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    all.map(|directory| directory.join(PROGRAM)).find(|path| path.is_file()).unwrap_or_else(|| PROGRAM.into())
+}
+
+/// What of BIRD is in a network's directory, or noted there: one of ours, a part of the administrator's.
+pub fn left(place: &Path, program: &Path) -> Vec<Paths> {
+    let own = Some(Paths::own(place, program, false)).filter(|own| own.configuration.exists());
+    own.into_iter().chain(theirs::noted(place, program)).collect()
+}
+
+/// Ends it: one of ours with its routes and files, or our part of the administrator's.
+///
+/// # Errors
+/// What is in the way.
+pub fn end_left(left: Paths) -> Result<(), Trouble> {
+    let (mode, mut hands) = (left.mode(), Hands::new(left));
+    match mode {
+        Mode::Own => hands.carry_out(&Step::Stop).map(|()| hands.remove_files()),
+        Mode::Included => hands.withdraw(),
     }
 }
 
@@ -197,6 +233,9 @@ impl Keeper {
             (Mode::Included, _) => {
                 self.supervisor.handle_wanted(None);
                 self.work();
+                if end == End::Remove {
+                    let _ = self.hands.carry_out(&Step::Stop);
+                }
             }
         }
     }

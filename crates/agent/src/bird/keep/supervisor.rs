@@ -5,7 +5,7 @@
 //! force, taken over by a running BIRD under a limit of time after which BIRD itself goes back, and confirmed when BIRD has
 //! answered; one that is refused is not tried again, and what was in force before stays. States: *finding* (a predecessor's BIRD
 //! may be running), *down* until some time, *starting*, *up*. Of the administrator's own BIRD ([`Mode::Included`]) only
-//! a file is written, and it is asked to read it.
+//! a file is written, and it is asked to read it; what it refuses is tried again now and then, since that may be theirs to mend.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +27,11 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 /// 4724; 120 s is BIRD's and FRR's default).
 const ROUTES_KEPT: Duration = Duration::from_secs(120);
 
+/// Until an administrator's BIRD that refuses is asked again: what is wrong may be theirs, and is mended without us.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// What the administrator's BIRD includes when nothing is wanted of it.
-const NOTHING: &str = "# Nothing is wanted of BIRD.\n";
+pub(super) const NOTHING: &str = "# Nothing is wanted of BIRD.\n";
 
 /// Whose BIRD it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +109,15 @@ pub enum Trouble {
     Failed(String),
 }
 
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Trouble::Missing => "bird is not installed: apt install bird2",
+            Trouble::Refused(words) | Trouble::Gone(words) | Trouble::Silent(words) | Trouble::Failed(words) => words,
+        })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Finding,
@@ -142,6 +154,8 @@ pub struct Supervisor {
     /// What BIRD runs with.
     in_force: Option<Arc<str>>,
     refused: Option<(Arc<str>, String)>,
+    /// When to ask an administrator's BIRD again that refuses.
+    again_at: Option<Duration>,
     pending: Option<Step>,
     silent_since: Option<Duration>,
     back_off: Duration,
@@ -167,6 +181,7 @@ impl Supervisor {
             started_with: None,
             in_force: None,
             refused: None,
+            again_at: None,
             pending: None,
             silent_since: None,
             back_off: Duration::ZERO,
@@ -217,7 +232,10 @@ impl Supervisor {
     pub fn problem(&self) -> Option<String> {
         let refused = self.refused.as_ref().map(|(_, why)| {
             let stays = if self.in_force.is_some() || self.has_file { "; what was in force stays" } else { "" };
-            format!("BIRD refuses its configuration{stays}: {why}")
+            match self.mode {
+                Mode::Own => format!("BIRD refuses its configuration{stays}: {why}"),
+                Mode::Included => format!("the administrator's BIRD can't take our part{stays}: {why}"),
+            }
         });
         let trouble = self.trouble.clone().filter(|_| self.is_needed);
         match (trouble, refused) {
@@ -245,8 +263,6 @@ impl Supervisor {
             (false, _) if self.in_force.as_ref() == Some(wanted) => Standing::Ended,
             // Who is not there will read the file when it comes.
             (false, Stage::Installed) if is_down => Standing::Ended,
-            // The administrator's judges by taking over.
-            (_, Stage::Written) if self.mode == Mode::Included && !self.may_go => Standing::Judged,
             (_, Stage::Written) => Standing::Judging,
             (_, Stage::Checked) if !self.may_go => Standing::Judged,
             _ => Standing::UnderWay,
@@ -286,7 +302,8 @@ impl Supervisor {
             (Some(blocked), Some(state)) => Some(blocked.min(state)),
             (blocked, state) => state.or(blocked),
         };
-        [next, self.flush_at()].into_iter().flatten().min()
+        let again = self.again_at.filter(|_| self.refused.is_some());
+        [next, again, self.flush_at()].into_iter().flatten().min()
     }
 
     /// When the routes of a BIRD that is gone are to go.
@@ -309,12 +326,20 @@ impl Supervisor {
         if self.stage == Stage::Back {
             return Some(Step::PutBack);
         }
+        if self.mode == Mode::Included && !self.is_needed && self.in_force.as_ref() == Some(&wanted) {
+            return Some(Step::Stop);
+        }
+        if self.refused.is_some() && self.again_at.is_some_and(|at| now >= at) {
+            self.again_at = None;
+            return self.ask_again(wanted);
+        }
         let is_blocked = self.blocked_until.is_some_and(|until| now < until);
         let is_refused = self.refused.as_ref().is_some_and(|(text, _)| *text == wanted);
         let is_up = matches!(self.state, State::Up { .. }) && self.silent_since.is_none();
         if !is_blocked && !is_refused && self.in_force.as_ref() != Some(&wanted) {
             match self.stage {
-                Stage::Written if self.mode == Mode::Own => return Some(Step::Check(wanted)),
+                // What says nothing needs no judgement.
+                Stage::Written if self.is_needed => return Some(Step::Check(wanted)),
                 Stage::Written | Stage::Checked if !self.may_go => {}
                 Stage::Written | Stage::Checked => return Some(Step::Install(wanted)),
                 Stage::Installed if is_up => return Some(Step::Reload),
@@ -336,6 +361,20 @@ impl Supervisor {
         }
     }
 
+    fn ask_again(&mut self, wanted: Arc<str>) -> Option<Step> {
+        if self.is_needed {
+            self.stage = Stage::Written;
+            return Some(Step::Check(wanted));
+        }
+        (self.stage, self.refused) = (Stage::Installed, None);
+        Some(Step::Look)
+    }
+
+    fn refuse(&mut self, text: Arc<str>, why: String, now: Duration) {
+        self.refused = Some((text, why));
+        self.again_at = (self.mode == Mode::Included).then_some(now + AGAIN);
+    }
+
     fn is_silent_for_long(&self, now: Duration) -> bool {
         self.silent_since.is_some_and(|since| now >= since + SILENCE_MAX)
     }
@@ -345,7 +384,7 @@ impl Supervisor {
         let Some(step) = self.pending.take() else { return };
         match (step, outcome) {
             (Step::Look, outcome) => self.handle_look(outcome, now),
-            (Step::Check(_), Ok(())) => self.stage = Stage::Checked,
+            (Step::Check(_), Ok(())) => (self.stage, self.refused) = (Stage::Checked, None),
             (Step::Install(text), Ok(())) => {
                 (self.installed, self.has_file) = (Some(text), true);
                 self.stage = Stage::Installed;
@@ -365,18 +404,26 @@ impl Supervisor {
             (Step::Stop, _) => {
                 (self.state, self.in_force, self.silent_since) = (State::Down { retry_at: now }, None, None);
                 (self.stage, self.installed, self.has_file) = (Stage::Written, None, false);
-                self.left_since = None;
+                (self.wanted, self.left_since) = (None, None);
             }
             (Step::Flush, outcome) => self.left_since = outcome.is_err().then_some(now),
             (Step::Kill, _) => self.fall(now, Duration::ZERO, "BIRD did not answer, and was killed".into()),
-            (Step::Check(text), Err(Trouble::Refused(why))) => self.refused = Some((text, why)),
+            (Step::Check(text), Err(Trouble::Refused(why))) => self.refuse(text, why, now),
             (Step::Reload, Err(Trouble::Refused(why))) => {
-                self.refused = self.wanted.clone().map(|wanted| (wanted, why));
-                self.stage = Stage::Back;
+                if let Some(wanted) = self.wanted.clone() {
+                    self.refuse(wanted, why, now);
+                }
+                // What says nothing stays, for when theirs loads again.
+                self.stage = if self.is_needed { Stage::Back } else { Stage::Installed };
             }
             (Step::Reload | Step::Confirm, Err(trouble @ (Trouble::Gone(_) | Trouble::Silent(_)))) => {
                 // BIRD goes back by itself; the file is taken over again when it answers.
                 self.stage = Stage::Installed;
+                // Whether its process is there is found out by the next look.
+                let trouble = match trouble {
+                    Trouble::Gone(words) if self.mode == Mode::Own => Trouble::Silent(words),
+                    trouble => trouble,
+                };
                 self.handle_look(Err(trouble), now);
             }
             (_, Err(trouble)) => self.block(trouble, now),
@@ -400,13 +447,13 @@ impl Supervisor {
             }
             return;
         };
-        let words = match &trouble {
-            Trouble::Gone(words) | Trouble::Silent(words) | Trouble::Failed(words) | Trouble::Refused(words) => {
-                words.clone()
-            }
-            Trouble::Missing => String::new(),
-        };
+        let words = trouble.to_string();
         match (self.state, &trouble) {
+            (_, Trouble::Refused(_)) if self.mode == Mode::Included => {
+                // It answers, and has lost our part: whether it would take it is asked anew.
+                self.state = State::Up { since: now, look_at: now + LOOK_INTERVAL };
+                (self.in_force, self.stage, self.silent_since) = (None, Stage::Written, None);
+            }
             (State::Starting { since, .. }, _) => self.state = State::Starting { since, look_at: now + LOOK_SOON },
             (State::Finding, Trouble::Gone(_)) if self.mode == Mode::Own => {
                 self.state = State::Down { retry_at: now };
@@ -423,6 +470,8 @@ impl Supervisor {
                 self.left_since.get_or_insert(now);
                 self.trouble = Some(words);
             }
+            // Nobody listens and there is no process: one that was found while it was about to end.
+            (State::Up { since, .. }, Trouble::Gone(_)) => self.fall(now, now.saturating_sub(since), words),
             (State::Finding | State::Down { .. } | State::Up { .. }, _) => {
                 let since = if let State::Up { since, .. } = self.state { since } else { now };
                 self.silent_since.get_or_insert(now);
@@ -445,10 +494,7 @@ impl Supervisor {
     }
 
     fn block(&mut self, trouble: Trouble, now: Duration) {
-        self.trouble = Some(match trouble {
-            Trouble::Missing => "bird is not installed: apt install bird2".into(),
-            Trouble::Refused(words) | Trouble::Gone(words) | Trouble::Silent(words) | Trouble::Failed(words) => words,
-        });
+        self.trouble = Some(trouble.to_string());
         self.blocked_until = Some(now + BACK_OFF_MAX / 2);
     }
 }
@@ -613,6 +659,17 @@ mod tests {
     }
 
     #[test]
+    fn a_predecessors_that_ends_while_it_is_looked_at_is_started_again_within_seconds() {
+        let mut world = World::new(Mode::Own, true);
+        world.troubles = vec![("Look", Trouble::Silent("connection reset".into()))];
+        world.want("one");
+        assert_eq!(world.pass(0.5), "Check Install");
+        (world.is_up, world.troubles) = (false, Vec::new());
+        assert_eq!(world.pass(5.0), "Start");
+        assert!(world.supervisor.is_as_wanted(), "{:?}", world.supervisor);
+    }
+
+    #[test]
     fn a_text_that_comes_while_bird_starts_is_taken_over_by_it() {
         let mut world = World::new(Mode::Own, false);
         world.want("one");
@@ -639,19 +696,52 @@ mod tests {
     fn the_administrators_is_neither_started_nor_stopped() {
         let mut world = World::new(Mode::Included, false);
         world.want("one");
-        assert_eq!((world.pass(30.0).as_str(), world.supervisor.word()), ("Install", "down"));
+        assert_eq!((world.pass(30.0).as_str(), world.supervisor.word()), ("Check Install", "down"));
         assert_eq!(world.problem(), "nobody");
         world.is_up = true;
         assert_eq!(world.pass(10.0), "Reload Confirm");
         assert!(world.supervisor.is_as_wanted() && world.problem().is_empty());
         world.troubles = vec![("Reload", Trouble::Refused("line 3".into()))];
         world.want("bad");
-        assert_eq!(world.pass(600.0), "Install Reload PutBack");
+        assert_eq!(world.pass(9.0), "Check Install Reload PutBack");
         assert!(world.problem().contains("line 3"));
+        assert_eq!(world.pass(600.0).matches("PutBack").count(), 60, "every ten seconds, and no more");
         world.troubles.clear();
         world.supervisor.handle_wanted(None);
-        assert_eq!(world.pass(600.0), "Install Reload Confirm", "of a file that says nothing");
+        assert_eq!(world.pass(600.0), "Install Reload Confirm Stop", "of a file that says nothing, and then of none");
         assert_eq!((world.supervisor.standing(), world.supervisor.word()), (Standing::Ended, "not needed"));
+        assert_eq!(world.supervisor.poll_timeout(), None);
+        world.is_up = true;
+        world.want("one");
+        assert_eq!(world.pass(10.0), "Check Install Reload Confirm");
+    }
+
+    #[test]
+    fn what_the_administrator_mends_is_noticed_and_what_they_take_out_too() {
+        let mut world = World::new(Mode::Included, true);
+        world.troubles = vec![("Check", Trouble::Refused("it does not include it".into()))];
+        world.supervisor.handle_considered("one");
+        assert_eq!((world.pass(25.0).as_str(), world.supervisor.standing()), ("Check Check Check", Standing::Refused));
+        assert!(world.problem().starts_with("the administrator's BIRD can't take our part: it does not"));
+        world.troubles.clear();
+        assert_eq!((world.pass(10.0).as_str(), world.supervisor.standing()), ("Check", Standing::Judged));
+        world.want("one");
+        assert_eq!(world.pass(10.0), "Install Reload Confirm");
+        // They take the line out again, and reload.
+        world.troubles =
+            vec![("Look", Trouble::Refused("lost".into())), ("Check", Trouble::Refused("not there".into()))];
+        assert_eq!((world.pass(6.0).as_str(), world.supervisor.standing()), ("Check", Standing::Refused));
+        assert!(world.pass(600.0).split(' ').count() <= 61, "asked again, and not all the time");
+        world.troubles.clear();
+        assert_eq!(world.pass(11.0), "Check Install Reload Confirm");
+        assert!(world.supervisor.is_as_wanted());
+        // What they run does not load any more just when nothing is wanted: what says nothing stays in the file.
+        world.troubles = vec![("Reload", Trouble::Refused("their line 7".into()))];
+        world.supervisor.handle_wanted(None);
+        assert_eq!(world.pass(9.0), "Install Reload");
+        world.troubles.clear();
+        assert_eq!(world.pass(11.0), "Reload Confirm Stop");
+        assert_eq!(world.supervisor.standing(), Standing::Ended);
     }
 
     #[test]

@@ -1,16 +1,14 @@
 //! Claims that BGP carries: this node's own are written into a table of the kernel from which BIRD tells them, and what BIRD hears of
 //! others' is read from a second one.
 //!
-//! A thread listens to the second table and tells the loop of each change. What a claim means is decided in `core`, as for those that
-//! the exchange spreads; here addresses become names and names addresses. A client's first overlay address stands for the client, an
-//! entry node's overlay addresses for the entry node.
+//! A [`Listener`] tells the loop of each change of the second table. What a claim means is decided in `core`, as for those that
+//! the exchange spreads; here addresses become names and names addresses. A client's first overlay address stands for the client, a site's
+//! first prefix for the site, a node's overlay addresses for the node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ipnet::IpNet;
 use wayleave_core::host::{Change, HostState};
@@ -18,16 +16,12 @@ use wayleave_core::names::Name;
 use wayleave_core::network::Network;
 use wayleave_core::node::Event as NodeEvent;
 use wayleave_core::node::claims::routes::Told;
-use wayleave_core::plan::{ClaimRoutesPlan, Member};
+use wayleave_core::plan::{ClaimRoutesPlan, Member, host};
 
-use crate::netlink::{Hop, TableWatch};
+use super::listening::{AGAIN, Listener, News};
+use crate::netlink::Hop;
 use crate::node::agent::Agent;
 use crate::node::{Event, Weight, chain, log};
-
-/// How soon the thread notices that its device was replaced.
-const NOTICE: Duration = Duration::from_millis(500);
-/// Until the kernel is asked again when it refused to say.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// What is known of claims as routes.
 #[derive(Debug, Default)]
@@ -35,25 +29,32 @@ pub(in crate::node) struct ClaimRoutes {
     plan: Option<ClaimRoutesPlan>,
     /// Of which version of the file the names are.
     network: Option<Arc<Network>>,
-    clients: BTreeMap<IpAddr, Name>,
-    addresses: BTreeMap<Name, IpAddr>,
+    subjects: BTreeMap<IpNet, Subject>,
+    clients: BTreeMap<Name, IpNet>,
     servers: BTreeMap<IpAddr, Name>,
     /// The own ones that are to be told.
-    own: BTreeMap<IpAddr, u32>,
-    /// Clients that others claim.
-    heard: BTreeSet<IpAddr>,
-    watch: Option<Watching>,
-    /// Of the present thread: what one before it has told last does not count.
-    number: u64,
+    own: BTreeMap<IpNet, u32>,
+    /// What others claim.
+    heard: BTreeSet<IpNet>,
+    listener: Listener,
 }
 
-/// A thread that listens, until this is dropped.
-#[derive(Debug)]
-struct Watching(Arc<AtomicBool>);
+/// What a claim is about.
+#[derive(Debug, Clone)]
+enum Subject {
+    Client(Name),
+    Site(Name),
+    /// Another prefix of a site that is told of by its first.
+    Beside,
+}
 
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
+impl Subject {
+    fn event(self, told: Option<Told>) -> Option<NodeEvent> {
+        match self {
+            Subject::Client(client) => Some(NodeEvent::ClientRoute { client, told }),
+            Subject::Site(site) => Some(NodeEvent::SiteRoute { site, told }),
+            Subject::Beside => None,
+        }
     }
 }
 
@@ -61,7 +62,7 @@ impl ClaimRoutes {
     /// Adds the own claims to what is wanted on the host.
     pub(in crate::node) fn add_to(&self, state: &mut HostState) {
         let Some(plan) = &self.plan else { return };
-        state.claims = self.own.iter().map(|(client, epoch)| ((plan.origins, *client), *epoch)).collect();
+        state.claims = self.own.iter().map(|(prefix, epoch)| ((plan.origins, *prefix), *epoch)).collect();
     }
 
     /// The claim that a route tells of.
@@ -69,6 +70,23 @@ impl ClaimRoutes {
         let hop = hop?;
         Some(Told { epoch: hop.window?, server: self.servers.get(&hop.gateway)?.clone() })
     }
+
+    /// A site's prefixes, as far as BGP tells of it.
+    fn prefixes_of(&self, site: &Name) -> Vec<IpNet> {
+        let sites = self.plan.iter().flat_map(|plan| &plan.sites);
+        sites.filter(|told| told.name == *site).flat_map(|told| told.prefixes.iter().copied()).collect()
+    }
+}
+
+/// What claims can be about, by the prefixes of their routes.
+fn subjects(plan: &ClaimRoutesPlan, clients: &BTreeMap<Name, IpNet>) -> BTreeMap<IpNet, Subject> {
+    let mut subjects: BTreeMap<IpNet, Subject> =
+        clients.iter().map(|(client, prefix)| (*prefix, Subject::Client(client.clone()))).collect();
+    for site in &plan.sites {
+        subjects.extend(site.prefixes.iter().skip(1).map(|prefix| (*prefix, Subject::Beside)));
+        subjects.extend(site.prefixes.first().map(|prefix| (*prefix, Subject::Site(site.name.clone()))));
+    }
+    subjects
 }
 
 impl Agent {
@@ -80,42 +98,44 @@ impl Agent {
         if plan == self.claim_routes.plan && (is_same_file || plan.is_none()) {
             return;
         }
-        let clients: BTreeMap<IpAddr, Name> = (0..)
+        let clients: BTreeMap<Name, IpNet> = (0..)
             .zip(&self.reading.network.clients)
             .filter(|(_, client)| client.roams && plan.is_some())
             .filter_map(|(at, client)| {
-                Some((*self.plan.overlay_addresses(Member::Client(at)).first()?, client.name.clone()))
+                let address = self.plan.overlay_addresses(Member::Client(at)).first()?;
+                Some((client.name.clone(), host(*address)))
             })
             .collect();
         let servers = plan.iter().flat_map(|plan| &plan.servers);
         let servers = servers.flat_map(|(name, all)| all.iter().map(|address| (*address, name.clone()))).collect();
-        let before = std::mem::take(&mut self.claim_routes);
+        let subjects = plan.as_ref().map(|plan| subjects(plan, &clients)).unwrap_or_default();
+        let mut before = std::mem::take(&mut self.claim_routes);
+        // Whoever listens from now on tells all once more: what it means may be another thing.
+        before.listener.forget();
         self.claim_routes = ClaimRoutes {
             plan,
             network: Some(self.reading.network.clone()),
-            addresses: clients.iter().map(|(address, client)| (client.clone(), *address)).collect(),
-            servers,
-            own: before.own.into_iter().filter(|(address, _)| clients.contains_key(address)).collect(),
-            heard: before.heard,
-            watch: None,
-            number: before.number + 1,
+            own: before.own.into_iter().filter(|(prefix, _)| subjects.contains_key(prefix)).collect(),
+            subjects,
             clients,
+            servers,
+            heard: before.heard,
+            listener: before.listener,
         };
         if before.plan.is_none() {
             self.recall_claims();
         }
     }
 
-    /// What an agent before this one has claimed, and nobody has taken back.
+    /// What an agent before this one has claimed, and nobody has taken back. Whether a site is reached is seen again soon.
     fn recall_claims(&mut self) {
         let Some(table) = self.claim_routes.plan.as_ref().map(|plan| plan.origins) else { return };
-        for (address, epoch) in self.reconciler.host().claims(table).unwrap_or_default() {
-            if let Some(client) = self.claim_routes.clients.get(&address).cloned() {
-                self.claim_routes.own.insert(address, epoch);
-                self.tell(NodeEvent::ClientRoute {
-                    client,
-                    told: Some(Told { epoch, server: self.part.name.clone() }),
-                });
+        for (prefix, epoch) in self.reconciler.host().claims(table).unwrap_or_default() {
+            let Some(subject) = self.claim_routes.subjects.get(&prefix).cloned() else { continue };
+            self.claim_routes.own.insert(prefix, epoch);
+            if let Subject::Client(client) = subject {
+                let told = Some(Told { epoch, server: self.part.name.clone() });
+                self.tell(NodeEvent::ClientRoute { client, told });
             }
         }
     }
@@ -123,46 +143,40 @@ impl Agent {
     /// Listens to what BIRD hears, while there is something to listen to. The device is there.
     pub(in crate::node) fn listen_to_claims(&mut self) {
         let Some(table) = self.claim_routes.plan.as_ref().map(|plan| plan.heard) else { return };
-        if self.claim_routes.watch.is_some() {
-            return;
-        }
-        self.claim_routes.number += 1;
-        let ended = Arc::new(AtomicBool::new(false));
-        let told = Telling { to: self.events.clone(), by: self.claim_routes.number, ended: ended.clone() };
-        let device = self.part.device.to_string();
-        let started = std::thread::Builder::new().name("claims".into()).spawn(move || told.tell_all(table, &device));
-        let problem = started.as_ref().err().map(|error| format!("can't hear of claims in table {table}: {error}"));
+        let device = self.part.device.as_str();
+        let started = self.claim_routes.listener.follow(Some(table), device, &self.events, Event::ClaimsHeard);
+        let problem = started.err().map(|error| format!("can't hear of claims in table {table}: {error}"));
         self.set_problem("claims", problem);
-        self.claim_routes.watch = started.is_ok().then_some(Watching(ended));
     }
 
     /// The device was made anew: whoever listens for routes out of it listens to nothing.
     pub(in crate::node) fn forget_claims(&mut self) {
-        self.claim_routes.watch = None;
+        self.claim_routes.listener.forget();
     }
 
     /// Others' claims have changed.
-    pub(in crate::node) fn handle_claims(&mut self, by: u64, is_first: bool, routes: Vec<(IpNet, Option<Hop>)>) {
-        if by != self.claim_routes.number || self.claim_routes.watch.is_none() {
+    pub(in crate::node) fn handle_claims(&mut self, news: News) {
+        if !self.claim_routes.listener.has_told(&news) {
             return;
         }
-        let mut all: BTreeMap<IpAddr, Option<Hop>> = BTreeMap::new();
+        let News { is_first, routes, .. } = news;
+        let mut all: BTreeMap<IpNet, Option<Hop>> = BTreeMap::new();
         if is_first {
             // What was there before and is not any more: whoever listened then has ended.
-            all.extend(self.claim_routes.heard.iter().map(|address| (*address, None)));
+            all.extend(self.claim_routes.heard.iter().map(|prefix| (*prefix, None)));
         }
-        all.extend(routes.into_iter().map(|(prefix, hop)| (prefix.addr(), hop)));
+        all.extend(routes);
         let mut is_told = false;
-        for (address, hop) in all {
-            let Some(client) = self.claim_routes.clients.get(&address).cloned() else { continue };
+        for (prefix, hop) in all {
+            let Some(subject) = self.claim_routes.subjects.get(&prefix).cloned() else { continue };
             let told = self.claim_routes.told(hop);
             if told.is_some() {
-                self.claim_routes.heard.insert(address);
+                self.claim_routes.heard.insert(prefix);
                 is_told = true;
             } else {
-                self.claim_routes.heard.remove(&address);
+                self.claim_routes.heard.remove(&prefix);
             }
-            self.tell(NodeEvent::ClientRoute { client, told });
+            subject.event(told).into_iter().for_each(|event| self.tell(event));
         }
         if is_told && !is_first {
             self.tell(NodeEvent::RoutesTold);
@@ -171,21 +185,28 @@ impl Agent {
 
     /// BGP is to carry a claim of this node, or no longer.
     pub(in crate::node) fn originate(&mut self, client: &Name, epoch: Option<u32>) {
+        let prefix = self.claim_routes.clients.get(client).copied();
+        prefix.into_iter().for_each(|prefix| self.originate_prefix(prefix, epoch));
+    }
+
+    /// BGP is to tell that this node gets into a site, or no longer.
+    pub(in crate::node) fn originate_site(&mut self, site: &Name, preference: Option<u32>) {
+        let prefixes = self.claim_routes.prefixes_of(site);
+        prefixes.into_iter().for_each(|prefix| self.originate_prefix(prefix, preference));
+    }
+
+    fn originate_prefix(&mut self, prefix: IpNet, epoch: Option<u32>) {
         let routes = &mut self.claim_routes;
-        let (Some(table), Some(address)) =
-            (routes.plan.as_ref().map(|plan| plan.origins), routes.addresses.get(client))
-        else {
-            return;
-        };
-        let (client, key) = (*address, (table, *address));
+        let Some(table) = routes.plan.as_ref().map(|plan| plan.origins) else { return };
+        let key = (table, prefix);
         let (before, change) = match epoch {
             Some(epoch) => {
-                routes.own.insert(client, epoch);
-                (self.wanted.claims.insert(key, epoch), Change::SetClaim { table, client, epoch })
+                routes.own.insert(prefix, epoch);
+                (self.wanted.claims.insert(key, epoch), Change::SetClaim { table, prefix, epoch })
             }
             None => {
-                routes.own.remove(&client);
-                (self.wanted.claims.remove(&key), Change::RemoveClaim { table, client })
+                routes.own.remove(&prefix);
+                (self.wanted.claims.remove(&key), Change::RemoveClaim { table, prefix })
             }
         };
         if before == epoch {
@@ -195,46 +216,5 @@ impl Agent {
             log(Weight::Warning, &format!("a claim is not told yet: {}", chain(&error)));
             self.look_at = self.look_at.min(Instant::now() + AGAIN);
         }
-    }
-}
-
-/// Whom to tell, until when.
-struct Telling {
-    to: SyncSender<Event>,
-    by: u64,
-    ended: Arc<AtomicBool>,
-}
-
-impl Telling {
-    /// Tells of a table until nobody wants to know any more.
-    fn tell_all(&self, table: u32, device: &str) {
-        while !self.has_ended() {
-            match TableWatch::open(table, device, NOTICE).map(|watch| self.tell(watch)) {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => log(Weight::Warning, &format!("no news of table {table} for a moment: {error}")),
-                // The device is going away.
-                Err(_) => {}
-            }
-            std::thread::sleep(AGAIN);
-        }
-    }
-
-    fn tell(&self, mut watch: TableWatch) -> std::io::Result<()> {
-        let mut is_first = true;
-        while !self.has_ended() {
-            let routes = watch.wait()?;
-            if !is_first && routes.is_empty() {
-                continue;
-            }
-            let event = Event::ClaimsHeard { by: self.by, is_first: std::mem::take(&mut is_first), routes };
-            if self.to.send(event).is_err() {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
     }
 }

@@ -1,41 +1,41 @@
 //! BIRD on a node that speaks BGP: told what the plan says, once it would take it and the devices for it are there, and reported on.
 //!
-//! [`Halves`] says when that is, and what neighbours' devices the host is to have meanwhile. A [`Service`] of [`crate::bird`] keeps it in threads of its own; the control loop hands it texts and hears reports, and never waits
-//! for it but at the very end. Without BGP in the plan there is no service at all.
+//! [`Halves`] says when that is, and what neighbours' devices the host is to have meanwhile. A [`Service`] of [`crate::bird`] keeps it in
+//! threads of its own; the control loop hands it texts and hears reports, and never waits for it but at the very end. Without BGP in
+//! the plan there is no service at all. What BIRD writes into tables of the kernel's is listened to ([`listening`]).
 
 mod claims;
 mod learned;
+mod listening;
 mod now;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use wayleave_core::host::Backend;
 use wayleave_core::node::Event as NodeEvent;
 use wayleave_core::plan::{BgpPlan, NodePlan, bgp_changes};
-use wayleave_core::render::{BirdNow, Session as BirdSession, bird_now, bird_sessions};
+use wayleave_core::render::{BirdNow, Session as BirdSession, bird_now, bird_sessions, bird_tables, include_line};
 
 use learned::Table;
 
 pub(super) use claims::ClaimRoutes;
+pub use listening::News;
 
 use super::agent::Agent;
 use super::peers::age;
 use super::{Event, Weight, log};
 use crate::bird::lines::Lines;
 use crate::bird::metrics::{self, Counts};
-use crate::bird::{End, Halves, Mode, Next, Paths, Report, Seen, Service, Standing, Tunnel, sessions};
+use crate::bird::{End, Halves, Next, Paths, Report, Seen, Service, Standing, Theirs, Tunnel, left, program, sessions};
 use crate::control::{BgpSnapshot, ProposedChange};
-
-/// BIRD's files in the network's directory.
-const CONFIGURATION: &str = "bird.conf";
-const CONTROL: &str = "bird.ctl";
-const PROGRAM: &str = "bird";
 
 /// BIRD as this agent has it.
 #[derive(Debug, Default)]
 pub(super) struct Bird {
     service: Option<Service>,
+    /// Where that one's BIRD is.
+    paths: Option<Paths>,
     /// What it was told last, and the number of that order.
     told: Option<String>,
     order: u64,
@@ -68,23 +68,40 @@ impl Agent {
 
     /// Begins to bring BIRD, and the devices of neighbours, to what the plan says, if that has changed.
     pub(super) fn follow_bird(&mut self) {
-        // What links do is no business of BGP's: routes lead to addresses, and the device knows the way.
+        // Which way leads to a node is no business of BGP's: routes lead to addresses, and the device knows the way. Only that none does is.
         let text = self.bird_text(&self.intended);
         // A predecessor may have left one that nobody wants any more.
-        let is_left = self.bird.service.is_none() && text.is_none() && self.bird_paths().configuration.exists();
+        let is_left = self.bird.service.is_none() && text.is_none() && !self.left().is_empty();
         let next = self.bird.halves.handle_wanted(self.intended.bgp.as_ref(), text != self.bird.told);
         let Some(next) = next.or(is_left.then_some(Next::Want)) else { return };
-        if self.bird.service.is_none() {
-            let to = self.events.clone();
-            // A report that finds no room is followed by the next one.
-            let tell = move |report| drop(to.try_send(Event::Bird(Box::new(report))));
-            match Service::start(Mode::Own, self.bird_paths(), tell) {
-                Ok(service) => self.bird.service = Some(service),
-                Err(error) => return self.set_problem("bird", Some(format!("can't start a thread for BIRD: {error}"))),
-            }
+        let paths = self.bird_paths();
+        if self.bird.paths.as_ref() != Some(&paths)
+            && let Err(error) = self.start_bird(paths)
+        {
+            return self.set_problem("bird", Some(format!("can't start a thread for BIRD: {error}")));
         }
         self.bird.told = text;
         self.tell_bird(next);
+    }
+
+    /// Keeps a BIRD at another place than the one before, whose part ends when it is seen to that nothing of it is left.
+    fn start_bird(&mut self, paths: Paths) -> std::io::Result<()> {
+        if let Some(service) = self.bird.service.take() {
+            service.end(End::Leave);
+        }
+        let mut left = self.left();
+        left.retain(|left| left.configuration != paths.configuration);
+        let to = self.events.clone();
+        // A report that finds no room is followed by the next one.
+        let tell = move |report| drop(to.try_send(Event::Bird(Box::new(report))));
+        self.bird.service = Some(Service::start(paths.clone(), left, tell)?);
+        self.bird.paths = Some(paths);
+        Ok(())
+    }
+
+    /// What of BIRD was left by whoever kept one before.
+    fn left(&self) -> Vec<Paths> {
+        left(self.reconciler.place(), &program())
     }
 
     /// Looks whether files of route origins have changed.
@@ -176,7 +193,12 @@ impl Agent {
 
     /// The neighbours that the host is to have for now, in the place of those of the plan.
     pub(super) fn with_halves(&self, part: NodePlan) -> NodePlan {
-        NodePlan { bgp: self.bird.halves.host(), ..part }
+        let mut bgp = self.bird.halves.host();
+        if let (Some(bgp), Some(present)) = (&mut bgp, &part.bgp) {
+            // Which of them can be reached is known of links.
+            bgp.speakers.clone_from(&present.speakers);
+        }
+        NodePlan { bgp, ..part }
     }
 
     fn follow_halves(&mut self) {
@@ -225,6 +247,7 @@ impl Agent {
             bird_version: status.map(|status| status.version.clone()),
             router_id: status.map(|status| status.router_id.clone()),
             socket: self.bird_paths().socket,
+            tables: self.intended.bgp.as_ref().and_then(bird_tables),
             problem: report.problem.clone(),
             is_leaving: self.bird.now.is_leaving,
             sessions: report
@@ -261,13 +284,22 @@ impl Agent {
     }
 
     fn bird_paths(&self) -> Paths {
-        let place = self.reconciler.place();
-        Paths {
-            program: program(),
-            configuration: place.join(CONFIGURATION),
-            socket: place.join(CONTROL),
-            ends_with_us: self.reconciler.backend() == Backend::Engine,
-        }
+        let (place, program) = (self.reconciler.place(), program());
+        let ends_with_us = self.reconciler.backend() == Backend::Engine;
+        let Some(bgp) = &self.intended.bgp else {
+            // Nothing is wanted of whichever there is.
+            let left = || left(place, &program).into_iter().next();
+            return self.bird.paths.clone().or_else(left).unwrap_or_else(|| Paths::own(place, &program, ends_with_us));
+        };
+        let Some(bird) = &bgp.bird else { return Paths::own(place, &program, ends_with_us) };
+        let theirs = Theirs {
+            configuration: bird.configuration.clone().into(),
+            prefix: bird.prefix.clone(),
+            line: include_line(bird),
+            place: place.to_owned(),
+        };
+        let (configuration, socket) = (bird.part.clone().into(), bird.socket.clone().into());
+        Paths { program, configuration, socket, ends_with_us, theirs: Some(theirs) }
     }
 }
 
@@ -288,11 +320,4 @@ fn text(part: &NodePlan, now: &BirdNow) -> Option<String> {
     let undated =
         |text: &str| text.lines().filter(|line| !line.starts_with("# Generated by")).flat_map(|l| [l, "\n"]).collect();
     bird_now(part, now).map(|file| undated(&file.text))
-}
-
-/// Where BIRD is: where programs are, or where Debian has it, which is out of many users' path.
-fn program() -> PathBuf {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::env::split_paths(&paths).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
-    all.map(|directory| directory.join(PROGRAM)).find(|path| path.is_file()).unwrap_or_else(|| PROGRAM.into())
 }

@@ -1,6 +1,8 @@
-//! What a running node tells BIRD of itself beyond its plan: that it is about to go, and how long lines take. And BGP in figures.
+//! What a running node tells BIRD of itself beyond its plan: that it is about to go, how long lines take, and what they carry. And BGP in
+//! figures.
 //!
-//! In: `wayleave drain`, and round trips, which are measured to neighbours over the devices for them, and known of links with nodes.
+//! In: `wayleave drain`, counters of bytes, and round trips, which are measured to neighbours over the devices for them, and known of
+//! links with nodes.
 //! Out: another text for BIRD, if that changes anything.
 
 use std::ffi::CString;
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use wayleave_core::names::Name;
 use wayleave_core::network::Profile;
+use wayleave_core::plan::PeerPlan;
 use wayleave_core::render::BirdNow;
 
 use super::super::agent::Agent;
@@ -66,11 +69,30 @@ impl Agent {
                 self.bird.lines.handle_rtt(name, rtt_us as f64 / 1_000.0, self.started.elapsed());
             }
         }
+        self.count_lines();
         self.follow_lines();
         let events = self.events.clone();
         let work = move || drop(events.try_send(Event::LinesMeasured(round_trips(&asked))));
         if let Err(error) = std::thread::Builder::new().name("lines".into()).spawn(work) {
             log(Weight::Warning, &format!("can't measure lines to neighbours: {error}"));
+        }
+    }
+
+    /// What has gone over lines so far.
+    fn count_lines(&mut self) {
+        let now = self.started.elapsed();
+        let Some(bgp) = &self.part.bgp else { return };
+        let nodes = self.part.peers.iter().filter(|peer| bgp.nodes.iter().any(|node| node.name == peer.name));
+        let of_node = |peer: &PeerPlan| Some((peer.name.clone(), self.peers.counted_bytes(peer)?));
+        let mut all: Vec<(Name, (u64, u64))> = nodes.filter_map(of_node).collect();
+        for neighbour in &bgp.neighbours {
+            let seen = self.reconciler.host().describe(neighbour.device.as_str()).ok();
+            if let Some(peer) = seen.as_ref().and_then(|seen| seen.peers.first()) {
+                all.push((neighbour.name.clone(), (peer.tx_bytes, peer.rx_bytes)));
+            }
+        }
+        for (name, (sent, received)) in all {
+            self.bird.lines.handle_bytes(&name, [sent, received], now);
         }
     }
 

@@ -22,6 +22,9 @@ use super::Came;
 const FAREWELL_MAX: Duration = Duration::from_secs(5);
 /// From a client's leaving until sessions with it are forgotten: what was under way has come by then, several times over.
 const FORGET_AFTER: Duration = Duration::from_secs(2);
+/// The same where the kernel's device goes on as before: it calls whoever has not answered packets for fifteen seconds (the whitepaper's section
+/// 6.5), and a client that has another server's address would come back by that.
+const SILENT_MAX: Duration = Duration::from_secs(10);
 /// How long a server without clients goes on before it ends: what is under way to it is passed on, and who comes back is
 /// called again.
 const LINGER: Duration = Duration::from_secs(1);
@@ -55,11 +58,13 @@ impl Agent {
         let PeerPlace { endpoint, local, timestamp_sent } = found;
         // Who comes through another server is not where it seems to be.
         let is_direct = way == Way::Direct && !relay.is_servers(endpoint.ip());
+        let owner = self.peers.named(&to).and_then(|at| self.part.peers[at].link_address);
+        let Some(owner) = owner else { return };
         let place = if is_direct {
+            relay.offer(endpoint, owner);
             Some(Place::At(endpoint))
         } else {
-            let owner = self.peers.named(&to).and_then(|at| self.part.peers[at].link_address);
-            owner.and_then(|owner| relay.lead(endpoint, local, owner)).map(Place::Port)
+            relay.lead(endpoint, local, owner).map(Place::Port)
         };
         if let Some(place) = place {
             let offer = Offer { client, place, seen: timestamp_sent.map(|label| label.0) };
@@ -116,12 +121,15 @@ impl Agent {
 
     /// A client that was here is elsewhere.
     pub(super) fn note_gone(&mut self, client: &Name) {
-        let Some(key) = self.client_key(client).filter(|_| self.ready.is_draining()) else { return };
+        let Some(key) = self.client_key(client) else { return };
         let rx_bytes = self.clients.counted.get(&key).map_or(0, |counted| counted.rx_bytes);
-        let after = match self.reconciler.backend() {
-            Backend::Engine => FORGET_AFTER,
+        let after = match (self.reconciler.backend(), self.ready.is_draining()) {
+            // It calls nobody unasked who is elsewhere.
+            (Backend::Engine, false) => return,
+            (Backend::Engine, true) => FORGET_AFTER,
+            (Backend::Kernel, false) => SILENT_MAX,
             // What comes over an old session is passed on to nobody there, and each answer leads the client back.
-            Backend::Kernel => Duration::ZERO,
+            (Backend::Kernel, true) => Duration::ZERO,
         };
         self.clients.gone.push(Gone { key, at: Instant::now() + after, rx_bytes });
     }
@@ -141,13 +149,12 @@ impl Agent {
             if self.clients.by_key.get(&gone.key).is_none_or(is_here) {
                 continue;
             }
-            if let (Backend::Kernel, Some(device)) = (self.reconciler.backend(), &device) {
-                self.renew(device.as_str(), gone.key, None);
-                continue;
-            }
+            let is_kernel = self.reconciler.backend() == Backend::Kernel;
             let rx_bytes = self.clients.counted.get(&gone.key).map_or(0, |counted| counted.rx_bytes);
-            if rx_bytes != gone.rx_bytes {
+            if rx_bytes != gone.rx_bytes && !(is_kernel && self.ready.is_draining()) {
                 self.clients.gone.push(Gone { rx_bytes, at: now + FORGET_AFTER, ..gone });
+            } else if let Some(device) = device.as_ref().filter(|_| is_kernel) {
+                self.renew(device.as_str(), gone.key, None);
             } else if let Some(handle) = &handle {
                 let _ = handle.forget_sessions(&wayleave_engine::PublicKey(*gone.key.as_bytes()));
             }

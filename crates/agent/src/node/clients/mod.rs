@@ -99,7 +99,7 @@ impl Clients {
             let (NodeEvent::ClientHere { client } | NodeEvent::ClientHeard { client }) = sign else { continue };
             let here = matches!(sign, NodeEvent::ClientHere { .. }).then(|| self.handshake_age(client)).flatten();
             let ago_us = here.filter(|ago| *ago < LOOK_INTERVAL).unwrap_or_default().as_micros() as u64;
-            self.moves.handle_sign(client, now_us.saturating_sub(ago_us));
+            self.moves.handle_sign(client, now_us.saturating_sub(ago_us), now_us);
         }
     }
 
@@ -222,7 +222,8 @@ impl Agent {
     /// A client has a new session here.
     pub(super) fn handle_connected(&mut self, key: PublicKey) {
         if let Some(client) = self.clients.by_key.get(&key).cloned() {
-            self.clients.moves.handle_sign(&client, monotonic_us());
+            let now_us = monotonic_us();
+            self.clients.moves.handle_sign(&client, now_us, now_us);
             self.clients.recall.keep_soon();
             self.tell(NodeEvent::ClientHere { client });
         }

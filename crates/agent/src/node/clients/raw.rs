@@ -4,9 +4,10 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
-use crate::ping::{checksum, socket_address};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::ping::{checksum, set_mark};
 
 const UDP_HEADER: usize = 8;
 const HOPS: u8 = 64;
@@ -14,8 +15,8 @@ const HOPS: u8 = 64;
 /// A socket for each family; they hear nothing.
 #[derive(Debug)]
 pub(super) struct Raw {
-    v4: OwnedFd,
-    v6: OwnedFd,
+    v4: Socket,
+    v6: Socket,
     port: u16,
 }
 
@@ -25,25 +26,12 @@ impl Raw {
     /// # Errors
     /// Without CAP_NET_RAW.
     pub(super) fn open(port: u16, mark: u32) -> io::Result<Raw> {
-        let open = |family| {
-            let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-            // SAFETY: no pointer; the result is checked, and nobody else has it.
-            let socket = unsafe {
-                let descriptor = libc::socket(family, flags, libc::IPPROTO_RAW);
-                if descriptor < 0 {
-                    return Err(io::Error::last_os_error());
-                }
-                OwnedFd::from_raw_fd(descriptor)
-            };
-            let length = size_of::<u32>() as libc::socklen_t;
-            // SAFETY: the value lives through the call and its length goes with it.
-            let result = unsafe {
-                let value = (&raw const mark).cast();
-                libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, value, length)
-            };
-            if mark != 0 && result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
+        let open = |family| -> io::Result<Socket> {
+            let socket = Socket::new(family, Type::RAW.nonblocking(), Some(Protocol::from(libc::IPPROTO_RAW)))?;
+            set_mark(&socket, mark)?;
+            Ok(socket)
         };
-        Ok(Raw { v4: open(libc::AF_INET)?, v6: open(libc::AF_INET6)?, port })
+        Ok(Raw { v4: open(Domain::IPV4)?, v6: open(Domain::IPV6)?, port })
     }
 
     /// Sends a datagram from a local address; of IPv4 the kernel finds one if none is given.
@@ -54,13 +42,7 @@ impl Raw {
         let bytes = datagram((local, self.port), to, payload).ok_or(io::ErrorKind::AddrNotAvailable)?;
         let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
         // The port is in the packet.
-        let (address, length) = socket_address(to.ip());
-        // SAFETY: bytes and address live through the call, and their lengths go with them.
-        let sent = unsafe {
-            let (bytes, count) = (bytes.as_ptr().cast(), bytes.len());
-            libc::sendto(socket.as_raw_fd(), bytes, count, 0, (&raw const address).cast(), length)
-        };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        socket.send_to(&bytes, &SocketAddr::new(to.ip(), 0).into()).map(drop)
     }
 }
 

@@ -7,9 +7,10 @@
 //! which decides.
 //!
 //! With the kernel's device, which notices nothing, packets are heard on their way to it ([`super::tap`]), and sent from its port
-//! beside it ([`super::raw`]). Whose a session is can't be seen then: only clients that were offered to other servers are passed on.
+//! beside it ([`super::raw`]). Whose a session is can't be seen then, as with sessions of another server's kernel: only what comes
+//! from clients that were offered or given away is passed on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -113,10 +114,8 @@ impl Relay {
 
     /// Whether clients that are with others are to go on through here for as long as they like.
     pub fn set_draining(&self, is_draining: bool) {
-        let mut handover = locked(&self.shared.handover);
-        handover.set_draining(is_draining);
-        self.shared.forget(|source| handover.has(source));
-        drop(handover);
+        let gone = locked(&self.shared.handover).set_draining(is_draining);
+        self.shared.forget_all(&gone);
         if let Port::Kernel(tap, _) = &self.shared.port {
             // Without, clients that let in answers only stay here until they call another server by themselves.
             let _ = tap.hear_all(is_draining);
@@ -142,9 +141,11 @@ impl Relay {
         if passing == Passing::Begin {
             self.shared.begin(&servers, SocketAddr::new(owner, servers.port), source).ok()?;
         }
-        let flows = locked(&self.shared.by_source);
-        let flow = flows.get(&source).filter(|_| passing != Passing::Drop)?;
-        Some(flow.socket.local_addr().ok()?.port())
+        if passing == Passing::Drop {
+            return None;
+        }
+        self.shared.give_away(source, true);
+        Some(locked(&self.shared.by_source).get(&source)?.socket.local_addr().ok()?.port())
     }
 
     /// A client is offered to the entry server at `owner`, which calls it from an address of its own: what still comes here is passed
@@ -152,9 +153,8 @@ impl Relay {
     pub fn offer(&self, source: SocketAddr, owner: IpAddr) {
         let servers = self.shared.servers();
         let Some((number, _)) = servers.others.iter().find(|(_, address)| **address == owner) else { return };
-        if locked(&self.shared.handover).offer(source, *number, self.shared.now()) == Passing::Begin {
-            // Without, what comes here is lost, and the client finds its new server a little later.
-            let _ = self.shared.begin(&servers, SocketAddr::new(owner, servers.port), source);
+        if locked(&self.shared.handover).offer(source, *number, self.shared.now()) {
+            self.shared.give_away(source, true);
         }
     }
 }
@@ -167,9 +167,7 @@ impl Shared {
                 Port::Kernel(tap, _) => self.hear_kernel(tap),
             }
             let gone = locked(&self.handover).expire(self.now());
-            if !gone.is_empty() {
-                self.forget(|source| !gone.contains(&source));
-            }
+            self.forget_all(&gone);
         }
     }
 
@@ -180,7 +178,11 @@ impl Shared {
                 let _ = self.events.try_send(Event::ClientConnected { key: PublicKey::from_bytes(peer.0) });
             }
             Some(DeviceEvent::Stray { number, source, local, datagram }) => {
-                self.pass(number, source, local, &datagram);
+                if !self.pass_any(source, local, &datagram)
+                    && let Some(owner) = number
+                {
+                    self.pass(owner, source, local, &datagram);
+                }
             }
             Some(DeviceEvent::EndpointChanged { peer, new, timestamp_sent, .. }) => {
                 let client = PublicKey::from_bytes(peer.0);
@@ -192,7 +194,7 @@ impl Shared {
 
     fn hear_kernel(&self, tap: &Tap) {
         let mut is_any = false;
-        let each = |heard: &Heard<'_>| is_any |= self.pass_any(heard);
+        let each = |heard: &Heard<'_>| is_any |= self.pass_any(heard.source, Some(heard.local), heard.payload);
         match tap.wait(NOTICE.as_millis() as i32, each) {
             Ok(true) => {
                 // What the loop can't take now, its next look finds.
@@ -207,13 +209,43 @@ impl Shared {
         }
     }
 
-    /// A datagram that may be for another server, to which its client was offered. Says whether it was passed on.
-    fn pass_any(&self, heard: &Heard<'_>) -> bool {
-        let passes = locked(&self.handover).pass_any(heard.source, Some(heard.local), self.now());
-        if let (Some(flow), true) = (locked(&self.by_source).get(&heard.source), passes) {
-            let _ = flow.socket.send(heard.payload);
+    /// A datagram that may be for another server, to which its client was offered or given away. Says whether it was passed on.
+    fn pass_any(&self, source: SocketAddr, local: Option<IpAddr>, datagram: &[u8]) -> bool {
+        let passed = locked(&self.handover).pass_any(source, local, self.now());
+        let Some((owner, passing)) = passed else { return false };
+        self.pass_on(passing, owner, source, datagram);
+        true
+    }
+
+    /// Over the flow from there, which may have to begin.
+    fn pass_on(&self, passing: Passing, owner: u8, source: SocketAddr, datagram: &[u8]) {
+        if passing == Passing::Begin {
+            let servers = self.servers();
+            let Some(address) = servers.others.get(&owner) else { return };
+            if self.begin(&servers, SocketAddr::new(*address, servers.port), source).is_err() {
+                // The client calls by itself when nothing answers.
+                return;
+            }
         }
-        passes
+        if let (Some(flow), true) = (locked(&self.by_source).get(&source), passing != Passing::Drop) {
+            let _ = flow.socket.send(datagram);
+        }
+    }
+
+    /// What comes from there for no session of the device is to be heard, or no longer.
+    fn give_away(&self, source: SocketAddr, is_given: bool) {
+        if let Port::Engine(_, device) = &self.port {
+            let _ = device.give_away(source, is_given);
+        }
+    }
+
+    /// These flows are over.
+    fn forget_all(&self, gone: &[SocketAddr]) {
+        if !gone.is_empty() {
+            let gone: BTreeSet<SocketAddr> = gone.iter().copied().collect();
+            gone.iter().for_each(|source| self.give_away(*source, false));
+            self.forget(|source| !gone.contains(&source));
+        }
     }
 
     /// Sends something from the device's port.
@@ -234,8 +266,9 @@ impl Shared {
 
     /// A datagram that another server can open.
     fn pass(&self, owner: u8, source: SocketAddr, local: Option<IpAddr>, datagram: &[u8]) {
-        let servers = self.servers();
-        let Some(address) = servers.others.get(&owner) else { return };
+        if !locked(&self.servers).others.contains_key(&owner) {
+            return;
+        }
         let now = self.now();
         let mut handover = locked(&self.handover);
         let passing = handover.pass(source, local, owner, now);
@@ -244,13 +277,7 @@ impl Shared {
         if let Some(Voucher { client, seen }) = again {
             let _ = self.events.try_send(Event::ClientCame(Came { client, seen, source }));
         }
-        if passing == Passing::Begin && self.begin(&servers, SocketAddr::new(*address, servers.port), source).is_err() {
-            // The client calls by itself when nothing answers.
-            return;
-        }
-        if let (Some(flow), true) = (locked(&self.by_source).get(&source), passing != Passing::Drop) {
-            let _ = flow.socket.send(datagram);
-        }
+        self.pass_on(passing, owner, source, datagram);
     }
 
     /// A socket for a flow, in the place of an earlier one from there.

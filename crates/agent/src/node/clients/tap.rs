@@ -5,14 +5,17 @@
 //! bytes, and [`wayleave_core::node::claims::looks`] decides how often to look. While the server drains, all responses and
 //! sessions' packets pass, whole, since some are for other servers. The device gets them all the same.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use socket2::{Domain, SockFilter, Socket, Type};
 
 use crate::system::signals::wait_readable;
+use crate::system::sockets::set_room;
 
 /// Room for hints: one is as good as a hundred.
-const RECEIVE_BYTES: libc::c_int = 4_096;
+const RECEIVE_BYTES: usize = 4_096;
 /// Room for what is to be passed on.
 const RECEIVE_BYTES_ALL: libc::c_int = 4 << 20;
 /// The largest datagram: what a jumbo underlay carries.
@@ -27,8 +30,8 @@ const UDP_HEADER: usize = 8;
 /// What listens to a UDP port of this host.
 #[derive(Debug)]
 pub(super) struct Tap {
-    v4: OwnedFd,
-    v6: OwnedFd,
+    v4: Socket,
+    v6: Socket,
     port: u16,
 }
 
@@ -55,10 +58,12 @@ impl Tap {
     /// # Errors
     /// If the kernel has no memory for it.
     pub(super) fn hear_all(&self, all: bool) -> io::Result<()> {
-        let room = if all { RECEIVE_BYTES_ALL } else { RECEIVE_BYTES };
         for (socket, family) in [(&self.v4, V4), (&self.v6, V6)] {
-            set(socket, libc::SO_RCVBUFFORCE, &room)?;
-            attach(socket, &filter(family, self.port, all))?;
+            match all {
+                true => set_room(socket, RECEIVE_BYTES_ALL),
+                false => socket.set_recv_buffer_size(RECEIVE_BYTES)?,
+            }
+            socket.attach_filter(&filter(family, self.port, all))?;
         }
         Ok(())
     }
@@ -73,10 +78,8 @@ impl Tap {
         let mut buffer = [0; DATAGRAM_BYTES_MAX];
         for (socket, _) in [&self.v4, &self.v6].into_iter().zip(ready).filter(|(_, is_ready)| *is_ready) {
             for _ in 0..TURN_MAX {
-                // SAFETY: the buffer lives through the call and is as long as is said.
-                let length =
-                    unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), DATAGRAM_BYTES_MAX, 0) };
-                let Ok(length) = usize::try_from(length) else { break };
+                let mut socket: &Socket = socket;
+                let Ok(length) = socket.read(&mut buffer) else { break };
                 let Some(heard) = buffer.get(..length).and_then(heard) else { continue };
                 is_hint |= may_begin(heard.payload);
                 each(&heard);
@@ -115,18 +118,11 @@ fn may_begin(message: &[u8]) -> bool {
 }
 
 /// A packet socket for one kind of Ethernet's payloads, without their Ethernet header; only what the filter lets pass comes in.
-fn socket(kind: u16, filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
-    let flags = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: no pointer; the result is checked, and nobody else has it. It hears nothing before it is bound.
-    let socket = unsafe {
-        let descriptor = libc::socket(libc::AF_PACKET, flags, 0);
-        if descriptor < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        OwnedFd::from_raw_fd(descriptor)
-    };
-    attach(&socket, filter)?;
-    set(&socket, libc::SO_RCVBUF, &RECEIVE_BYTES)?;
+fn socket(kind: u16, filter: &[SockFilter]) -> io::Result<Socket> {
+    // It hears nothing before it is bound.
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM.nonblocking(), None)?;
+    socket.attach_filter(filter)?;
+    socket.set_recv_buffer_size(RECEIVE_BYTES)?;
     // SAFETY: plain data, for which all zeroes are valid.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     (address.sll_family, address.sll_protocol) = (libc::AF_PACKET as u16, kind.to_be());
@@ -134,18 +130,6 @@ fn socket(kind: u16, filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
     // SAFETY: the address lives through the call and its length goes with it.
     let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
-}
-
-fn attach(socket: &OwnedFd, filter: &[libc::sock_filter]) -> io::Result<()> {
-    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
-    set(socket, libc::SO_ATTACH_FILTER, &program)
-}
-
-fn set<T>(socket: &OwnedFd, option: libc::c_int, value: &T) -> io::Result<()> {
-    let (value, length) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
-    // SAFETY: the value lives through the call, its length goes with it, and the filter that one points to is copied.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, length) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// What a filter needs to know of IP: where the next protocol is said, and how long the header is, if it always is.
@@ -160,7 +144,7 @@ const V6: Family = Family { protocol_at: 6, header: Some(40) };
 
 /// A filter (linux/filter.h) that passes packets for this host and UDP port which are a handshake's response or a session's: `all`, or its
 /// first. It begins at the IP header. Of IPv6 only packets without extension headers are seen, as WireGuard sends them.
-fn filter(family: Family, port: u16, all: bool) -> Vec<libc::sock_filter> {
+fn filter(family: Family, port: u16, all: bool) -> Vec<SockFilter> {
     use libc::{BPF_ABS, BPF_B, BPF_H, BPF_IND, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET, BPF_W};
     let step = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let (load, equal) = (BPF_LD, BPF_JMP | BPF_JEQ | BPF_K);
@@ -195,7 +179,7 @@ fn filter(family: Family, port: u16, all: bool) -> Vec<libc::sock_filter> {
             _ => step.jf = (drop - at - 1) as u8,
         }
     }
-    program
+    program.iter().map(|step| SockFilter::new(step.code, step.jt, step.jf, step.k)).collect()
 }
 
 #[cfg(test)]

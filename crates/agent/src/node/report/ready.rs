@@ -96,14 +96,15 @@ impl Agent {
     /// Takes no more clients, or takes them again. The port is closed when this returns.
     pub(in crate::node) fn set_draining(&mut self, is_draining: bool) -> Result<String, String> {
         let leaving = self.set_leaving(is_draining);
+        if self.part.entry.is_none() && leaving.is_none() {
+            let name = &self.part.name;
+            return Err(format!("{name} is no entry node that clients roam to, and speaks no BGP: nothing to drain"));
+        }
+        self.tell(NodeEvent::Drain(is_draining));
         if self.part.entry.is_none() {
-            let nothing = || {
-                format!("{} is no entry node that clients roam to, and speaks no BGP: nothing to drain", self.part.name)
-            };
-            return leaving.ok_or_else(nothing);
+            return Ok(leaving.unwrap_or_default());
         }
         self.ready.is_draining = is_draining;
-        self.tell(NodeEvent::Drain(is_draining));
         self.follow_draining();
         self.ready.look_at = Instant::now();
         self.tend_ready(Instant::now());

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use wayleave_agent::bird;
 use wayleave_agent::control::{ProposedChange, Request, Response};
 use wayleave_agent::reconcile::{Proposal, Reconciler, place};
 use wayleave_core::host::{Backend, Change, HostState, KeyPaths, wanted};
@@ -171,6 +172,18 @@ pub fn down(args: &DownArgs) -> anyhow::Result<Exit> {
     let mut reconciler = Reconciler::open(&network, wayleave_agent::host::Choice::Auto)?;
     let mut changes = 0;
     let show = !args.quiet;
+    // One that outlived its agent goes first, and takes its routes along.
+    for left in bird::left(&place(&network), &bird::program()) {
+        let what = match left.mode() {
+            bird::Mode::Own => "end BIRD, which an agent has left".to_owned(),
+            bird::Mode::Included => format!("take {} out of the administrator's BIRD", left.configuration.display()),
+        };
+        bird::end_left(left).map_err(|trouble| anyhow::anyhow!("can't {what}: {trouble}"))?;
+        changes += 1;
+        if show {
+            println!("{what}");
+        }
+    }
     reconciler.remove(|change| {
         changes += 1;
         if show {

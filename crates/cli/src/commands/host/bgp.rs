@@ -68,6 +68,7 @@ fn of_socket(socket: &Path) -> anyhow::Result<BgpSnapshot> {
         bird_version: Some(status.version),
         router_id: Some(status.router_id),
         socket: socket.to_owned(),
+        tables: None,
         problem: None,
         is_leaving: false,
         sessions: sessions(&protocols, status.now, |_| None),

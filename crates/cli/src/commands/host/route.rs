@@ -34,17 +34,22 @@ struct Judged<'a> {
 
 /// Asks and prints.
 pub fn run(args: &RouteArgs) -> anyhow::Result<Exit> {
-    let socket = match &args.socket {
-        Some(socket) => socket.clone(),
-        None => of_agent(args.network.as_deref())?.socket,
+    let (socket, tables) = match &args.socket {
+        Some(socket) => (socket.clone(), None),
+        None => {
+            let bgp = of_agent(args.network.as_deref())?;
+            (bgp.socket, bgp.tables)
+        }
     };
+    let usual = tables.map(|[v4, v6]| if args.address.is_ipv4() { v4 } else { v6 });
+    let table = args.table.as_ref().or(usual.as_ref());
     let mut bird = open(&socket)?;
     let protocols = bird.protocols()?;
     let inside = |protocol: &&wayleave_agent::bird::protocols::Protocol| {
         protocol.bgp.as_ref().is_some_and(wayleave_agent::bird::protocols::Bgp::is_internal)
     };
     let internal: BTreeSet<&str> = protocols.iter().filter(inside).map(|protocol| protocol.name.as_str()).collect();
-    let routes = bird.routes(args.address, args.table.as_deref())?;
+    let routes = bird.routes(args.address, table.map(String::as_str))?;
     let judged: Vec<Judged<'_>> = routes.iter().map(|route| judge(route, &routes, &internal)).collect();
     let mut out = std::io::stdout().lock();
     if args.json {

@@ -136,8 +136,13 @@ fn bytes(count: u64) -> String {
     if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") }
 }
 
+/// Prefixes of a peer that are listed without being asked for: more than a plan gives, and fewer than BGP may tell of.
+const ALLOWED_LISTED_MAX: usize = 50;
+/// How many of them are, where there are more.
+const ALLOWED_NAMED: usize = 8;
+
 /// In the words and the order of `wg show`, with names.
-pub fn show(network: Option<&str>) -> anyhow::Result<Exit> {
+pub fn show(network: Option<&str>, all: bool) -> anyhow::Result<Exit> {
     let snapshot = ask(network)?;
     let mut text = String::new();
     let device = &snapshot.device;
@@ -158,7 +163,7 @@ pub fn show(network: Option<&str>) -> anyhow::Result<Exit> {
         if let Some(endpoint) = member.endpoint {
             let _ = writeln!(text, "  endpoint: {endpoint}");
         }
-        let allowed = if member.allowed.is_empty() { "(none)".into() } else { member.allowed.join(", ") };
+        let allowed = allowed(&member.allowed, all);
         let _ = writeln!(text, "  allowed ips: {allowed}");
         if let Some(age) = member.handshake_age_s {
             let _ = writeln!(text, "  latest handshake: {}", ago(age));
@@ -174,6 +179,17 @@ pub fn show(network: Option<&str>) -> anyhow::Result<Exit> {
     }
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(Exit::Fine)
+}
+
+fn allowed(prefixes: &[String], all: bool) -> String {
+    match prefixes.len() {
+        0 => "(none)".to_owned(),
+        count if count > ALLOWED_LISTED_MAX && !all => {
+            let some = prefixes[..ALLOWED_NAMED].join(", ");
+            format!("{some} and {} more (--all lists them)", count - ALLOWED_NAMED)
+        }
+        _ => prefixes.join(", "),
+    }
 }
 
 fn is_peer(member: &MemberSnapshot) -> bool {

@@ -252,7 +252,11 @@ fn wait_for_sessions(lab: &Lab, progress: &mut Progress) {
     let begin = Instant::now();
     loop {
         let (ready, all) = lab.sessions_ready();
-        if ready == all || begin.elapsed() > SESSIONS_MAX {
+        let (speakers, of) = lab.speakers_ready();
+        if (ready == all && speakers == of) || begin.elapsed() > SESSIONS_MAX {
+            if of > 0 {
+                progress.done(&format!("{speakers} of {} know what the others lead to", count(of, "BGP node")));
+            }
             return progress.done(&format!("{ready} of {} with neighbours up", count(all, "BGP session")));
         }
         progress.step(&format!("BGP sessions {ready}/{all}"));

@@ -14,6 +14,7 @@ use wayleave_core::file::read_ports;
 use wayleave_core::network::Ports;
 use wayleave_core::prove::{Proof, Story, Verdict, parties};
 
+use super::outside;
 use super::subject::{self, Subject};
 use super::word;
 use crate::args::ExplainArgs;
@@ -22,12 +23,15 @@ use crate::files;
 use crate::table::wrapped;
 
 /// Columns that a line of a story takes at most.
-const COLUMNS: usize = 80;
+pub(super) const COLUMNS: usize = 80;
 
 /// Tells both ways; fails if one of them does not arrive and should.
 pub fn run(args: &ExplainArgs) -> anyhow::Result<Exit> {
     let subject = subject::prove(std::slice::from_ref(&args.file))?;
     let proof = &subject.proof;
+    if let Some(exit) = outside(&subject, args) {
+        return Ok(exit);
+    }
     let (from, to) = (find(proof, &args.from)?, find(proof, &args.to)?);
     let asked = args.port.as_deref().map(ports).transpose()?;
     if args.json {
@@ -46,6 +50,36 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<Exit> {
     }
     let lost = verdicts.iter().any(|verdict| !verdict.arrives() && !verdict.is_good());
     Ok(if lost { Exit::Degraded } else { Exit::Fine })
+}
+
+/// Tells of a member and somebody outside; none if that is not what was asked.
+fn outside(subject: &Subject, args: &ExplainArgs) -> Option<Exit> {
+    let network = subject.network.as_ref()?;
+    let ends = [&args.from, &args.to].map(|text| find(&subject.proof, text).ok());
+    let (member, text, is_there) = match ends {
+        [Some(member), None] => (member, &args.to, true),
+        [None, Some(member)] => (member, &args.from, false),
+        _ => return None,
+    };
+    let outside = outside::find(network, text)?;
+    let told = outside::tell(subject, network, member, outside)?;
+    let name = &subject.proof.hosts.ends[member].name;
+    let (from, to) = if is_there { (name.as_str(), text.as_str()) } else { (text.as_str(), name.as_str()) };
+    let summary = match told.may() {
+        true => format!("{from} and {to} may reach each other over a neighbour"),
+        false => format!("{from} and {to} don't reach each other by anything that the file says"),
+    };
+    if args.json {
+        let both = json!({
+            "schema": "wayleave.explanation", "version": 1, "network": subject.name, "ways": [],
+            "from": from, "to": to, "outside": told.json(), "summary": summary,
+        });
+        println!("{both:#}");
+    } else {
+        println!("{name} and {}, outside the network:\n{}", outside.address, told.text());
+        eprintln!("{summary}");
+    }
+    Some(if told.may() { Exit::Fine } else { Exit::Degraded })
 }
 
 fn summary(proof: &Proof, from: usize, to: usize) -> String {

@@ -3,6 +3,7 @@
 //! The matrix goes to stdout, findings and the summary to stderr. Exit code 4 when a pair is lost or an assertion fails.
 
 pub mod explain;
+mod outside;
 mod subject;
 pub mod survive;
 
@@ -112,6 +113,11 @@ fn print_summary(subject: &Subject) {
     let broken = findings.sorted().iter().filter(|finding| finding.kind.code() == "WL310").count();
     let broken = if broken > 0 { format!(", {broken} not so") } else { String::new() };
     eprintln!("{}: {} of {all} ways fine{rest}{asserted}{broken}", subject.name, of(Verdict::Fine));
+    let neighbours = subject.network.as_ref().map_or(0, |network| network.neighbours.len());
+    if neighbours > 0 {
+        let all = report::count(neighbours, "foreign router");
+        eprintln!("what is behind {all} is not proved: `wayleave explain FILE NODE ADDRESS` says who may lead there");
+    }
     if !unread.is_empty() {
         let (more, named) = (unread.len().saturating_sub(UNREAD_NAMED_MAX), unread.iter().take(UNREAD_NAMED_MAX));
         let named = named.map(String::as_str).collect::<Vec<_>>().join(", ");

@@ -115,4 +115,15 @@ pub(super) const STORIES: &[Story] = &[
         elsewhere: "",
         seen: "",
     },
+    Story {
+        code: "WL161",
+        title: "One prefix behind two nodes",
+        inputs: Inputs::NetworkFile,
+        means: "Neighbours at different nodes may announce the same prefixes, or two nodes have the same service address; so a packet may come by one node and its answer go by the other.",
+        hurts: "The kernel's WireGuard lets in a source only from the peer that packets to it go to, and drops what comes by the other node without a word. The embedded engine lets in both.",
+        example: "[neighbours.x]\nnode = \"a\"\naccept = [\"10.0.0.0/8\"]\n\n[neighbours.y]\nnode = \"b\"\naccept = [\"10.64.0.0/10\"]",
+        mend: "Start the agents of all nodes that speak BGP with `--device engine`, and leave the note alone; the file does not say what carries packets on a host, `wayleave doctor` there does. Or let each prefix be announced at one node only, by `accept`.",
+        elsewhere: "",
+        seen: "DN42, where most packets come another way than their answers go",
+    },
 ];

@@ -34,6 +34,10 @@ pub struct TableNumber(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Megabits(pub f64);
 
+/// A file on a host, by its whole path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPath(pub String);
+
 /// Prefix lengths that link-local addresses have.
 const LINK_LOCAL_BITS: u8 = 64;
 /// Tables from here on are the kernel's own: default, main, local.
@@ -193,6 +197,28 @@ impl Decode for Exports {
 
     fn words() -> String {
         EXPORTS.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Decode for HostPath {
+    fn decode(value: &Value, decoder: &mut Decoder<'_>) -> Option<Self> {
+        let text = decoder.text(value, "a path")?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._+=@:,-".contains(c);
+        if text.starts_with('/') && !text.ends_with('/') && text.chars().all(plain) {
+            return Some(HostPath(text.to_owned()));
+        }
+        let why = "a file on the host is named by its whole path, of letters, digits and /._+=@:,-".to_owned();
+        let finding = Finding::new(Reading::BadName { text: shown(text), why }, value.span);
+        decoder.push(finding.with_fix("Write the path from / on, such as /etc/bird/bird.conf."));
+        None
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({ "type": "string", "pattern": "^/[A-Za-z0-9/._+=@:,-]*[A-Za-z0-9._+=@:,-]$" })
+    }
+
+    fn words() -> String {
+        "path on the host".into()
     }
 }
 

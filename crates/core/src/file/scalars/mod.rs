@@ -20,7 +20,7 @@ use crate::limits::{HOPS_MAX, MTU_MAX, MTU_MIN, RTT_MS_MAX};
 use crate::names::{DeviceName, Name};
 use crate::network::{ElementKind, Host, Platform};
 
-pub use bgp::{Asn, InterfaceAddress, Megabits, Routes, TableNumber};
+pub use bgp::{Asn, HostPath, InterfaceAddress, Megabits, Routes, TableNumber};
 pub use dates::{Cloud, Code, Date};
 pub use policy::{Family, OutsideText, PathPrefix, PolicyText, read_ports};
 

@@ -4,17 +4,20 @@
 
 use ipnet::IpNet;
 
-use super::{Hook, Remark, Symptoms};
+use super::{Hook, Remark, SessionSeen, Symptoms};
 use crate::host::mtu::overhead;
+use crate::host::state::Backend;
 use crate::plan::NodePlan;
 
 type Complaint = fn(&NodePlan, &Symptoms) -> Vec<Remark>;
 
 /// All of them.
-pub(super) const ALL: [Complaint; 14] = [
+pub(super) const ALL: [Complaint; 17] = [
     no_wireguard,
     no_rights,
     no_nft,
+    no_bird,
+    sessions,
     clock,
     name_taken,
     port_taken,
@@ -25,6 +28,7 @@ pub(super) const ALL: [Complaint; 14] = [
     no_ipv6,
     shadowed_prefixes,
     site_elsewhere,
+    two_origins,
     ways,
 ];
 
@@ -54,6 +58,35 @@ fn no_rights(_: &NodePlan, seen: &Symptoms) -> Vec<Remark> {
 fn no_nft(plan: &NodePlan, seen: &Symptoms) -> Vec<Remark> {
     let broken = || Remark::broken("the node has a firewall in the plan, and there is no nft", "apt install nftables");
     (plan.firewall.is_some() && !seen.has_nft).then(broken).into_iter().collect()
+}
+
+fn no_bird(plan: &NodePlan, seen: &Symptoms) -> Vec<Remark> {
+    let missing = || Remark::broken("the node speaks BGP, and there is no bird", "apt install bird2");
+    let stuck = |problem: &String| {
+        Remark::broken(format!("BIRD: {problem}"), "`wayleave bgp` says how it is; its text is in bird.conf")
+    };
+    let has_bird = seen.has_bird || plan.bgp.is_none();
+    if has_bird { seen.bird_problem.iter().map(stuck).collect() } else { vec![missing()] }
+}
+
+fn sessions(plan: &NodePlan, seen: &Symptoms) -> Vec<Remark> {
+    let remark = |session: &SessionSeen| {
+        let SessionSeen { name, state, reason, .. } = session;
+        let is_neighbour = plan.bgp.iter().flat_map(|bgp| &bgp.neighbours).any(|other| other.name.as_str() == name);
+        let remedy = match is_neighbour {
+            true => format!(
+                "`wayleave bgp` shows it; `wayleave render FILE --neighbour {name}` has the half of its operator, to compare"
+            ),
+            false => format!(
+                "`wayleave status` says whether {name} can be reached, `wayleave doctor` there what is wrong with it"
+            ),
+        };
+        match session.is_down {
+            true => Remark::broken(format!("no BGP session with {name} ({state}): {reason}"), remedy),
+            false => Remark::doubtful(format!("the BGP session with {name} ({state}): {reason}"), remedy),
+        }
+    };
+    seen.sessions.iter().map(remark).collect()
 }
 
 /// WireGuard takes no handshake that is older than the last one, by the clock of whoever begins it.
@@ -205,6 +238,21 @@ fn site_elsewhere(plan: &NodePlan, seen: &Symptoms) -> Vec<Remark> {
         )
     };
     elsewhere.map(doubtful).collect()
+}
+
+/// The kernel's WireGuard lets in a source only from the peer that packets to it go to.
+fn two_origins(plan: &NodePlan, seen: &Symptoms) -> Vec<Remark> {
+    let prefix = plan.bgp.as_ref().and_then(|bgp| bgp.two_origins);
+    let by_kernel = seen.carries.or(seen.backend) == Some(Backend::Kernel);
+    let doubtful = |prefix| {
+        Remark::doubtful(
+            format!(
+                "two nodes may learn ways to the same prefixes in {prefix}, and the kernel's WireGuard drops what comes by the one that answers don't go to"
+            ),
+            "start the agents of all nodes that speak BGP with --device engine",
+        )
+    };
+    prefix.filter(|_| by_kernel).map(doubtful).into_iter().collect()
 }
 
 fn ways(plan: &NodePlan, seen: &Symptoms) -> Vec<Remark> {

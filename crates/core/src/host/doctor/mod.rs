@@ -23,6 +23,12 @@ pub struct Symptoms {
     pub may_change: bool,
     /// Whether there is an `nft`.
     pub has_nft: bool,
+    /// Whether there is a `bird`.
+    pub has_bird: bool,
+    /// What a running agent says is wrong with BIRD.
+    pub bird_problem: Option<String>,
+    /// BGP sessions that are not well, as a running agent sees them.
+    pub sessions: Vec<SessionSeen>,
     /// Seconds since 1970, by the host's clock.
     pub clock_s: u64,
     /// Kernel settings by path below `/proc/sys`.
@@ -33,6 +39,8 @@ pub struct Symptoms {
     pub is_name_taken: bool,
     /// Whether the device is there and ours.
     pub has_device: bool,
+    /// What carries our device's packets, if it is there.
+    pub carries: Option<Backend>,
     /// Whether another program has the planned UDP port.
     pub is_port_taken: bool,
     /// Routes of the main table that are not ours, without the default ones, with the interface of each.
@@ -43,6 +51,19 @@ pub struct Symptoms {
     pub ways: Vec<Way>,
     /// Endpoints' names that have no address, with the reason.
     pub unresolved: Vec<(String, String)>,
+}
+
+/// A BGP session that is not well.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionSeen {
+    /// The neighbour or node.
+    pub name: String,
+    /// In BGP's words.
+    pub state: String,
+    /// Whether nothing is learned by it.
+    pub is_down: bool,
+    /// Why, in a few words.
+    pub reason: String,
 }
 
 /// An interface of a host.

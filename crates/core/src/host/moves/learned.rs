@@ -190,8 +190,13 @@ impl Learned {
 
 fn way(part: &NodePlan, hop: IpAddr, node: &Name) -> Way {
     let nowhere = || NotCarried::NoWay(node.clone());
+    let mut speakers = part.bgp.iter().flat_map(|bgp| &bgp.speakers);
+    // A prefix that others share may lead towards it still.
+    if speakers.clone().any(|speaker| speaker.name == *node && speaker.is_lost) {
+        return Err(nowhere());
+    }
     let by = part.next_hop(hop).ok_or_else(nowhere)?;
-    let speaks = part.bgp.iter().flat_map(|bgp| &bgp.speakers).any(|speaker| speaker.name == *by);
+    let speaks = speakers.any(|speaker| speaker.name == *by);
     if !speaks {
         return Err(NotCarried::Relay { node: node.clone(), relay: by.clone() });
     }

@@ -11,7 +11,7 @@
 //! A client takes handshakes of its server only with timestamps later than all before ([`may_call`]); what a kernel's device has sent is
 //! not known, so that it is offered at first as if it had sent nothing, and then with the present time ([`Offered`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -106,14 +106,14 @@ const LAST_MS: u64 = NUDGES_MS[NUDGES_MS.len() - 1] + 1;
 /// Which clients a server with the kernel's WireGuard has offered.
 #[derive(Debug, Clone, Default)]
 pub struct Offered {
-    all: BTreeMap<Name, ()>,
+    all: BTreeSet<Name>,
 }
 
 impl Offered {
     /// The timestamp that a client is said to have seen, in an offer at this time. At first none: the other server's clock has a say
     /// in it as long as that suffices, since whoever is called with a time of the future can be called by nobody else until then.
     pub fn seen(&mut self, client: &Name, unix: Duration) -> Option<[u8; LABEL_BYTES]> {
-        self.all.insert(client.clone(), ()).map(|()| label(unix))
+        (!self.all.insert(client.clone())).then(|| label(unix))
     }
 
     /// It drains no more, or begins to.

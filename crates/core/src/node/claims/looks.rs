@@ -4,7 +4,8 @@
 //! first ones of a session. Out comes when to look next. Without hints that is five times a second. A hint has the device looked at
 //! at once, and three times more soon after unless a new session has been found: it opens packets a moment later. Strangers can send
 //! such packets too, so that looks for hints are counted: some at a time, and in the long run hardly more than without hints. Where
-//! looks take long, all together take a twentieth of the time.
+//! looks take long, all together take a twentieth of the time; the shortest of the latest few says how long that is, since one that had
+//! to wait for a processor says nothing about the next.
 
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub struct Looks {
     /// Before that not at all.
     not_before: Time,
     hinted: Option<Hinted>,
+    /// How long the latest looks took.
+    took: [Option<Duration>; LATEST],
     /// Looks for hints that were made and not yet paid for by time, and since when.
     spent: u32,
     paid_at: Time,
@@ -61,7 +64,10 @@ impl Looks {
             let goes_on = !is_done && next.looks < LOOKS_AFTER_HINT_MS.len() && self.spent < HINTED_LOOKS_MAX;
             self.hinted = goes_on.then_some(next);
         }
-        self.not_before = begin.plus(took * LOOK_SHARE);
+        self.took.rotate_right(1);
+        self.took[0] = Some(took);
+        let shortest = self.took.iter().flatten().min().copied().unwrap_or(took);
+        self.not_before = begin.plus(took.max(shortest * LOOK_SHARE));
         // Where hints go on coming, looks for them take the place of others.
         self.regular = begin.plus(if self.spent > HINTED_LOOKS_MAX / 2 { INTERVAL * 3 / 2 } else { INTERVAL });
     }
@@ -83,6 +89,8 @@ impl Hinted {
 }
 
 const INTERVAL: Duration = Duration::from_millis(LOOK_MS);
+/// Looks of which the shortest says what one takes.
+const LATEST: usize = 3;
 
 #[cfg(test)]
 mod tests {
@@ -133,6 +141,22 @@ mod tests {
             let usual = seconds * 1_000 / LOOK_MS;
             assert!(forged <= usual * 4 / 3 + u64::from(HINTED_LOOKS_MAX), "{every} ms: {forged}");
         }
+    }
+
+    #[test]
+    fn a_look_that_had_to_wait_for_a_processor_does_not_put_the_next_ones_off() {
+        let (mut looks, mut log) = (Looks::default(), Vec::new());
+        for ms in 0..1_000 {
+            if ms == 450 {
+                looks.handle_hint(at(ms));
+            }
+            if looks.wake() <= at(ms) {
+                log.push(ms);
+                let took_ms = if ms == 400 { 35 } else { 1 };
+                looks.handle_look(at(ms), Duration::from_millis(took_ms), ms == 451);
+            }
+        }
+        assert_eq!(log, [0, 200, 400, 451, 651, 851]);
     }
 
     #[test]

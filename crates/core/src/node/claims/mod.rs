@@ -2,13 +2,15 @@
 //!
 //! In come claims from the exchange ([`super::exchange::record::Claim`]), of this server and of others; out come the clients
 //! whose server has changed. Every node has all of them ([`Claims`]), and packets for a client go to its server. What an entry server
-//! itself claims, and when it lets go, is decided in [`server`]; where BGP carries claims, [`routes`] does what the exchange does elsewhere. Nothing here compares the clocks of two hosts.
+//! itself claims, and when it lets go, is decided in [`server`]; where BGP carries claims, [`routes`] does what the
+//! exchange does elsewhere, and [`sites`] the same for sites and their gateways. Nothing here compares the clocks of two hosts.
 
 pub mod calls;
 pub mod drain;
 pub mod looks;
 pub mod routes;
 pub mod server;
+pub mod sites;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -6,7 +6,8 @@
 //! of none has nothing to fear; nothing has to be compared with everybody, and no clocks.
 //!
 //! A route that goes leaves nothing behind, not even its epoch. Each node remembers the epochs that it has seen for as long as it
-//! runs; and for a moment a client counts as being where it was, since routes also go when BIRD is started anew.
+//! runs; and for a moment a client counts as being where it was, since routes also go when BIRD is started anew. Where it was itself, that
+//! moment is longer: whoever the others send its packets to then does not send them back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::Time;
-use crate::limits::{CLAIM_FADES_MS, EXCHANGE_GENERATION_MAX};
+use crate::limits::{CLAIM_FADES_MS, CLAIM_FADES_MS_OWN, EXCHANGE_GENERATION_MAX};
 use crate::names::Name;
 
 /// A claim as a route tells it.
@@ -116,7 +117,8 @@ impl Routes {
         let fades = in_force.is_none() && known.believed.is_some();
         match (fades, known.fades_at) {
             (true, None) => {
-                let at = now.plus(Duration::from_millis(CLAIM_FADES_MS));
+                let is_own = known.believed.as_ref() == Some(own);
+                let at = now.plus(Duration::from_millis(if is_own { CLAIM_FADES_MS_OWN } else { CLAIM_FADES_MS }));
                 known.fades_at = Some(at);
                 self.fading.insert((at, client.clone()));
             }
@@ -203,5 +205,48 @@ mod tests {
         routes.hear(&client, told(6, "a"), &own, at(0));
         assert!(!routes.recall(&client, 5, &own, at(1)));
         assert_eq!(routes.holder(&client), Some(&name("a")));
+    }
+
+    /// A client is let go by its server, of which the others hear so many milliseconds later. The longest way that a packet for it
+    /// goes at any time, from a server to whom that believes to have it, or to the nearest if nobody has.
+    fn longest_way(heard_after_ms: [u64; 2]) -> usize {
+        let (client, names) = (name("c1"), ["nearest", "other", "server"].map(name));
+        let mut all = [Routes::default(), Routes::default(), Routes::default()];
+        all[2].claim(&client, &names[2], at(0));
+        for no in 0..2 {
+            all[no].hear(&client, told(1, "server"), &names[no], at(0));
+        }
+        all[2].release(&client, &names[2], at(100));
+        let mut longest = 0;
+        for ms in 100..100 + CLAIM_FADES_MS_OWN + 2_000 {
+            for no in 0..2 {
+                if ms == 100 + heard_after_ms[no] {
+                    all[no].hear(&client, None, &names[no], at(ms));
+                }
+            }
+            for routes in &mut all {
+                routes.faded(at(ms));
+            }
+            for from in 0..3 {
+                let (mut here, mut way) = (from, 0);
+                loop {
+                    let holder =
+                        all[here].holder(&client).map_or(0, |holder| names.iter().position(|n| n == holder).unwrap());
+                    if holder == here || way > 5 {
+                        break;
+                    }
+                    (here, way) = (holder, way + 1);
+                }
+                longest = longest.max(way);
+            }
+        }
+        longest
+    }
+
+    #[test]
+    fn packets_for_who_was_let_go_do_not_circle_however_late_the_others_hear_of_it() {
+        for heard_after_ms in [[1, 1], [1, 900], [900, 1], [300, 700], [1_900, 1_900]] {
+            assert!(longest_way(heard_after_ms) <= 2, "{heard_after_ms:?}");
+        }
     }
 }

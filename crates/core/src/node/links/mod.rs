@@ -11,9 +11,11 @@
 
 mod cost;
 mod damping;
+pub mod detours;
 mod hearing;
 pub mod site;
 pub mod traffic;
+mod ways;
 
 use std::time::Duration;
 
@@ -47,6 +49,17 @@ pub enum Health {
     Down,
 }
 
+/// What the network file says of a link.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// How many links the busier end has.
+    pub degree: usize,
+    /// Its round-trip time in microseconds.
+    pub stated_us: u64,
+    /// Whether packets have another way to the other end.
+    pub has_detour: bool,
+}
+
 /// One end of a link.
 #[derive(Debug)]
 pub struct Link {
@@ -61,6 +74,7 @@ pub struct Link {
     polls: bool,
     idle_every: Duration,
     stated_us: u64,
+    has_detour: bool,
     health: Health,
     /// Since when it has that health.
     since: Time,
@@ -115,9 +129,8 @@ pub struct Due {
 }
 
 impl Link {
-    /// A link of which nothing is known. `first` says whether this end's name comes first, `degree` how many links the
-    /// busier end has.
-    pub fn new(first: bool, degree: usize, stated_us: u64, now: Time) -> Link {
+    /// A link of which nothing is known. `first` says whether this end's name comes first.
+    pub fn new(first: bool, place: Place, now: Time) -> Link {
         let mut link = Link {
             hearing: Hearing::default(),
             sent: Traffic::default(),
@@ -126,7 +139,8 @@ impl Link {
             cost: Cost::default(),
             polls: first,
             idle_every: Duration::ZERO,
-            stated_us,
+            stated_us: place.stated_us,
+            has_detour: place.has_detour,
             health: Health::Starting,
             since: now,
             deaf: false,
@@ -147,14 +161,15 @@ impl Link {
             spoke_at: now,
             clear_since: None,
         };
-        link.adapt(degree, stated_us);
+        link.adapt(place);
         link
     }
 
     /// Goes over to another network file.
-    pub fn adapt(&mut self, degree: usize, stated_us: u64) {
-        let idle_s = (PROBE_IDLE_S_PER_LINK * degree as u64).min(PROBE_IDLE_S_MAX);
-        (self.idle_every, self.stated_us) = (Duration::from_secs(idle_s), stated_us);
+    pub fn adapt(&mut self, place: Place) {
+        let idle_s = (PROBE_IDLE_S_PER_LINK * place.degree as u64).min(PROBE_IDLE_S_MAX);
+        self.idle_every = Duration::from_secs(idle_s);
+        (self.stated_us, self.has_detour) = (place.stated_us, place.has_detour);
     }
 
     /// Counts as down until it has worked.
@@ -197,7 +212,7 @@ impl Link {
             (true, _, Some(ms)) => format!("nothing has been heard from {peer} for {ms} ms"),
             (true, _, None) => format!("nothing has ever been heard from {peer}"),
             (false, true, _) => format!("{peer} does not hear this node"),
-            (false, false, _) => format!("it has to work for {} s first", self.damping.hold().as_secs()),
+            (false, false, _) => format!("it has to work for {} s first", self.damping.hold(self.has_detour).as_secs()),
         }
     }
 
@@ -338,7 +353,7 @@ impl Link {
         }
         let burst = self.suspicion.map(|it| if it.left > 0 { it.next.min(it.conclude) } else { it.conclude });
         let first = (self.health == Health::Starting).then(|| self.first_verdict());
-        let hold = self.clear_since.map(|since| since.plus(self.damping.hold()));
+        let hold = self.clear_since.map(|since| since.plus(self.damping.hold(self.has_detour)));
         let all = [burst, first, hold, self.mute_until(), self.due_by(), Some(self.poll_at())];
         all.into_iter().flatten().min().unwrap_or(Time::NEVER)
     }
@@ -520,7 +535,7 @@ impl Link {
             Health::Starting if is_known => Health::Up,
             Health::Down if !is_bad => {
                 let since = *self.clear_since.get_or_insert(now);
-                if since.plus(self.damping.hold()) <= now { Health::Up } else { Health::Down }
+                if since.plus(self.damping.hold(self.has_detour)) <= now { Health::Up } else { Health::Down }
             }
             same => same,
         };

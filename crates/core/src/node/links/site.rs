@@ -47,7 +47,7 @@ impl Way {
 
     /// When [`Way::step`] has something to do.
     pub fn wake(&self) -> Time {
-        self.clear_since.map_or(Time::NEVER, |since| since.plus(self.damping.hold()))
+        self.clear_since.map_or(Time::NEVER, |since| since.plus(self.damping.hold(true)))
     }
 
     /// What everybody is to be told.

@@ -14,7 +14,7 @@ use super::own_table;
 use crate::keys::PublicKey;
 use crate::names::{DeviceName, Name};
 use crate::network::{
-    Bgp, Endpoint, Exports, LineClass, Neighbour, NodeIx, PrefixRange, Profile, Roa, Sessions, Speaker,
+    Bgp, Endpoint, Exports, LineClass, Neighbour, NodeIx, PrefixRange, Profile, Roa, Sessions, Site, Speaker, TheirBird,
 };
 use crate::plan::{Member, Plan, host, merge};
 
@@ -71,12 +71,19 @@ pub struct BgpPlan {
     pub announced: Vec<IpNet>,
     /// Whether a firewall keeps neighbours to what they may do.
     pub is_guarded: bool,
+    /// What may be announced at two nodes: packets from there may come by another node than their answers go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub two_origins: Option<IpNet>,
+    /// The BIRD that the administrator runs and that includes our part; none: one of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bird: Option<TheirBird>,
     /// How routes tell with which entry node each client is; none: they don't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<ClaimRoutesPlan>,
 }
 
-/// Routes that say with which entry node each client is: to the client's first address, by the entry node.
+/// Routes that say with which entry node each client is: to the client's first address, by the entry node. And by which gateway a
+/// site is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimRoutesPlan {
     /// The kernel's table in which the agent puts those of this node, for BIRD to tell. No rule asks it.
@@ -87,8 +94,22 @@ pub struct ClaimRoutesPlan {
     pub within: Vec<IpNet>,
     /// MED of this node's: of two with the same epoch the lower one is in force. The node whose name comes last has 0.
     pub med: u32,
-    /// The other entry nodes with their overlay addresses, which are the next hops of theirs.
+    /// The other nodes that have anything to claim, with their overlay addresses, which are the next hops of theirs.
     pub servers: Vec<(Name, Vec<IpAddr>)>,
+    /// Sites of which BGP tells who of several gateways gets into them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<SiteRoutesPlan>,
+    /// Whether this node has anything to claim.
+    pub originates: bool,
+}
+
+/// Routes that say which gateways get into a site: to its prefixes, by the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteRoutesPlan {
+    /// The site.
+    pub name: Name,
+    /// Its prefixes, as far as BGP can tell of them. The first stands for the site.
+    pub prefixes: Vec<IpNet>,
 }
 
 /// A session with another node of the network.
@@ -111,6 +132,9 @@ pub struct SpeakerPlan {
     pub addresses: Vec<IpAddr>,
     /// Its addresses besides, which it tells the others of.
     pub service_addresses: Vec<IpAddr>,
+    /// Whether no way leads to it, by what is known of links.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_lost: bool,
 }
 
 /// A foreign router, its device and its sessions.
@@ -195,7 +219,7 @@ impl Plan {
             table,
             mark: table,
             service_addresses: speaker.service_addresses.clone(),
-            sources: sources(bgp, speaker, overlay),
+            sources: [true, false].into_iter().filter_map(|is_v4| bgp.source(speaker, overlay, is_v4)).collect(),
             own: bgp.own.clone(),
             profile: bgp.profile,
             roa: bgp.roa.clone(),
@@ -206,13 +230,25 @@ impl Plan {
             announced: self.announced(bgp),
             neighbours: self.network.neighbours_of(node).map(neighbour).collect(),
             is_guarded: self.network.node(node).firewall.guards_neighbours,
+            two_origins: self.network.rivals().map(|(_, origin)| origin.prefix),
+            bird: speaker.bird.clone(),
             claims: self.network.has_claims_by_bgp().then(|| self.claim_routes(node)),
         })
     }
 
     fn claim_routes(&self, node: NodeIx) -> ClaimRoutesPlan {
         let [origins, heard] = claim_tables(&self.network.node(node).device);
-        let others = self.network.entries().filter(|other| *other != node);
+        let network = &self.network;
+        let by_bgp = || network.sites.iter().filter(|site| network.is_site_by_bgp(site));
+        let mut claimants: Vec<NodeIx> =
+            network.entries().chain(by_bgp().flat_map(|site| site.gateways.iter().copied())).collect();
+        claimants.sort_unstable();
+        claimants.dedup();
+        let site = |site: &Site| SiteRoutesPlan {
+            name: site.name.clone(),
+            prefixes: network.told_prefixes(site).copied().collect(),
+        };
+        let others = claimants.iter().copied().filter(|other| *other != node);
         let server = |other: NodeIx| {
             (self.network.node(other).name.clone(), self.overlay_addresses(Member::Node(other)).to_vec())
         };
@@ -223,6 +259,8 @@ impl Plan {
             within: self.network.prefixes.clone(),
             med: later as u32,
             servers: others.map(server).collect(),
+            sites: by_bgp().map(site).collect(),
+            originates: claimants.contains(&node),
         }
     }
 
@@ -250,6 +288,7 @@ impl Plan {
             name: self.network.node(other.node).name.clone(),
             addresses: self.overlay_addresses(Member::Node(other.node)).to_vec(),
             service_addresses: other.service_addresses.clone(),
+            is_lost: self.path(Member::Node(own.node), Member::Node(other.node)).is_none(),
         };
         others.filter(|other| !self.network.is_isolated(own.node, other.node)).map(plan).collect()
     }
@@ -284,17 +323,6 @@ fn router_id(speaker: &Speaker, overlay: &[IpAddr], name: &Name) -> Ipv4Addr {
         Ipv4Addr::new(digest[0], digest[1], digest[2], digest[3])
     };
     speaker.router_id.or_else(|| own.next()).unwrap_or_else(made)
-}
-
-/// From where it speaks to what it learns of: a service address, else an overlay address that others are told of.
-fn sources(bgp: &Bgp, speaker: &Speaker, overlay: &[IpAddr]) -> Vec<IpAddr> {
-    let told = |address: &&IpAddr| bgp.own.iter().any(|own| own.contains(*address));
-    let of = |is_v4: bool| {
-        let family = move |address: &&IpAddr| address.is_ipv4() == is_v4;
-        let service = speaker.service_addresses.iter().find(family);
-        service.or_else(|| overlay.iter().filter(family).find(told)).copied()
-    };
-    [of(true), of(false)].into_iter().flatten().collect()
 }
 
 fn neighbour(from: &Neighbour) -> NeighbourPlan {

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::super::file::line;
-use super::{BirdNow, claims, digit, set, symbol, tells_services};
+use super::{BirdNow, claims, digit, ours, own_table_line, set, symbol, tells_services};
 use crate::names::{DeviceName, Name};
 use crate::network::{Exports, LineClass, PrefixRange, Profile, Sessions};
 use crate::plan::{BgpPlan, InternalPlan, NeighbourPlan, NodePlan};
@@ -33,13 +33,13 @@ pub struct Session {
 
 /// All sessions of a node, neighbours first.
 pub(super) fn all(plan: &NodePlan, bgp: &BgpPlan) -> Vec<Session> {
-    let neighbours = bgp.neighbours.iter().flat_map(of_neighbour);
+    let neighbours = bgp.neighbours.iter().flat_map(|neighbour| of_neighbour(bgp, neighbour));
     let nodes = bgp.nodes.iter().flat_map(|node| [true, false].map(|is_v4| of_node(plan, bgp, node, is_v4)));
     neighbours.chain(nodes.flatten()).collect()
 }
 
-fn of_neighbour(neighbour: &NeighbourPlan) -> Vec<Session> {
-    let name = symbol(&neighbour.name);
+fn of_neighbour(bgp: &BgpPlan, neighbour: &NeighbourPlan) -> Vec<Session> {
+    let name = ours(bgp, &format!("n_{}", symbol(bgp, &neighbour.name)));
     let session = |is_v4: bool, protocol: String, families: [bool; 2]| {
         Some(Session {
             protocol,
@@ -53,12 +53,12 @@ fn of_neighbour(neighbour: &NeighbourPlan) -> Vec<Session> {
         })
     };
     let sessions = match neighbour.sessions {
-        Sessions::V4 => vec![session(true, format!("n_{name}"), [true, false])],
-        Sessions::V6 => vec![session(false, format!("n_{name}"), [false, true])],
-        Sessions::ExtendedNextHop => vec![session(false, format!("n_{name}"), [true, true])],
+        Sessions::V4 => vec![session(true, name, [true, false])],
+        Sessions::V6 => vec![session(false, name, [false, true])],
+        Sessions::ExtendedNextHop => vec![session(false, name, [true, true])],
         Sessions::Both => vec![
-            session(true, format!("n_{name}_v4"), [true, false]),
-            session(false, format!("n_{name}_v6"), [false, true]),
+            session(true, format!("{name}_v4"), [true, false]),
+            session(false, format!("{name}_v6"), [false, true]),
         ],
     };
     sessions.into_iter().flatten().collect()
@@ -68,7 +68,7 @@ fn of_neighbour(neighbour: &NeighbourPlan) -> Vec<Session> {
 fn of_node(plan: &NodePlan, bgp: &BgpPlan, node: &InternalPlan, is_v4: bool) -> Option<Session> {
     let find = |list: &[IpAddr]| list.iter().copied().find(|address| address.is_ipv4() == is_v4);
     Some(Session {
-        protocol: format!("i_{}_v{}", symbol(&node.name), digit(is_v4)),
+        protocol: ours(bgp, &format!("i_{}_v{}", symbol(bgp, &node.name), digit(is_v4))),
         with: node.name.clone(),
         is_neighbour: false,
         device: plan.device.clone(),
@@ -82,7 +82,7 @@ fn of_node(plan: &NodePlan, bgp: &BgpPlan, node: &InternalPlan, is_v4: bool) -> 
 /// Writes all of them.
 pub(super) fn write(plan: &NodePlan, bgp: &BgpPlan, now: &BirdNow, out: &mut String) {
     for neighbour in &bgp.neighbours {
-        for session in of_neighbour(neighbour) {
+        for session in of_neighbour(bgp, neighbour) {
             with_neighbour(bgp, neighbour, now, &session, out);
         }
     }
@@ -93,11 +93,20 @@ pub(super) fn write(plan: &NodePlan, bgp: &BgpPlan, now: &BirdNow, out: &mut Str
     }
 }
 
-fn begin(session: &Session, what: &str, out: &mut String) {
+fn begin(bgp: &BgpPlan, session: &Session, what: &str, out: &mut String) {
     line(out, format_args!("protocol bgp {} {{\n\tdescription \"{what} {}\";", session.protocol, session.with));
-    line(out, format_args!("\tlocal {} as OWN_AS;", session.local));
+    if bgp.bird.is_some() {
+        line(out, format_args!("\trouter id {};", bgp.router_id));
+    }
+    line(out, format_args!("\tlocal {} as {};", session.local, ours(bgp, "OWN_AS")));
     line(out, format_args!("\tneighbor {} as {};", session.address, session.asn));
-    line(out, format_args!("\tstrict bind yes;\n\thold time 180;\n\tkeepalive time 60;\n\tgraceful restart yes;"));
+    if bgp.bird.as_ref().is_none_or(|theirs| theirs.strict_bind) {
+        line(out, format_args!("\tstrict bind yes;"));
+    }
+    line(out, format_args!("\thold time 180;\n\tkeepalive time 60;\n\tgraceful restart yes;"));
+    // With long-lived ones BIRD takes a neighbour that was silent for the whole hold time for one that restarts, and keeps its routes: FRR
+    // offers them unasked.
+    line(out, format_args!("\tlong lived graceful restart off;"));
     line(out, format_args!("\tconnect delay time 2;\n\tconnect retry time 30;\n\terror wait time 10, 120;"));
 }
 
@@ -112,13 +121,14 @@ fn with_neighbour(bgp: &BgpPlan, neighbour: &NeighbourPlan, now: &BirdNow, sessi
         },
         is_leaving: now.is_leaving,
     };
-    begin(session, "neighbour", out);
+    begin(bgp, session, "neighbour", out);
     if matches!(session.address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
         line(out, format_args!("\tinterface \"{}\";", session.device));
     }
     line(out, format_args!("\tdirect;"));
-    if neighbour.asn == bgp.asn && !bgp.nodes.is_empty() {
-        // It is told what other nodes have, and they what it has.
+    let is_internal = |other: &&NeighbourPlan| other.asn == bgp.asn;
+    if is_internal(&neighbour) && (!bgp.nodes.is_empty() || bgp.neighbours.iter().filter(is_internal).count() > 1) {
+        // It is told what other nodes and others of its kind have, and they what it has.
         line(out, format_args!("\trr client;"));
     }
     if neighbour.bfd {
@@ -126,6 +136,7 @@ fn with_neighbour(bgp: &BgpPlan, neighbour: &NeighbourPlan, now: &BirdNow, sessi
     }
     for (is_v4, _) in [true, false].into_iter().zip(session.families).filter(|(_, told)| *told) {
         line(out, format_args!("\tipv{} {{", digit(is_v4)));
+        own_table_line(bgp, is_v4, out);
         if is_v4 && session.address.is_ipv6() {
             line(out, format_args!("\t\textended next hop yes;"));
         }
@@ -150,7 +161,7 @@ fn imports(bgp: &BgpPlan, neighbour: &NeighbourPlan, class: &Class, is_v4: bool,
     line(out, format_args!("\t\timport filter {{\n\t\t\tif net.len = 0 then reject;"));
     claims::refuse(bgp, is_v4, out);
     // Inside the network's own AS its parts are told of, too.
-    let own = format!("net ~ OWN{family}");
+    let own = format!("net ~ {}{family}", ours(bgp, "OWN"));
     if has_own && !is_internal {
         line(out, format_args!("\t\t\tif {own} then reject;"));
     }
@@ -165,7 +176,10 @@ fn imports(bgp: &BgpPlan, neighbour: &NeighbourPlan, class: &Class, is_v4: bool,
         let inside = if is_internal { "bgp_path.len > 0 && " } else { "" };
         line(
             out,
-            format_args!("\t\t\tif {inside}roa_check(origins{family}, net, bgp_path.last) != ROA_VALID then reject;"),
+            format_args!(
+                "\t\t\tif {inside}roa_check({}, net, bgp_path.last) != ROA_VALID then reject;",
+                ours(bgp, &format!("origins{family}"))
+            ),
         );
     }
     class.believe(out);
@@ -183,10 +197,11 @@ fn exports(bgp: &BgpPlan, neighbour: &NeighbourPlan, class: &Class, is_v4: bool,
     claims::refuse(bgp, is_v4, out);
     let mut told = Vec::new();
     if has_own {
-        told.push(format!("proto = \"own{family}\""));
+        told.push(format!("proto = \"{}{family}\"", ours(bgp, "own")));
     }
     if neighbour.export == Exports::All {
-        told.push("(source = RTS_BGP && net.len > 0)".to_owned());
+        // What leads to nowhere is not promised to anybody.
+        told.push("(source = RTS_BGP && net.len > 0 && dest != RTD_UNREACHABLE)".to_owned());
     }
     line(out, format_args!("\t\t\tif !({}) then reject;", told.join(" || ")));
     class.tell(out);
@@ -243,7 +258,11 @@ impl Class {
 }
 
 fn with_node(bgp: &BgpPlan, node: &InternalPlan, now: &BirdNow, session: &Session, out: &mut String) {
-    begin(session, "node", out);
+    begin(bgp, session, "node", out);
+    if bgp.claims.is_some() && now.lost.contains(&node.name) {
+        // What it told of clients and sites is not believed until the hold time is over, and nobody who starts anew waits for it.
+        line(out, format_args!("\tdisabled yes;"));
+    }
     line(out, format_args!("\tmultihop;"));
     if node.is_client {
         line(out, format_args!("\trr client;"));
@@ -256,7 +275,9 @@ fn with_node(bgp: &BgpPlan, node: &InternalPlan, now: &BirdNow, session: &Sessio
     };
     for (is_v4, _) in [true, false].into_iter().zip(session.families).filter(|(_, told)| *told) {
         // What a reflector has from one node leads the others straight to that one.
-        line(out, format_args!("\tipv{} {{\n\t\tnext hop self ebgp;", digit(is_v4)));
+        line(out, format_args!("\tipv{} {{", digit(is_v4)));
+        own_table_line(bgp, is_v4, out);
+        line(out, format_args!("\t\tnext hop self ebgp;"));
         line(out, format_args!("\t\timport filter {{\n\t\t\tif net.len = 0 then reject;"));
         // A claim's preference is its epoch, and says nothing of ways.
         if let Some(claim) = claims::condition(bgp, is_v4) {
@@ -271,7 +292,7 @@ fn with_node(bgp: &BgpPlan, node: &InternalPlan, now: &BirdNow, session: &Sessio
         }
         line(out, format_args!("\t\t\taccept;\n\t\t}};\n\t\texport filter {{"));
         let told = if tells_services(bgp, is_v4) {
-            format!("source = RTS_BGP || proto = \"services{}\"", digit(is_v4))
+            format!("source = RTS_BGP || proto = \"{}{}\"", ours(bgp, "services"), digit(is_v4))
         } else {
             "source = RTS_BGP".to_owned()
         };
@@ -279,7 +300,7 @@ fn with_node(bgp: &BgpPlan, node: &InternalPlan, now: &BirdNow, session: &Sessio
         line(out, format_args!("\t\t\tif !({told}{}) then reject;", also.unwrap_or_default()));
         // Where neighbours are is known here only, also where they are of the own AS.
         for internal in bgp.neighbours.iter().filter(|neighbour| neighbour.asn == bgp.asn) {
-            for from in of_neighbour(internal).iter().filter(|from| from.families[usize::from(!is_v4)]) {
+            for from in of_neighbour(bgp, internal).iter().filter(|from| from.families[usize::from(!is_v4)]) {
                 let (protocol, local) = (&from.protocol, session.local);
                 line(out, format_args!("\t\t\tif proto = \"{protocol}\" then bgp_next_hop = {local};"));
             }

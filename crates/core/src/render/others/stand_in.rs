@@ -67,6 +67,10 @@ impl StandIn<'_> {
         let mut out = String::new();
         line(&mut out, format_args!("log stderr {{ info, remote, warning, error, auth, fatal, bug }};"));
         line(&mut out, format_args!("router id {};\nprotocol device {{ }}", self.router_id()));
+        if self.neighbour.bfd {
+            line(&mut out, format_args!("protocol bfd {{\n\tinterface \"{}\" {{", self.device));
+            line(&mut out, format_args!("\t\tinterval 300 ms;\n\t\tmultiplier 5;\n\t}};\n}}"));
+        }
         for family in ["ipv4", "ipv6"] {
             line(
                 &mut out,

@@ -4,7 +4,7 @@ use wayleave_core::node::Event;
 use wayleave_core::node::claims::drain::Way;
 
 use crate::random::Dice;
-use crate::roamers::servers;
+use crate::roamers::{servers, servers_with};
 use crate::wire::{MS, S};
 use crate::world::World;
 
@@ -290,4 +290,38 @@ fn a_thousand_clients_of_one_of_fifty_servers_are_with_others_within_five_second
         assert!(believed.iter().all(|server| *server == believed[0]), "{client}: {believed:?}");
         assert_eq!((believed[0].is_none(), believed[0] == Some(2)), (silent(&client), false), "{client}");
     }
+}
+
+/// Messages that twelve servers in a full mesh send each other while so many clients move in a minute.
+fn messages(bgp: &str, moves: u64) -> u64 {
+    let mut world = World::new(servers_with(12, 40, 5, bgp), 5);
+    world.run(20 * S);
+    for client in 0..40 {
+        let client = world.roamer(&format!("c{}", client + 1), 20 * S);
+        world.rove(client, Some(client % 12), 0);
+    }
+    world.run(30 * S);
+    let sent = |world: &World| -> u64 {
+        world.hosts.iter().filter_map(|host| host.agent.as_ref()).map(|agent| agent.counters().sent).sum()
+    };
+    let before = sent(&world);
+    for at in 0..moves {
+        world.rove((at % 40) as usize, Some(((at * 7 + 3) % 12) as usize), 0);
+        world.run(60 * S / moves);
+    }
+    world.run(if moves == 0 { 65 * S } else { 5 * S });
+    assert!(world.disputed().is_empty(), "{:?}", world.disputed());
+    sent(&world) - before
+}
+
+#[test]
+fn where_bgp_tells_of_clients_agents_send_each_other_nothing_of_them() {
+    let bgp = "[bgp]\nasn = 4200000001\nexchange = \"bgp\"\nreflectors = [\"s1\", \"s2\"]\n";
+    let [[idle, moving], [idle_bgp, moving_bgp]] = ["", bgp].map(|more| [0, 200].map(|moves| messages(more, moves)));
+    println!(
+        "messages of 12 servers in a minute: {idle}, with 200 moves {moving}; by BGP {idle_bgp}, with 200 moves {moving_bgp}"
+    );
+    // Each claim, and each receipt, goes over eleven links at least.
+    assert!(moving > idle + 200 * 11, "{moving} and {idle}");
+    assert!(moving_bgp <= idle_bgp + idle_bgp / 10, "{moving_bgp} and {idle_bgp}");
 }

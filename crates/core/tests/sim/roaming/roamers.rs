@@ -22,6 +22,11 @@ use crate::world::{What, World};
 /// A full mesh of entry servers in regions far apart, with names and addresses of which each is a part of others, and clients of
 /// such names.
 pub fn servers(count: usize, clients: usize, seed: u64) -> Arc<Network> {
+    servers_with(count, clients, seed, "")
+}
+
+/// The same with more in the file.
+pub fn servers_with(count: usize, clients: usize, seed: u64, more: &str) -> Arc<Network> {
     let mut dice = Dice(seed);
     let mut text = String::from("[network]\nname = \"roaming\"\nprefixes = [\"10.48.0.0/12\"]\nplatform = \"agent\"\n");
     text.push_str("[entry]\nendpoint = \"203.0.113.1\"\n");
@@ -48,6 +53,7 @@ pub fn servers(count: usize, clients: usize, seed: u64) -> Arc<Network> {
         });
         text.push_str(" }\n");
     }
+    text.push_str(more);
     Arc::new(read(&text))
 }
 

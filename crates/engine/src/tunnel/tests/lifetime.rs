@@ -248,3 +248,35 @@ fn that_packets_are_sent_again_after_a_pause_is_reported_once() {
     world.run(s(1));
     assert_eq!(begins(&world), 2);
 }
+
+#[test]
+fn an_end_that_starts_again_with_an_old_clock_at_any_moment_is_heard_as_soon_as_a_handshake_may_be_made() {
+    let mut longest = Duration::ZERO;
+    for seed in 0..90 {
+        let mut world = taped(seed);
+        world.network.delay_ms = 2 + seed % 60;
+        let probe = |world: &mut World| {
+            let payload = world.now.0.as_millis() as u64;
+            world.send(0, 1, payload);
+            world.send(1, 0, payload);
+            world.run(ms(100));
+            world.got(0, 1, payload) && world.got(1, 0, payload)
+        };
+        // Both ends ask for answers all the time, as agents do; one is away for some of it.
+        for _ in 0..20 + seed % 13 {
+            probe(&mut world);
+        }
+        world.ends[0].paused = true;
+        for _ in 0..[1, 3, 20][seed as usize % 3] {
+            probe(&mut world);
+        }
+        (world.ends[0].paused, world.ends[0].backlog) = (false, Vec::new());
+        world.ends[0].unix -= s(10 * 365 * 86_400);
+        world.restart(0);
+        let begin = world.now;
+        while !probe(&mut world) {}
+        longest = longest.max(world.now.since(begin));
+    }
+    // The other end has made one a moment ago, and calls when it may make the next.
+    assert!(longest < s(6), "{longest:?}");
+}

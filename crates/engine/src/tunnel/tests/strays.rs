@@ -31,12 +31,12 @@ fn move_to_the_other(world: &mut World) {
     world.ends[1].address = first;
 }
 
-fn strays(world: &World) -> Vec<(u8, SocketAddr, Vec<u8>)> {
+fn strays(world: &World, end: usize) -> Vec<(Option<u8>, SocketAddr, Vec<u8>)> {
     let stray = |event: &Event| match event {
         Event::Stray { number, source, datagram, .. } => Some((*number, *source, datagram.clone())),
         _ => None,
     };
-    world.ends[1].events.iter().filter_map(stray).collect()
+    world.ends[end].events.iter().filter_map(stray).collect()
 }
 
 #[test]
@@ -45,8 +45,8 @@ fn a_datagram_for_the_other_device_says_whose_it_is_and_is_good_there() {
     move_to_the_other(&mut world);
     world.send(2, 0, 2);
     world.run(s(1));
-    let [(number, source, datagram)] = &strays(&world)[..] else { panic!("{:?}", world.ends[1].events) };
-    assert_eq!((*number, *source), (5, world.ends[2].address));
+    let [(number, source, datagram)] = &strays(&world, 1)[..] else { panic!("{:?}", world.ends[1].events) };
+    assert_eq!((*number, *source), (Some(5), world.ends[2].address));
     let datagram = datagram.clone();
     world.inject(RELAY, 0, &datagram);
     assert!(world.got(2, 0, 2), "the owner has opened it");
@@ -95,7 +95,7 @@ fn a_strangers_index_is_hardly_ever_anybodys() {
         world.now = Monotonic(world.now.0 + ms(1));
         world.inject(RELAY, 1, &datagram);
     }
-    taken += strays(&world).len();
+    taken += strays(&world, 1).len();
     assert!((10..120).contains(&taken), "about one in 1,024 is expected: {taken}");
 }
 
@@ -125,23 +125,59 @@ fn a_device_calls_a_peer_through_another_one_and_the_peers_answer_says_whose_it_
     let (client_address, before) = (world.ends[0].address, world.ends[1].tunnel.counters().handshakes);
     world.inject(client_address, 2, sent.packet.packet());
     world.run(s(1));
-    let strays = |world: &World| -> Vec<(u8, Vec<u8>)> {
-        let stray = |event: &Event| match event {
-            Event::Stray { number, datagram, .. } => Some((*number, datagram.clone())),
-            _ => None,
-        };
-        world.ends[0].events.iter().filter_map(stray).collect()
-    };
-    let [(63, response)] = &strays(&world)[..] else { panic!("{:?}", world.ends[0].events) };
+    let [(Some(63), _, response)] = &strays(&world, 0)[..] else { panic!("{:?}", world.ends[0].events) };
     let mut forged = response.clone();
     forged[20] ^= 1;
     world.inject(RELAY, 0, &forged);
-    assert_eq!(strays(&world).len(), 1, "who does not know the key is not passed on");
+    assert_eq!(strays(&world, 0).len(), 1, "who does not know the key is not passed on");
     let response = response.clone();
     world.inject(RELAY, 1, &response);
     world.run(ms(10));
     assert_eq!(world.ends[1].tunnel.counters().handshakes, before + 1);
     assert_eq!(world.ends[1].tunnel.place(&client).map(|place| place.endpoint), Some(RELAY));
+}
+
+#[test]
+fn a_peer_that_was_given_away_is_heard_for_a_device_that_numbers_nothing_and_a_stranger_is_not() {
+    let mut world = shared();
+    // End 1 is as the kernel's WireGuard.
+    world.ends[1].tunnel = started(8, &world.ends[0].private);
+    world.introduce(1, 2);
+    let (client, source, server) = (world.ends[2].key, world.ends[2].address, world.ends[0].address);
+    world.ends[0].tunnel.give_away(source, true);
+    let now = world.now(1);
+    assert!(world.ends[1].tunnel.call(now, &client, Some(RELAY), None));
+    let sent = std::iter::from_fn(|| world.ends[1].tunnel.poll_transmit()).last().expect("an initiation");
+    // Through end 0, by whose address the client knows its server.
+    world.inject(server, 2, sent.packet.packet());
+    world.run(s(1));
+    let [(None, from, response)] = &strays(&world, 0)[..] else { panic!("{:?}", world.ends[0].events) };
+    let (from, response) = (*from, response.clone());
+    assert_eq!(from, source);
+    world.tape = Some(Vec::new());
+    world.inject(RELAY, 1, &response);
+    let tape = world.tape.take().unwrap_or_default();
+    let confirmed = tape.iter().find(|flight| flight.to == RELAY && flight.bytes[0] == 4).expect("a packet");
+    world.inject(server, 2, &confirmed.bytes);
+    world.send(2, 0, 9);
+    world.run(ms(100));
+    let heard = strays(&world, 0);
+    assert_eq!((heard.len(), heard[1].0, heard[1].2[0]), (2, None, 4), "and so are packets of the session");
+    world.inject(RELAY, 1, &heard[1].2.clone());
+    assert!(world.ends[1].received.contains(&packet(2, 0, 9)));
+
+    let mut forged = response.clone();
+    forged[20] ^= 1;
+    world.inject(source, 0, &forged);
+    for stranger in [RELAY, SocketAddr::new(source.ip(), source.port() ^ 1)] {
+        world.inject(stranger, 0, &response);
+        world.inject(stranger, 0, &heard[1].2.clone());
+    }
+    assert_eq!(strays(&world, 0).len(), 2, "who knows neither the key nor where the client is");
+    world.ends[0].tunnel.give_away(source, false);
+    world.inject(source, 0, &response);
+    world.inject(source, 0, &heard[1].2.clone());
+    assert_eq!(strays(&world, 0).len(), 2, "nor is anybody, when it is over");
 }
 
 #[test]

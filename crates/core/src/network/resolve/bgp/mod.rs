@@ -8,12 +8,13 @@ mod neighbours;
 use std::net::IpAddr;
 
 use super::Context;
-use super::nodes::made;
+use super::nodes::{first, made};
 use crate::check::{Finding, Findings, Meaning, Span};
-use crate::file::written::{BgpTable, NodeTable};
+use crate::file::written::{BgpTable, BirdTable, NodeTable};
+use crate::file::{HostPath, Spanned};
 use crate::limits::RTR_PORT_DEFAULT;
-use crate::names::Name;
-use crate::network::{Bgp, FirewallForm, Network, NodeIx, Platform, Profile, Roa, Speaker};
+use crate::names::{DeviceName, Name};
+use crate::network::{Bgp, FirewallForm, Network, NodeIx, Platform, Profile, Roa, Speaker, TheirBird};
 
 /// AS numbers that nobody may have, with what they are for (RFC 7607, RFC 4893, RFC 7300).
 const RESERVED: [(u32, &str); 4] = [
@@ -22,6 +23,9 @@ const RESERVED: [(u32, &str); 4] = [
     (65535, "is reserved"),
     (u32::MAX, "is reserved"),
 ];
+
+/// Where Debian's BIRD listens.
+const BIRD_SOCKET: &str = "/run/bird/bird.ctl";
 
 /// Why a node speaks BGP, with the one that is said first where several are true.
 const HAS_NEIGHBOUR: &str = "has a neighbour";
@@ -68,6 +72,19 @@ pub(super) fn resolve(context: &Context<'_>, network: &mut Network, findings: &m
         let finding = Finding::new(Meaning::AnnouncesNothing, bgp.place);
         findings.push(finding.with_fix("Write own = [...], the prefixes that are the network's own."));
     }
+    two_origins(network, findings);
+}
+
+/// Two ways to one prefix, of which a device of the kernel's lets in packets of one only.
+fn two_origins(network: &Network, findings: &mut Findings) {
+    let Some((first, second)) = network.rivals() else { return };
+    let (one, other) = (first.owner, second.owner);
+    let finding = Finding::new(Meaning::TwoOrigins { first: one, second: other, prefix: second.prefix }, second.place);
+    findings.push(
+        finding
+            .with_related(first.place, "the other")
+            .with_fix("Start the agents of nodes that speak BGP with --device engine."),
+    );
 }
 
 /// Refuses firewalls that stand at one device only.
@@ -89,6 +106,7 @@ fn said(table: &NodeTable) -> Option<Span> {
         table.bgp.as_ref().filter(|bgp| bgp.value).map(|bgp| bgp.span),
         table.router_id.as_ref().map(|id| id.span),
         table.service_addresses.as_ref().map(|list| list.span),
+        table.bird.as_ref().map(|bird| bird.span),
     ];
     keys.into_iter().flatten().next()
 }
@@ -117,7 +135,7 @@ fn own_is_dn42(table: &BgpTable, findings: &mut Findings) {
 }
 
 fn roa(table: &BgpTable) -> Roa {
-    let file = |path: &Option<crate::file::Spanned<crate::file::SourcePath>>| path.as_ref().map(|p| p.value.0.clone());
+    let file = |path: &Option<Spanned<crate::file::SourcePath>>| path.as_ref().map(|p| p.value.0.clone());
     let servers = table.rtr.iter().flat_map(|list| &list.value);
     Roa {
         files: [file(&table.roa_v4), file(&table.roa_v6)],
@@ -151,24 +169,34 @@ fn speakers(context: &Context<'_>, network: &Network, table: &BgpTable, findings
             is_reflector,
             router_id: router_id(name, written, findings),
             service_addresses: service,
+            bird: written.bird.as_ref().and_then(|bird| their_bird(&bird.value, &network.node(node).device)),
         });
     }
     speakers
 }
 
 /// A node that has something to do with BGP and is said not to speak it.
-fn silent(name: &crate::file::Spanned<Name>, written: &NodeTable, task: Option<&'static str>, findings: &mut Findings) {
+fn silent(name: &Spanned<Name>, written: &NodeTable, task: Option<&'static str>, findings: &mut Findings) {
     let Some(task) = task else { return };
     let kind = Meaning::SilentSpeaker { node: name.value.to_string(), task };
     let place = written.bgp.as_ref().map_or(name.span, |bgp| bgp.span);
     findings.push(Finding::new(kind, place).with_fix("Remove bgp = false."));
 }
 
-fn router_id(
-    name: &crate::file::Spanned<Name>,
-    written: &NodeTable,
-    findings: &mut Findings,
-) -> Option<std::net::Ipv4Addr> {
+/// Where its configuration is, our part is, unless that is said otherwise.
+fn their_bird(table: &BirdTable, device: &DeviceName) -> Option<TheirBird> {
+    let configuration = table.configuration.as_ref()?.value.0.clone();
+    let folder = configuration.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let said = |path: &Option<Spanned<HostPath>>| path.as_ref().map(|path| path.value.0.clone());
+    let part = said(&table.part).unwrap_or_else(|| format!("{folder}/wayleave-{device}.conf"));
+    let socket = said(&table.socket).unwrap_or_else(|| BIRD_SOCKET.to_owned());
+    let symbol = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let prefix = format!("wayleave_{}_", device.as_str().chars().map(symbol).collect::<String>());
+    let strict_bind = first([&table.strict_bind]).unwrap_or(false);
+    Some(TheirBird { configuration, part, socket, prefix, strict_bind })
+}
+
+fn router_id(name: &Spanned<Name>, written: &NodeTable, findings: &mut Findings) -> Option<std::net::Ipv4Addr> {
     match &written.router_id {
         Some(id) => match id.value {
             IpAddr::V4(v4) if !v4.is_unspecified() => Some(v4),
