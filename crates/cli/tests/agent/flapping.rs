@@ -30,7 +30,8 @@ sed -i 's/hold time 180/hold time 6/; s/keepalive time 60/keepalive time 2/' run
 patient "birdc -r -s $ctl show protocols all n_b | grep 'Hold timer.*/6'"; patient "[ \$(learned) = 1 ]"; up a
 echo "== cut"; on b nft 'table ip hole { chain in { type filter hook input priority -300; udp dport { 24512, 24513 } drop; }; chain out { type filter hook output priority -300; udp dport { 24512, 24513 } drop; }; }'
 begin=$(date +%s%N); patient "[ \$(learned) = 0 ]"; echo $((($(date +%s%N) - begin) / 1000000))
-ip -n a -o link show wgn-b | wc -l; patient "reason"; reason; on a "$W" status | head -n 1
+# The agent looks at its BIRD every few seconds only.
+ip -n a -o link show wgn-b | wc -l; patient "reason | grep 'whole hold time'"; reason; patient "on a $W status | grep '^a of ours: down'"; on a "$W" status | head -n 1
 echo "== healed"; on b nft delete table ip hole; patient "[ \$(learned) = 1 ]"; up a; on a "$W" status | head -n 1
 "#;
     let Some(ran) = flapping("a_line_that_swallows_packets", script) else { return };
