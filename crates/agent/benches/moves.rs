@@ -17,7 +17,7 @@ use wayleave_core::host::{Actual, Backend, Change, HostState, Resolved, diff, ex
 use wayleave_core::keys::{PrivateKey, PublicKey};
 use wayleave_core::names::Name;
 use wayleave_core::network::{Network, resolve::resolve};
-use wayleave_core::plan::{Claims, Ledger, LinkStates, Member, Moves, NodePlan, part, plan};
+use wayleave_core::plan::{Claims, Ledger, LinkStates, Member, Moves, NodePlan, Plan, plan};
 
 const SERVERS: usize = 50;
 
@@ -58,7 +58,7 @@ fn main() {
 
 struct Moving {
     network: Arc<Network>,
-    ledger: Ledger,
+    plan: Plan,
     claims: Claims,
     part: NodePlan,
     state: HostState,
@@ -70,17 +70,12 @@ struct Moving {
 impl Moving {
     fn new(clients: usize, folder: &std::path::Path) -> Moving {
         let network = network(clients);
-        let ledger = plan(network.clone(), &Ledger::default(), &LinkStates::default()).1;
+        let plan = plan(network.clone(), &Ledger::default(), &LinkStates::default()).0;
         let mut dice = 1;
         let any = |dice: &mut u64| network.nodes[roll(dice, SERVERS)].name.clone();
         let claims: Claims = network.clients.iter().map(|client| (client.name.clone(), any(&mut dice))).collect();
-        let part = part(
-            network.clone(),
-            &ledger,
-            &LinkStates::default(),
-            &claims,
-            Member::Node(network.find_node(&name()).expect("it is there")),
-        );
+        let member = Member::Node(network.find_node(&name()).expect("it is there"));
+        let part = plan.part(&LinkStates::default(), &claims, member);
         let state = wanted(&part, Backend::Engine, &Resolved::default());
         let mut reconciler = Reconciler::open(&part.network, Choice::EngineAt(folder.into())).expect("it is ours");
         for need in part.keys() {
@@ -88,12 +83,12 @@ impl Moving {
         }
         let proposal = reconciler.propose(&state, None).expect("the namespace is ours");
         reconciler.carry_out(&state, &proposal, |_| {}).expect("the changes are sound");
-        Moving { network, ledger, claims, part, state, moves: None, reconciler, dice }
+        Moving { network, plan, claims, part, state, moves: None, reconciler, dice }
     }
 
     fn follow_from_here(&mut self) {
         let known = (&LinkStates::default(), &self.claims);
-        self.moves = Moves::new(self.network.clone(), &self.ledger, known, &self.part, &[]);
+        self.moves = Moves::new(&self.plan, known, &self.part, &[]);
         assert!(self.moves.is_some(), "this network's prefixes can be followed");
     }
 
@@ -123,7 +118,7 @@ impl Moving {
 
     fn anew(&mut self) -> Vec<Change> {
         let member = Member::Node(self.network.find_node(&name()).expect("it is there"));
-        self.part = part(self.network.clone(), &self.ledger, &LinkStates::default(), &self.claims, member);
+        self.part = self.plan.part(&LinkStates::default(), &self.claims, member);
         let next = wanted(&self.part, Backend::Engine, &Resolved::default());
         let mut changes = expected(&self.state, &next, &self.part.routes, |name| self.is_relay(name));
         let before = std::mem::replace(&mut self.state, next);

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use wayleave_core::file::load_with;
 use wayleave_core::network::{Network, NodeIx, resolve::resolve};
-use wayleave_core::plan::{Claims, Ledger, LinkState, LinkStates, Member, part, plan};
+use wayleave_core::plan::{Claims, Ledger, LinkState, LinkStates, Member, plan};
 
 fn main() {
     println!("{:<44} {:>10} {:>10}", "", "part ms", "plan ms");
@@ -21,10 +21,10 @@ fn main() {
         ("10,000 nodes, each with 10 hubs", 10_000, 10, false),
     ] {
         let network = network(nodes, hubs, mesh);
-        let ledger = plan(network.clone(), &Ledger::default(), &LinkStates::default()).1;
+        let (intended, ledger, _) = plan(network.clone(), &Ledger::default(), &LinkStates::default());
         let states = some_states(&network);
         let member = Member::Node(NodeIx(network.nodes.len() as u32 / 2));
-        let one = median(|| drop(part(network.clone(), &ledger, &states, &Claims::default(), member)));
+        let one = median(|| drop(intended.part(&states, &Claims::default(), member)));
         let whole = median(|| drop(plan(network.clone(), &ledger, &states)));
         println!("{what:<44} {one:>10.2} {whole:>10.2}");
     }

@@ -13,7 +13,7 @@ use wayleave_core::host::{Backend, Change, Dialler, HostState};
 use wayleave_core::keys::PrivateKey;
 use wayleave_core::names::{DeviceName, Name};
 use wayleave_core::network::{Endpoint, Host};
-use wayleave_core::plan::{Claims, KeyKind, KeyNeed, LinkStates, Member, NodePlan, Plan, merge, part, plan_now};
+use wayleave_core::plan::{Claims, KeyKind, KeyNeed, LinkStates, Member, NodePlan, Plan, merge, plan_now};
 
 use super::bird::{Bird, ClaimRoutes};
 use super::clients::{Clients, Farewell, OwnServer};
@@ -326,7 +326,7 @@ impl Agent {
     /// Its own part if links were as these states say.
     pub(super) fn part_with(&self, states: &LinkStates) -> Option<NodePlan> {
         let member = self.plan.find(&self.options.node)?;
-        let mut part = part(self.reading.network.clone(), &self.reading.ledger, states, &self.claims, member);
+        let mut part = self.plan.part(states, &self.claims, member);
         // Prefixes without a path stay routed into the device, which drops their packets: no other way would be a private one.
         part.routes = merge(part.routes.iter().chain(&self.intended.routes).copied().collect());
         part.generation = self.intended.generation;

@@ -3,7 +3,7 @@
 //! [`Node::new`] takes the network and the node's name. Then, for ever: [`Node::handle`] what has happened, [`Node::poll`]
 //! until nothing more comes out, sleep until [`Node::next_wake`] or the next event. Out come messages and echo requests to
 //! send, and [`Output::States`] when paths are to change; the caller then plans with these states
-//! ([`crate::plan::part`]) and applies its part, additions first. Before better paths are taken, [`Output::Expect`] says what
+//! ([`crate::plan::Plan::part`]) and applies its part, additions first. Before better paths are taken, [`Output::Expect`] says what
 //! is to be let in already. The first states come, whatever they are, when
 //! neighbours have told theirs: after 0.7 s, or 3 s at the latest. A host that carries packets by an earlier plan leaves it
 //! alone until then, one that has none yet begins with no states. [`Output::Claims`] says with which servers clients are, as soon

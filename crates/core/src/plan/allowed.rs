@@ -427,6 +427,17 @@ fn active_gateway(network: &Network, (paths, states): (&Paths, &LinkStates), sit
     linked().find(enters).or_else(|| linked().next()).or(site.gateways.first().copied())
 }
 
+/// For each site the gateway that everybody uses, and all that get into it.
+pub(super) fn gateways(
+    network: &Network,
+    (paths, states): (&Paths, &LinkStates),
+) -> Vec<(Option<NodeIx>, Vec<NodeIx>)> {
+    let enters = |site: &Site| -> Vec<NodeIx> {
+        site.gateways.iter().copied().filter(|gateway| enters(network, states, *gateway, site)).collect()
+    };
+    network.sites.iter().map(|site| (active_gateway(network, (paths, states), site), enters(site))).collect()
+}
+
 /// Whether a gateway gets into a site, as far as it has said. The only gateway is not asked.
 fn enters(network: &Network, states: &LinkStates, gateway: NodeIx, site: &Site) -> bool {
     site.gateways.len() == 1 || states.of(&network.node(gateway).name, &site.name) != Some(LinkState::Down)

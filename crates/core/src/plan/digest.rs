@@ -53,7 +53,7 @@ pub(super) fn digest(plan: &Plan) -> String {
     if let Some(entry) = &plan.network.entry {
         put_text(&mut all, entry.device.as_str());
         all.update([entry.port, entry.ready_port, entry.mtu].map(u16::to_le_bytes).concat());
-        all.update(plan.entry_key.map_or([0; 32], |key| *key.as_bytes()));
+        all.update(plan.keys.entry.map_or([0; 32], |key| *key.as_bytes()));
         entry.endpoints.iter().for_each(|endpoint| put_endpoint(&mut all, endpoint));
         plan.addresses.entry.iter().for_each(|address| put_address(&mut all, *address));
     }

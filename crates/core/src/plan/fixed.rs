@@ -16,8 +16,7 @@ pub(super) fn apply(network: &Network, states: &LinkStates, nodes: &mut [Vec<Pee
     let node = |name: &Name| network.find_node(name).map(|ix| ix.at());
     let client = |name: &Name| network.clients.binary_search_by(|client| client.name.cmp(name)).ok();
     for fixed in &network.fixed {
-        let is_down = |other: &Fixed| states.of(&other.of, &other.peer) == Some(LinkState::Down);
-        if network.fixed.iter().any(|other| other.of == fixed.of && is_down(other)) {
+        if network.fixed.iter().any(|other| other.of == fixed.of && is_down(other, states)) {
             continue;
         }
         let peers = match (node(&fixed.of), client(&fixed.of)) {
@@ -35,6 +34,15 @@ pub(super) fn apply(network: &Network, states: &LinkStates, nodes: &mut [Vec<Pee
             }
         }
     }
+}
+
+/// Which of them wait, all others of the same member besides.
+pub(super) fn waiting(network: &Network, states: &LinkStates) -> Vec<bool> {
+    network.fixed.iter().map(|fixed| is_down(fixed, states)).collect()
+}
+
+fn is_down(fixed: &Fixed, states: &LinkStates) -> bool {
+    states.of(&fixed.of, &fixed.peer) == Some(LinkState::Down)
 }
 
 /// Whether the file also says what another peer of the same member has.

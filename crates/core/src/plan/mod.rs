@@ -3,7 +3,7 @@
 //! [`plan`] takes a [`Network`], the [`Ledger`] of earlier allocations and the [`LinkStates`], and returns a [`Plan`],
 //! the ledger to keep, and findings. A plan is compact inside, since a full mesh of a thousand nodes has a million
 //! peers; [`Plan::of`] unfolds one member's part into a [`NodePlan`] that needs nothing else. After the plan nothing
-//! is left to choose: renderers and the agent only carry it out. [`part`] makes one member's [`NodePlan`] alone, for
+//! is left to choose: renderers and the agent only carry it out. [`Plan::part`] makes one member's [`NodePlan`] alone, for
 //! nodes that plan again whenever link states change; [`Moves`] follows clients that move without planning anew.
 
 mod addresses;
@@ -74,14 +74,12 @@ pub struct Plan {
     /// Digest of everything that any host would be told, hexadecimal.
     pub digest: String,
     /// Everybody's addresses.
-    pub addresses: Addresses,
+    pub addresses: Arc<Addresses>,
     /// The best path of every pair of nodes.
     pub paths: Paths,
     /// The node that each client is with.
     homes: Vec<Option<NodeIx>>,
-    entry_key: Option<PublicKey>,
-    node_keys: Vec<Option<PublicKey>>,
-    client_keys: Vec<Option<PublicKey>>,
+    keys: Arc<Keys>,
     node_peers: Vec<Vec<Peer>>,
     client_peers: Vec<Vec<Peer>>,
     behind: Vec<Arc<[IpNet]>>,
@@ -103,7 +101,11 @@ pub fn plan_now(
     claims: &Claims,
 ) -> (Plan, Ledger, Findings) {
     let mut findings = Findings::default();
-    let (mut plan, mut ledger) = decide(network, ledger, (states, claims), None, &mut findings);
+    let (addresses, mut ledger) = addresses::allocate(&network, ledger, &mut findings);
+    let keys = Arc::new(Keys::new(&network, &ledger));
+    let given = Given { generation: ledger.generation, addresses: Arc::new(addresses), keys };
+    let mut plan = decide(network, given, (states, claims), None, &mut findings);
+    report_missing_keys(&plan.network, &plan.keys, &mut findings);
     plan.digest = digest::digest(&plan);
     report_router_ids(&plan, &mut findings);
     if ledger.digest != plan.digest {
@@ -114,24 +116,44 @@ pub fn plan_now(
     (plan, ledger, findings)
 }
 
-/// One member's part of the plan that [`plan_now`] makes of the same inputs, without everybody else's: what a node works out
-/// when link states change or clients move. Its generation is the ledger's, since the file is the same.
-pub fn part(network: Arc<Network>, ledger: &Ledger, states: &LinkStates, claims: &Claims, member: Member) -> NodePlan {
-    decide(network, ledger, (states, claims), Some(member), &mut Findings::default()).0.of(member)
+/// What is given to everybody once and for all, as long as the file stays.
+#[derive(Debug, Clone)]
+struct Given {
+    generation: u64,
+    addresses: Arc<Addresses>,
+    keys: Arc<Keys>,
 }
 
-/// Decides everything, or all that one member needs; generation and digest are those before.
+/// Public keys, as far as they are known.
+#[derive(Debug)]
+struct Keys {
+    entry: Option<PublicKey>,
+    nodes: Vec<Option<PublicKey>>,
+    clients: Vec<Option<PublicKey>>,
+}
+
+impl Keys {
+    fn new(network: &Network, ledger: &Ledger) -> Keys {
+        let key = |own: Option<PublicKey>, name: &Name| own.or_else(|| ledger.public_keys.get(name).copied());
+        Keys {
+            entry: network.entry.as_ref().and_then(|entry| key(entry.public_key, &entry.name)),
+            nodes: network.nodes.iter().map(|node| key(node.public_key, &node.name)).collect(),
+            clients: network.clients.iter().map(|client| key(client.public_key, &client.name)).collect(),
+        }
+    }
+}
+
+/// Decides everything, or all that one member needs; the digest is for others to make.
 fn decide(
     network: Arc<Network>,
-    ledger: &Ledger,
+    given: Given,
     (states, claims): (&LinkStates, &Claims),
     only: Option<Member>,
     findings: &mut Findings,
-) -> (Plan, Ledger) {
-    let (addresses, ledger) = addresses::allocate(&network, ledger, findings);
+) -> Plan {
     let paths = Paths::new(&network, states);
     let homes = node_plan::homes(&network, claims);
-    let destinations = allowed::Destinations::new(&network, (&paths, states), &addresses, &homes);
+    let destinations = allowed::Destinations::new(&network, (&paths, states), &given.addresses, &homes);
     let owned = match only {
         None => destinations.owned(),
         Some(Member::Node(node)) => destinations.owned_at(node),
@@ -142,39 +164,54 @@ fn decide(
         report_hub_isolation(&network, findings);
     }
     let behind = network.node_numbers().map(|node| destinations.behind(node).clone()).collect();
-    let client_allowed = client_allowed(&network, &addresses);
+    let client_allowed = client_allowed(&network, &given.addresses);
     let mut node_peers = node_peers(&network, owned, &client_allowed, &homes);
     let mut client_peers = match only {
         Some(Member::Node(_)) => vec![Vec::new(); network.clients.len()],
         None | Some(Member::Client(_)) => client_peers(&network, &destinations, &client_allowed),
     };
     fixed::apply(&network, states, &mut node_peers, &mut client_peers);
-    let key = |own: Option<PublicKey>, name: &Name| own.or_else(|| ledger.public_keys.get(name).copied());
-    let node_keys: Vec<_> = network.nodes.iter().map(|node| key(node.public_key, &node.name)).collect();
-    let client_keys: Vec<_> = network.clients.iter().map(|client| key(client.public_key, &client.name)).collect();
-    let entry_key = network.entry.as_ref().and_then(|entry| key(entry.public_key, &entry.name));
-    report_missing_keys(&network, (&node_keys, &client_keys, entry_key), findings);
     let (site_prefixes, forwards) = forwarding(&network);
-    let plan = Plan {
+    let Given { generation, addresses, keys } = given;
+    let digest = String::new();
+    Plan {
         network,
-        generation: ledger.generation,
-        digest: String::new(),
+        generation,
+        digest,
         addresses,
         paths,
         homes,
-        entry_key,
-        node_keys,
-        client_keys,
+        keys,
         node_peers,
         client_peers,
         behind,
         site_prefixes,
         forwards,
-    };
-    (plan, ledger)
+    }
 }
 
 impl Plan {
+    /// One member's part of the plan that [`plan_now`] makes of the same file with these states and claims, without everybody
+    /// else's: what a node works out when link states change or clients move. Addresses, keys and generation stay as they are: to
+    /// hand them out takes longer than all the rest.
+    pub fn part(&self, states: &LinkStates, claims: &Claims, member: Member) -> NodePlan {
+        let Plan { generation, ref addresses, ref keys, .. } = *self;
+        let given = Given { generation, addresses: addresses.clone(), keys: keys.clone() };
+        decide(self.network.clone(), given, (states, claims), Some(member), &mut Findings::default()).of(member)
+    }
+
+    /// Whether a node's part is the same with both of these link states, whatever clients do. Sooner known than the parts are made:
+    /// most measured times change no path, and a node hears of those of all links. Nor can anything come to it another way while nodes
+    /// go over to the new states one after the other: the last step of a way to it is that of the way from each node on it.
+    pub fn is_alike(&self, node: NodeIx, before: &LinkStates, after: &LinkStates) -> bool {
+        let network = &self.network;
+        let known = |states| {
+            let paths = Paths::new(network, states);
+            (paths.steps(node), allowed::gateways(network, (&paths, states)), fixed::waiting(network, states))
+        };
+        known(before) == known(after)
+    }
+
     /// All nodes, then all clients.
     pub fn members(&self) -> impl Iterator<Item = Member> + use<> {
         let nodes = self.network.node_numbers().map(Member::Node);
@@ -215,14 +252,14 @@ impl Plan {
     /// A member's public key, if it is known.
     pub fn public_key(&self, member: Member) -> Option<PublicKey> {
         match member {
-            Member::Node(ix) => self.node_keys[ix.at()],
-            Member::Client(at) => self.client_keys[at as usize],
+            Member::Node(ix) => self.keys.nodes[ix.at()],
+            Member::Client(at) => self.keys.clients[at as usize],
         }
     }
 
     /// All that have a key: members, and entry nodes together, with its public half where it is known.
     pub fn keys(&self) -> impl Iterator<Item = (&Name, Option<PublicKey>)> {
-        let entry = self.network.entry.iter().map(|entry| (&entry.name, self.entry_key));
+        let entry = self.network.entry.iter().map(|entry| (&entry.name, self.keys.entry));
         self.members().map(|member| (self.name(member), self.public_key(member))).chain(entry)
     }
 
@@ -464,14 +501,10 @@ fn report_hub_isolation(network: &Network, findings: &mut Findings) {
     }
 }
 
-fn report_missing_keys(
-    network: &Network,
-    (nodes, clients, entry_key): (&[Option<PublicKey>], &[Option<PublicKey>], Option<PublicKey>),
-    findings: &mut Findings,
-) {
-    let entry = network.entry.iter().map(|entry| (&entry.name, entry.place, &entry_key));
-    let nodes = network.nodes.iter().zip(nodes).map(|(node, key)| (&node.name, node.place, key));
-    let clients = network.clients.iter().zip(clients).map(|(client, key)| (&client.name, client.place, key));
+fn report_missing_keys(network: &Network, keys: &Keys, findings: &mut Findings) {
+    let entry = network.entry.iter().map(|entry| (&entry.name, entry.place, &keys.entry));
+    let nodes = network.nodes.iter().zip(&keys.nodes).map(|(node, key)| (&node.name, node.place, key));
+    let clients = network.clients.iter().zip(&keys.clients).map(|(client, key)| (&client.name, client.place, key));
     let missing: Vec<_> = nodes.chain(clients).chain(entry).filter(|(_, _, key)| key.is_none()).collect();
     let Some((name, place, _)) = missing.first() else { return };
     let kind = Kind::NoKey { node: name.to_string(), others: missing.len() - 1 };

@@ -158,6 +158,22 @@ impl Paths {
         Some(path)
     }
 
+    /// What a node's part of a plan takes from the paths: the first step to everybody over hubs, and who is reached straight over a
+    /// link between two that are none. Times alone are in no plan.
+    pub(super) fn steps(&self, from: NodeIx) -> (Vec<Option<Hop>>, Vec<NodeIx>) {
+        let class = self.class_of[from.at()] as usize;
+        let reach = self.reach(class);
+        let ways: Vec<Option<(Cost, Hop)>> = (0..self.classes.len())
+            .map(|to| self.best_to(&reach, to).map(|(cost, entry, exit)| (cost, self.hop(class, entry, exit))))
+            .collect();
+        let is_better = |(other, rtt_us): &&(NodeIx, u64)| {
+            let over_hubs = ways[self.class_of[other.at()] as usize];
+            over_hubs.is_none_or(|(cost, _)| Cost::link(*rtt_us) < cost)
+        };
+        let direct = self.leaf_links[from.at()].iter().filter(is_better).map(|(other, _)| *other).collect();
+        (self.class_of.iter().map(|class| ways[*class as usize].map(|(_, hop)| hop)).collect(), direct)
+    }
+
     /// Whether any of a node's links is up.
     pub fn is_linked(&self, node: NodeIx) -> bool {
         self.linked[node.at()]

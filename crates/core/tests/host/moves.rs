@@ -6,14 +6,14 @@ use wayleave_core::host::{Actual, Backend, Change, HostState, Resolved, diff, ex
 use wayleave_core::keys::PublicKey;
 use wayleave_core::names::Name;
 use wayleave_core::network::NodeIx;
-use wayleave_core::plan::{Claims, Ledger, LinkStates, Member, Moves, NodePlan, merge, part, plan};
+use wayleave_core::plan::{Claims, Ledger, LinkStates, Member, Moves, NodePlan, Plan, merge, plan};
 
 use crate::random::{Dice, random_roaming, random_states};
 
 /// One node that follows moves, and what it would be if it planned anew.
 struct Follower {
     network: std::sync::Arc<wayleave_core::network::Network>,
-    ledger: Ledger,
+    plan: Plan,
     states: LinkStates,
     claims: Claims,
     node: NodeIx,
@@ -35,8 +35,8 @@ impl Follower {
         }
         let states = random_states(&network, seed);
         let node = NodeIx(dice.roll(network.nodes.len() as u64) as u32);
-        let made = |states, claims| part(network.clone(), &ledger, states, claims, Member::Node(node));
-        let intended = made(&LinkStates::default(), &Claims::default());
+        let plan = plan(network.clone(), &ledger, &LinkStates::default()).0;
+        let intended = plan.part(&LinkStates::default(), &Claims::default(), Member::Node(node));
         let mut follower = Follower {
             part: intended.clone(),
             state: HostState::default(),
@@ -44,7 +44,7 @@ impl Follower {
             claims: Claims::default(),
             intended,
             network,
-            ledger,
+            plan,
             states,
             node,
         };
@@ -56,19 +56,14 @@ impl Follower {
     fn begin(&mut self) {
         self.part = self.planned();
         self.state = wanted(&self.part, Backend::Engine, &Resolved::default());
-        self.moves = Moves::new(
-            self.network.clone(),
-            &self.ledger,
-            (&self.states, &self.claims),
-            &self.part,
-            &self.intended.routes,
-        );
+        let known = (&self.states, &self.claims);
+        self.moves = Moves::new(&self.plan, known, &self.part, &self.intended.routes);
     }
 
     /// As an agent plans: what was routed once stays so.
     fn planned(&self) -> NodePlan {
         let member = Member::Node(self.node);
-        let mut part = part(self.network.clone(), &self.ledger, &self.states, &self.claims, member);
+        let mut part = self.plan.part(&self.states, &self.claims, member);
         part.routes = merge(part.routes.iter().chain(&self.intended.routes).copied().collect());
         part
     }

@@ -81,9 +81,8 @@ impl Agent {
 
     /// What is to be known for that. The part is planned with the present states and claims.
     fn following(&self) -> Following {
-        let (network, ledger) = (self.reading.network.clone(), &self.reading.ledger);
         let known = (&self.states, &self.claims);
-        let moves = Moves::new(network, ledger, known, &self.part, &self.intended.routes);
+        let moves = Moves::new(&self.plan, known, &self.part, &self.intended.routes);
         moves.map_or(Following::Never, |moves| Following::By(Box::new(moves)))
     }
 

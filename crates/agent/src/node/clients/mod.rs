@@ -92,6 +92,11 @@ impl Clients {
         self.following = Following::default();
     }
 
+    /// Whether the part in force was planned with all that is known of clients.
+    pub(super) fn is_planned(&self) -> bool {
+        !matches!(self.following, Following::Behind)
+    }
+
     /// Notes when clients came whom a look has found: when their sessions were made, or just now.
     fn note(&mut self, signs: &[NodeEvent]) {
         let now_us = monotonic_us();

@@ -78,7 +78,7 @@ impl Plan {
             device: entry.device.clone(),
             port: entry.port,
             mtu: entry.mtu,
-            public_key: self.entry_key,
+            public_key: self.keys.entry,
             addresses: self.addresses.entry.clone(),
             ready_port: entry.ready_port,
             here: here.map(|(_, client)| client.name.clone()).collect(),
@@ -93,7 +93,7 @@ impl Plan {
         Some(PeerPlan {
             name: entry.name.clone(),
             kind: MemberKind::Node,
-            public_key: self.entry_key,
+            public_key: self.keys.entry,
             endpoints: entry.endpoints.clone(),
             keepalive_s: (carrying.keepalive_s > 0).then_some(carrying.keepalive_s),
             link_address: None,

@@ -15,13 +15,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{MemberKind, NodePlan, homes};
-use crate::check::Findings;
 use crate::names::Name;
 use crate::network::{Host, Network, NodeIx};
-use crate::plan::addresses::{self, Addresses};
+use crate::plan::addresses::Addresses;
 use crate::plan::allowed::{Carriers, Destinations};
 use crate::plan::prefixes::{Edit, covers, exclude, host, include, merge, sibling};
-use crate::plan::{Claims, Ledger, LinkStates, Paths};
+use crate::plan::{Claims, LinkStates, Paths, Plan};
 
 /// What one node has to know to follow clients that move, as long as file and link states stay.
 #[derive(Debug)]
@@ -82,26 +81,25 @@ impl Edits {
 }
 
 impl Moves {
-    /// Of a node whose part this is, planned with these states and claims; `also` is routed whatever happens.
+    /// Of a node whose part of a network's plan this is, planned with these states and claims; `also` is routed whatever happens.
     /// None if moves don't change single prefixes of it only.
     pub fn new(
-        network: Arc<Network>,
-        ledger: &Ledger,
+        plan: &Plan,
         (states, claims): (&LinkStates, &Claims),
         part: &NodePlan,
         also: &[IpNet],
     ) -> Option<Moves> {
+        let Plan { network, addresses, .. } = plan;
         let node = network.find_node(&part.name)?;
-        let (addresses, _) = addresses::allocate(&network, ledger, &mut Findings::default());
-        let prefixes = roaming_prefixes(&network, &addresses);
-        if !is_plain(&network, node, part, &prefixes) {
+        let prefixes = roaming_prefixes(network, addresses);
+        if !is_plain(network, node, part, &prefixes) {
             return None;
         }
-        let homes = homes(&network, claims);
+        let homes = homes(network, claims);
         let resting: Vec<Option<NodeIx>> =
             homes.iter().zip(&network.clients).map(|(home, client)| home.filter(|_| !client.roams)).collect();
-        let paths = Paths::new(&network, states);
-        let destinations = Destinations::new(&network, (&paths, states), &addresses, &resting);
+        let paths = Paths::new(network, states);
+        let destinations = Destinations::new(network, (&paths, states), addresses, &resting);
         let Carriers { over, widest } = destinations.carriers(node);
         let owned = destinations.owned_at(node).pop()?;
         let mut lists: BTreeMap<NodeIx, Vec<IpNet>> =
@@ -117,7 +115,7 @@ impl Moves {
             Some((ix, (at, lists.remove(&ix).unwrap_or_default())))
         };
         let peers = part.peers.iter().enumerate().filter_map(place).collect();
-        Some(Moves { network, node, homes, prefixes, over, widest, peers, routes, carries })
+        Some(Moves { network: network.clone(), node, homes, prefixes, over, widest, peers, routes, carries })
     }
 
     /// Brings a part to where clients are from now on. None if that can't be done; the part is to be planned anew then, whatever
