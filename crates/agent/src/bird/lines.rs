@@ -78,16 +78,26 @@ impl Lines {
 
     /// Whether what is told changes now.
     pub fn poll(&mut self, now: Duration) -> bool {
-        let class = |line: &Line| Some(LineClass { latency: Some(line.class?), bandwidth: line.bandwidth() });
-        let classes: BTreeMap<Name, LineClass> =
-            self.all.iter().filter_map(|(name, line)| Some((name.clone(), class(line)?))).collect();
         let is_early = self.changed_at.is_some_and(|at| now < at + APART);
-        // A line that is new has nothing that could swing.
-        let is_first = classes.keys().any(|name| !self.told.contains_key(name));
-        if classes == self.told || (is_early && !is_first) {
+        let mut next = self.told.clone();
+        for (name, line) in &self.all {
+            let Some(latency) = line.class else { continue };
+            let class = LineClass { latency: Some(latency), bandwidth: line.bandwidth() };
+            match next.get_mut(name) {
+                // What is told of for the first time has nothing that could swing.
+                Some(told) if is_early => told.bandwidth = told.bandwidth.or(class.bandwidth),
+                Some(told) => *told = class,
+                None => drop(next.insert(name.clone(), class)),
+            }
+        }
+        if next == self.told {
             return false;
         }
-        (self.told, self.changed_at) = (classes, Some(now));
+        // First ones don't make others wait any longer.
+        if !is_early {
+            self.changed_at = Some(now);
+        }
+        self.told = next;
         true
     }
 
@@ -256,6 +266,34 @@ mod tests {
         }
         assert!(lines.poll(Duration::from_secs(70)));
         assert_eq!(lines.classes()[&name].bandwidth, Some(25), "what was counted after each beginning counts");
+    }
+
+    #[test]
+    fn what_is_known_for_the_first_time_does_not_wait_and_lets_nothing_else_through() {
+        let (mut lines, old, new) = (Lines::default(), Name::new("old").unwrap(), Name::new("new").unwrap());
+        let mut changes = Vec::new();
+        for at in 0..240 {
+            let now = Duration::from_secs(at * 10);
+            // Clearly slower from the beginning of the fifth minute on.
+            lines.handle_rtt(&old, if at < 30 { 12.0 } else { 40.0 }, now);
+            let bytes = if at < 60 { 0 } else { (at - 60) * 50_000_000 };
+            lines.handle_bytes(&old, [bytes; 2], now);
+            if at > 120 {
+                lines.handle_rtt(&new, 5.0, now);
+            }
+            if lines.poll(now) {
+                let class = |name| lines.classes().get(name).map(|class: &LineClass| (class.latency, class.bandwidth));
+                changes.push((at / 6, class(&old), class(&new)));
+            }
+        }
+        let (slow, fast) = ((Some(4), Some(23)), (Some(2), None));
+        let told = [
+            (0, Some((Some(3), None)), None),
+            (10, Some((Some(3), Some(23))), None),
+            (20, Some((Some(3), Some(23))), Some(fast)),
+            (30, Some(slow), Some(fast)),
+        ];
+        assert_eq!(changes, told);
     }
 
     #[test]

@@ -96,8 +96,9 @@ impl Agent {
         keys.into_iter().for_each(|(kind, device, key)| reconciler.set_key(kind, device, key));
         let now = Instant::now();
         let failover = Failover::new(&reading, &options.node, options.recording.take());
-        let mut peers = Peers::default();
+        let (mut peers, mut clients) = (Peers::default(), Clients::default());
         peers.follow(&part);
+        clients.follow(&part);
         let mut agent = Agent {
             options,
             reconciler,
@@ -109,7 +110,7 @@ impl Agent {
             intended,
             states,
             claims: Claims::default(),
-            clients: Clients::default(),
+            clients,
             wanted: HostState::default(),
             names: Names::default(),
             bird: Bird::default(),
