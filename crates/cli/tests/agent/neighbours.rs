@@ -214,6 +214,25 @@ on b "$W" route 172.20.1.1 | grep -o '(64511,[1-9])'; on a "$W" bgp --json | gre
 }
 
 #[test]
+fn what_users_send_over_a_line_says_what_it_carries_at_least() {
+    let script = r#"
+for n in ours theirs; do sed -i '0,/^own = /s//profile = "dn42"\nown = /' $n.toml; done
+agent a --network ours.toml; agent b --network theirs.toml; up a; up b; until_true "on b $W route 172.20.1.1 | grep communities"
+echo "== idle"; sleep 22; on b "$W" route 172.20.1.1 | grep -o '(64511,2[0-9])' || echo "none"
+on a ping -q -f -l 8 -s 1350 -w 45 10.9.0.2 > ping.txt || true; tail -n 2 ping.txt >&2
+echo "== used"; on b "$W" route 172.20.1.1 | grep -o '(64511,2[0-9])'; on a "$W" route 172.20.2.1 | grep -o '(64511,2[0-9])'
+sleep 12; echo "== kept"; on b "$W" route 172.20.1.1 | grep -o '(64511,2[0-9])'
+"#;
+    let Some(ran) = neighbours("what_users_send_over_a_line", script) else { return };
+    let ran = ran.expect(0);
+    assert_eq!(part(&ran, "idle"), ["none"], "{ran}");
+    // Echoes of 1,350 bytes there and back as fast as they come: more than 10 Mbit/s each way, on a fast machine more than 100.
+    let used = part(&ran, "used");
+    assert!(["(64511,23)", "(64511,24)"].contains(&used[0]), "{ran}");
+    assert_eq!((used[1], part(&ran, "kept")), (used[0], vec![used[0]]), "{ran}");
+}
+
+#[test]
 fn with_bfd_a_silent_neighbour_is_noticed_in_two_seconds() {
     let script = r#"
 for n in ours theirs; do echo 'bfd = true' >> $n.toml; done
