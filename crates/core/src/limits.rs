@@ -273,8 +273,9 @@ pub const OFFERS_PER_S: usize = 2_048;
 /// after five seconds, when the client may have been left where it was.
 pub const CALL_MS_MAX: u64 = 3_000;
 /// Milliseconds after the answer to such a call at which the client is told again where its server is: packets of the server that it
-/// has left, which were under way, lead it back. The last one is later than the news of the claim anywhere.
-pub const NUDGES_MS: [u64; 5] = [30, 100, 250, 500, 900];
+/// has left, which were under way, lead it back. The last one is later than the news of the claim anywhere, on a busy machine too, and
+/// before the other server passes nothing on any more ([`HANDOVER_SILENT_MS`]).
+pub const NUDGES_MS: [u64; 6] = [30, 100, 250, 500, 900, 2_000];
 /// Milliseconds between two looks at a kernel's device of clients.
 pub const LOOK_MS: u64 = 200;
 /// Milliseconds after a packet that may have begun a session at which such a device is looked at for it: it opens packets in

@@ -56,6 +56,9 @@ struct Flow {
     call_at: Time,
     /// When its client was offered to the owner, which calls it from elsewhere.
     offered: Option<Time>,
+    /// Whether the owner has answered by it, though it was to call its client from elsewhere: a late packet of this server's own
+    /// session has led the client back here (a peer's endpoint follows whatever it can open), with the owner's session.
+    is_answered: bool,
     heard: Time,
 }
 
@@ -71,8 +74,14 @@ impl Flow {
             called: None,
             call_at: now,
             offered: None,
+            is_answered: false,
             heard: now,
         }
+    }
+
+    /// Whether it is the way between a client and the owner, as far as the owner has shown.
+    fn is_way(&self) -> bool {
+        self.vouched.is_some() || self.is_answered
     }
 
     fn open(&mut self) -> Passing {
@@ -186,7 +195,7 @@ impl Handover {
         let is_given = |flow: &&mut Flow| flow.is_led || flow.offered.is_some();
         let flow = self.flows.get_mut(&source).filter(is_given)?;
         flow.local = local.or(flow.local);
-        if flow.vouched.is_some() {
+        if flow.is_way() {
             flow.heard = now;
         }
         Some((flow.owner, flow.open()))
@@ -202,7 +211,7 @@ impl Handover {
 
     /// How many clients go on through this server that are with another one.
     pub fn led(&self) -> usize {
-        self.flows.values().filter(|flow| flow.vouched.is_some()).count()
+        self.flows.values().filter(|flow| flow.is_way()).count()
     }
 
     /// The owner has vouched for a flow. Says whether that is news: then the server is to call the client there, and one that drains
@@ -228,15 +237,17 @@ impl Handover {
         Some(*voucher)
     }
 
-    /// Where answers of a flow leave from; none if there is no such flow any more.
-    pub fn local(&self, source: SocketAddr) -> Option<Option<IpAddr>> {
-        self.flows.get(&source).map(|flow| flow.local)
+    /// The owner has answered by a flow. Where that leaves from; none if there is no such flow any more.
+    pub fn answer(&mut self, source: SocketAddr) -> Option<Option<IpAddr>> {
+        let flow = self.flows.get_mut(&source)?;
+        flow.is_answered = true;
+        Some(flow.local)
     }
 
     /// Forgets flows over which nothing has come for a while, and returns them.
     pub fn expire(&mut self, now: Time) -> Vec<SocketAddr> {
-        let lasts = |is_vouched| {
-            Duration::from_millis(if is_vouched && self.is_draining {
+        let lasts = |is_way| {
+            Duration::from_millis(if is_way && self.is_draining {
                 HANDOVER_SILENT_MS_DRAINING
             } else {
                 HANDOVER_SILENT_MS
@@ -244,7 +255,7 @@ impl Handover {
         };
         let is_silent = |flow: &Flow| {
             let offered = flow.offered.unwrap_or_default();
-            now.since(flow.heard.max(offered)) >= lasts(flow.vouched.is_some())
+            now.since(flow.heard.max(offered)) >= lasts(flow.is_way())
         };
         let gone: Vec<SocketAddr> =
             self.flows.iter().filter(|(_, flow)| is_silent(flow)).map(|(source, _)| *source).collect();
@@ -340,7 +351,7 @@ mod tests {
         let all: usize = (2..30).map(&mut begin).sum();
         assert_eq!(all, HANDOVER_FLOWS_MAX - HANDOVER_FLOWS_PER_S);
         assert_eq!(handover.expire(at(29_000)).len(), HANDOVER_FLOWS_MAX, "the last began before");
-        assert_eq!(handover.local(from(1_001)), None);
+        assert_eq!(handover.answer(from(1_001)), None);
     }
 
     #[test]
@@ -397,16 +408,33 @@ mod tests {
         assert!(handover.offer(from(1), 3, at(0)) && handover.offer(from(1), 3, at(1)));
         assert_eq!(passed(&mut handover, 1, 1), Some((3, Passing::Begin)), "the first");
         assert!((0..1_000).all(|ms| passed(&mut handover, 1, ms) == Some((3, Passing::On))));
-        assert_eq!((handover.led(), handover.local(from(1))), (0, Some(local)), "it is to come another way");
+        assert_eq!((handover.led(), handover.answer(from(1))), (0, Some(local)), "it is to come another way");
         assert_eq!(handover.expire(at(HANDOVER_SILENT_MS)), []);
         assert_eq!(handover.lead(from(1), None, 3, at(1)), Passing::On);
-        assert_eq!((handover.led(), handover.local(from(1))), (1, Some(local)));
+        assert_eq!((handover.led(), handover.answer(from(1))), (1, Some(local)));
         assert!(!handover.offer(from(1), 4, at(2)), "it goes on by the way that it has");
         assert!(handover.offer(from(2), 4, at(1)) && handover.offer(from(2), 3, at(2)));
         assert_eq!(passed(&mut handover, 2, 2_000), Some((3, Passing::Begin)), "to who was asked last");
         assert_eq!(handover.expire(at(HANDOVER_SILENT_MS + 2)), [from(2)], "what it sends does not keep it");
         assert!(passed(&mut handover, 1, HANDOVER_SILENT_MS_DRAINING).is_some());
         assert_eq!(handover.expire(at(HANDOVER_SILENT_MS_DRAINING + 2)), []);
+    }
+
+    #[test]
+    fn an_offered_client_by_whose_flow_the_owner_answers_goes_on_by_it() {
+        let mut handover = Handover::default();
+        handover.set_draining(true);
+        let local = Some(IpAddr::from([198, 51, 100, 1]));
+        assert!(handover.offer(from(1), 3, at(0)));
+        assert_eq!(handover.pass_any(from(1), local, at(500)), Some((3, Passing::Begin)));
+        assert_eq!((handover.answer(from(1)), handover.answer(from(2))), (Some(local), None));
+        for ms in (1_000..60_000).step_by(1_000) {
+            assert_eq!(handover.pass_any(from(1), local, at(ms)), Some((3, Passing::On)), "{ms}");
+            assert_eq!((handover.expire(at(ms)), handover.led()), (vec![], 1), "{ms}");
+        }
+        assert!(handover.offer(from(1), 4, at(60_000)), "the owner drains as well");
+        assert_eq!(handover.pass_any(from(1), local, at(60_001)), Some((4, Passing::Begin)));
+        assert_eq!(handover.expire(at(60_000 + HANDOVER_SILENT_MS)), [from(1)]);
     }
 
     #[test]
@@ -436,7 +464,7 @@ mod tests {
         assert!(!handover.offer(from(60_000), 3, at(0)));
         let local = Some(IpAddr::from([198, 51, 100, 1]));
         assert_eq!(handover.lead(from(9), local, 3, at(1_400)), Passing::Begin, "an offer opens nothing by itself");
-        assert_eq!(handover.local(from(9)), Some(local), "its NAT lets in what comes from there");
+        assert_eq!(handover.answer(from(9)), Some(local), "its NAT lets in what comes from there");
         assert_eq!(handover.lead(from(9), None, 3, at(1_400)), Passing::On);
     }
 

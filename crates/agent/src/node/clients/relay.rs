@@ -335,7 +335,7 @@ impl Shared {
                 }
             }
             None => {
-                if let Some(local) = handover.local(flow.source) {
+                if let Some(local) = handover.answer(flow.source) {
                     self.send(flow.source, local, answer.to_vec());
                 }
             }

@@ -168,8 +168,8 @@ mod tests {
 
     #[test]
     fn who_answers_is_nudged_a_few_times_and_then_left_in_peace() {
-        let nudges = [130, 200, 350, 600, 1_000].map(|ms| format!("{ms} Nudge(\"c1\", 192.0.2.1:1)"));
-        assert_eq!(called(&[0], &[100]), [&nudges[..], &["1001 Rest(\"c1\")".to_owned()]].concat());
+        let nudges = [130, 200, 350, 600, 1_000, 2_100].map(|ms| format!("{ms} Nudge(\"c1\", 192.0.2.1:1)"));
+        assert_eq!(called(&[0], &[100]), [&nudges[..], &["2101 Rest(\"c1\")".to_owned()]].concat());
         assert_eq!(called(&[], &[100]), [""; 0], "nobody called it");
     }
 
@@ -184,7 +184,7 @@ mod tests {
     fn a_client_that_is_called_again_is_nudged_anew() {
         let log = called(&[0, 1_000], &[100, 1_100]);
         assert_eq!(log.iter().filter(|line| line.contains("Nudge")).count(), 4 + NUDGES_MS.len(), "{log:?}");
-        assert_eq!(log.last().map(String::as_str), Some("2001 Rest(\"c1\")"));
+        assert_eq!(log.last().map(String::as_str), Some("3101 Rest(\"c1\")"));
     }
 
     #[test]
